@@ -1,0 +1,82 @@
+/**
+ * Places where a test can make Millrace fail, named as in `failpoints`. Off unless `MILLRACE_FAILPOINT` is set:
+ * `name[@n]=kill|throw|delay[:ms]` acts the n-th time the place is reached (default: the first).
+ */
+import { MillraceError } from './errors.ts'
+
+/** Every step of a batch and of a file's life, in the order they are reached. */
+export const failpoints = [
+  'listed',
+  'claimed',
+  'staged',
+  'validated',
+  'before begin',
+  'after rows',
+  'after state',
+  'after positions',
+  'commit sent',
+  'commit acknowledged',
+  'effect quarantine',
+  'effect move files',
+  'effect metrics',
+  'effects done',
+] as const
+
+export type Failpoint = (typeof failpoints)[number]
+
+interface Armed {
+  point: string
+  /** How many times the place is passed before it acts. */
+  passes: number
+  act: 'kill' | 'throw' | 'delay'
+  delayMs: number
+}
+
+let armed: Armed | undefined = parse(process.env['MILLRACE_FAILPOINT'])
+
+/** Sets or clears the fail point of this process, as the environment variable would. */
+export function arm(setting: string | undefined): void {
+  armed = parse(setting)
+}
+
+/** Stands at each place named in `failpoints`; does nothing unless that one is armed. */
+export async function failpoint(point: Failpoint): Promise<void> {
+  if (armed?.point !== point) return
+  if (armed.passes > 0) {
+    armed.passes--
+    return
+  }
+  const { act, delayMs } = armed
+  armed = undefined
+  switch (act) {
+    case 'kill':
+      process.kill(process.pid, 'SIGKILL')
+      // the signal may take a moment; nothing after this place may run
+      await new Promise(() => setInterval(() => {}, 1000))
+      return
+    case 'throw':
+      throw new MillraceError('FAILPOINT', { message: `the fail point "${point}" was reached`, retry: false })
+    case 'delay':
+      await new Promise((resolve) => setTimeout(resolve, delayMs))
+  }
+}
+
+function parse(setting: string | undefined): Armed | undefined {
+  if (setting === undefined || setting === '') return undefined
+  const match = /^([a-z ]+?)(?:@(\d+))?=(kill|throw|delay)(?::(\d+))?$/.exec(setting)
+  const point = match?.[1]
+  if (match === null || point === undefined || !(failpoints as readonly string[]).includes(point)) {
+    throw new MillraceError('INVALID_SETTING', {
+      at: 'MILLRACE_FAILPOINT',
+      message: `"${setting}" is not name[@n]=kill|throw|delay[:ms]`,
+      hint: `the names are ${failpoints.join(', ')}`,
+    })
+  }
+  return {
+    point,
+    passes: Number(match[2] ?? 1) - 1,
+    // as: the expression above allows only these three
+    act: match[3] as Armed['act'],
+    delayMs: Number(match[4] ?? 1000),
+  }
+}

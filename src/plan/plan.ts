@@ -1,0 +1,233 @@
+/**
+ * A pipeline as plain data: it survives `JSON.parse(JSON.stringify(plan))`. The builder makes it, and everything else
+ * reads it: the engine, Spark, `explain`, the page.
+ */
+import { createHash } from 'node:crypto'
+import type { Column } from './columns.ts'
+import type { Aggregate, Expression } from './expression.ts'
+
+export interface Plan {
+  format: 1
+  name: string
+  sources: Record<string, Source>
+  /** In topological order: a step reads only sources and steps before it. */
+  steps: Step[]
+}
+
+export type Source = FilesSource | TopicSource
+
+/** A watched folder, or the files given to a bounded run in its place. */
+export interface FilesSource {
+  is: 'files'
+  /** The folder to watch. Not part of the plan's identity: a pipeline may move. */
+  folder: string
+  format: FileFormat
+  columns: Column[]
+}
+
+export type FileFormat = { is: 'csv'; delimiter: string; quote: string } | { is: 'json lines' } | { is: 'parquet' }
+
+/** A Kafka topic when brokers are set, else a local append-only log. */
+export interface TopicSource {
+  is: 'topic'
+  topic: string
+  columns: Column[]
+}
+
+export type Step = ValidateStep | OperatorStep | SinkStep
+
+export type OperatorStep = SelectStep | FilterStep | DedupStep | WindowStep | PairsStep | TotalStep | AnomaliesStep
+
+/** Sinks are steps; what follows a sink takes the sink's input, never a read of its table. */
+export type SinkStep = TableStep | TopicStep | FilesStep | EnqueueStep
+
+interface StepBase {
+  id: string
+  /** Ids of the steps or sources this one reads. */
+  from: string[]
+  /** What comes out, in order. */
+  columns: Column[]
+}
+
+/** Parses a source's texts into typed columns and checks rules; a row that fails becomes a dead letter. */
+export interface ValidateStep extends StepBase {
+  op: 'validate'
+  /** Rules by column; a column without rules is only parsed. */
+  rules: Record<string, Rule[]>
+  /** Rules over the whole row, tried after every column has passed. */
+  checks: RowCheck[]
+  /** Where event time comes from, for pipelines that have it. */
+  eventTime?: EventTime
+}
+
+export type Rule =
+  | { rule: 'not empty' }
+  | { rule: 'one of'; values: string[] }
+  /** Limits are text for decimals and timestamps, so that no digit is lost. */
+  | { rule: 'at least'; value: string | number }
+  | { rule: 'at most'; value: string | number }
+  | { rule: 'length at most'; characters: number }
+
+/** A row passes when `where` is true (not null). */
+export interface RowCheck {
+  code: string
+  where: Expression
+  message: string
+  /** The column a person should look at. */
+  column?: string
+}
+
+export interface EventTime {
+  column: string
+  outOfOrderMs: number
+  futureSkewMs: number
+  idleAfterMs: number
+  whenAllIdle: 'wait' | 'follow the clock'
+}
+
+export interface SelectStep extends StepBase {
+  op: 'select'
+  /** One expression per output column, in order. */
+  select: Record<string, Expression>
+}
+
+export interface FilterStep extends StepBase {
+  op: 'filter'
+  /** A row passes when this is true; false and null are filtered. */
+  where: Expression
+}
+
+/** The first row of a key in arrival order wins. Without a horizon, over all time. */
+export interface DedupStep extends StepBase {
+  op: 'dedup'
+  by: string[]
+  horizonMs?: number
+}
+
+export interface WindowStep extends StepBase {
+  op: 'window'
+  inputs: { from: string; aggregates: Record<string, Aggregate> }[]
+  by: string[]
+  sizeMs: number
+  slideMs: number
+  late: 'keep' | 'drop' | 'fail'
+  emit: { on: 'close' } | { on: 'update'; everyMs: number }
+}
+
+export interface PairsStep extends StepBase {
+  op: 'pairs'
+  by: string[]
+  open: Expression
+  close: Expression
+  maxGapMs: number
+  latenessMs: number
+}
+
+export interface TotalStep extends StepBase {
+  op: 'total'
+  by: string[]
+  aggregates: Record<string, Aggregate>
+}
+
+export interface AnomaliesStep extends StepBase {
+  op: 'anomalies'
+  of: string
+  by: string[]
+  over: number
+  threshold: number
+  spike: string
+  drop?: string
+}
+
+export interface TableStep extends StepBase {
+  op: 'table'
+  table: string
+  mode: TableMode
+}
+
+/** How rows meet the rows that are there. Keys name columns of the step's input. */
+export type TableMode =
+  | { is: 'append' }
+  /** The first row of a key wins, over all time; a later one counts as a duplicate. */
+  | { is: 'insert if new'; key: string[] }
+  | { is: 'upsert'; key: string[] }
+
+export interface TopicStep extends StepBase {
+  op: 'topic'
+  topic: string
+  key?: string
+}
+
+export interface FilesStep extends StepBase {
+  op: 'files'
+  folder: string
+  format: FileFormat
+}
+
+export interface EnqueueStep extends StepBase {
+  op: 'enqueue'
+  task: string
+  key: string
+  when?: Expression
+}
+
+export const sinkOps = ['table', 'topic', 'files', 'enqueue'] as const
+
+export function isSink(step: Step): step is SinkStep {
+  return (sinkOps as readonly string[]).includes(step.op)
+}
+
+/**
+ * The part of a plan that stored state depends on, with its keys in a fixed order: everything but where files lie,
+ * thresholds, and how often something is emitted.
+ */
+export function identityOf(plan: Plan): unknown {
+  return sorted({
+    ...plan,
+    sources: Object.fromEntries(
+      Object.entries(plan.sources).map(([id, source]) => [
+        id,
+        source.is === 'files' ? { ...source, folder: '' } : source,
+      ]),
+    ),
+    steps: plan.steps.map((step) => {
+      switch (step.op) {
+        case 'window':
+          return { ...step, emit: step.emit.on }
+        case 'anomalies':
+          return { ...step, threshold: 0 }
+        case 'files':
+          return { ...step, folder: '' }
+        case 'validate':
+        case 'select':
+        case 'filter':
+        case 'dedup':
+        case 'pairs':
+        case 'total':
+        case 'table':
+        case 'topic':
+        case 'enqueue':
+          return step
+      }
+    }),
+  })
+}
+
+// Columns keep their order, for they are arrays; only the keys of objects are sorted.
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, inner]) => [key, sorted(inner)]),
+  )
+}
+
+/** Sixteen hexadecimal digits that change when the meaning of stored state would. */
+export function planHash(plan: Plan): string {
+  return createHash('sha256')
+    .update(JSON.stringify(identityOf(plan)))
+    .digest('hex')
+    .slice(0, 16)
+}
