@@ -25,6 +25,8 @@ export const errorCodes = {
   LEASE_LOST: 'another worker owns the pipeline now',
   LEASE_HELD: 'another worker owns the pipeline',
   COMMIT_UNKNOWN: 'the connection broke before the outcome of a commit was known',
+  DEAD_LETTER_SETTLED: 'a dead letter has been replayed or discarded already',
+  NO_SUCH_DEAD_LETTER: 'there is no dead letter of that number',
   // sources and files
   FILE_CHANGED: 'a file changed after it had been read, or while it was being read',
   FILE_UNREADABLE: 'a file cannot be opened or read',

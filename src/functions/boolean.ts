@@ -10,11 +10,12 @@ export const and = define<Logic>({
   args: ['boolean'],
   variadic: true,
   result: boolean,
-  duckdb: (args) => `(${args.join(' and ')})`,
+  duckdb: (args) => (args.length === 0 ? 'true' : `(${args.join(' and ')})`),
   examples: [
     { in: [true, true], out: true },
     { in: [false, null], out: false, types: [boolean, boolean] },
     { in: [true, null], out: null, types: [boolean, boolean] },
+    { in: [], out: true },
   ],
 })
 
@@ -24,10 +25,12 @@ export const or = define<Logic>({
   args: ['boolean'],
   variadic: true,
   result: boolean,
-  duckdb: (args) => `(${args.join(' or ')})`,
+  duckdb: (args) => (args.length === 0 ? 'false' : `(${args.join(' or ')})`),
   examples: [
     { in: [true, null], out: true, types: [boolean, boolean] },
     { in: [false, false], out: false },
+    { in: [false, null], out: null, types: [boolean, boolean] },
+    { in: [], out: false },
   ],
 })
 

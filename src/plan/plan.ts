@@ -190,27 +190,29 @@ export function identityOf(plan: Plan): unknown {
         source.is === 'files' ? { ...source, folder: '' } : source,
       ]),
     ),
-    steps: plan.steps.map((step) => {
-      switch (step.op) {
-        case 'window':
-          return { ...step, emit: step.emit.on }
-        case 'anomalies':
-          return { ...step, threshold: 0 }
-        case 'files':
-          return { ...step, folder: '' }
-        case 'validate':
-        case 'select':
-        case 'filter':
-        case 'dedup':
-        case 'pairs':
-        case 'total':
-        case 'table':
-        case 'topic':
-        case 'enqueue':
-          return step
-      }
-    }),
+    steps: plan.steps.map(stepIdentity),
   })
+}
+
+function stepIdentity(step: Step): unknown {
+  switch (step.op) {
+    case 'window':
+      return { ...step, emit: step.emit.on }
+    case 'anomalies':
+      return { ...step, threshold: 0 }
+    case 'files':
+      return { ...step, folder: '' }
+    case 'validate':
+    case 'select':
+    case 'filter':
+    case 'dedup':
+    case 'pairs':
+    case 'total':
+    case 'table':
+    case 'topic':
+    case 'enqueue':
+      return step
+  }
 }
 
 // Columns keep their order, for they are arrays; only the keys of objects are sorted.

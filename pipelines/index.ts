@@ -1,0 +1,4 @@
+import { shopEvents } from './shop-events/pipeline.ts'
+
+/** The systems that ship with Millrace. */
+export const systems = [shopEvents]

@@ -1,0 +1,33 @@
+import { decimal, files, oneOf, pipeline, type System, table, text, timestamp } from 'millrace'
+import { generator } from './generate.ts'
+
+export const shopEvents: System = {
+  name: 'shop-events',
+  says: 'E-commerce events from CSV files into the table user_events, each event_id once.',
+  settings: {
+    SHOP_EVENTS_DIR: {
+      type: 'folder',
+      default: 'shop-events',
+      says: 'folder of shop-events: files dropped into raw/ are read, bad rows go to error/',
+    },
+  },
+  plan: (settings) =>
+    pipeline('shop-events')
+      .from(
+        files(`${settings['SHOP_EVENTS_DIR']}/raw`, {
+          format: 'csv',
+          columns: {
+            event_id: text().notEmpty(),
+            user_id: text().notEmpty(),
+            event_type: oneOf('view', 'add_to_cart', 'purchase'),
+            product_id: text().notEmpty(),
+            price: decimal(12, 2).atLeast(0),
+            event_timestamp: timestamp(),
+          },
+        }),
+      )
+      .into(table('user_events', { oncePer: 'event_id' })).plan,
+  migrations: new URL('./migrations/', import.meta.url),
+  quarantine: (settings) => `${settings['SHOP_EVENTS_DIR']}/error`,
+  generate: generator,
+}

@@ -1,0 +1,68 @@
+import { MillraceError } from '../errors.ts'
+import { openDuck, openStore, readConfig, systemNamed } from './open.ts'
+import { progressLine } from './progress.ts'
+import type { Verb } from './verb.ts'
+import { jsonOption } from './verb.ts'
+import { runSystem } from './worker.ts'
+
+export const run: Verb = {
+  says: 'Runs a pipeline over what is there now, then stops with the books.',
+  usage: '<pipeline> [--input PATH...] [--again] [--json]',
+  options: {
+    input: { type: 'string', multiple: true, says: 'a file, folder or glob to read where it lies; may be repeated' },
+    again: { type: 'boolean', says: 'read files that were read before, and have changed or not, as new ones' },
+    once: { type: 'boolean', says: 'accepted, and says what a run does anyway' },
+    ...jsonOption,
+  },
+  examples: [
+    'millrace run shop-events --input events.csv',
+    "millrace run shop-events --input 'archive/2026-*.csv' --json",
+  ],
+  async run({ words, options, signal, out }) {
+    const [name, ...more] = words
+    const system = systemNamed(name)
+    // `--input a.csv b.csv`, as a shell makes it of a glob
+    const inputs = [...(Array.isArray(options['input']) ? options['input'] : []), ...more]
+    if (more.length > 0 && !Array.isArray(options['input'])) {
+      throw new MillraceError('WRONG_USAGE', { message: `what is "${more[0]}"?`, hint: 'files are given with --input' })
+    }
+    const { config, log } = readConfig()
+    const started = performance.now()
+    await using opened = await openStore(config, log, { signal })
+    await using duck = await openDuck(config)
+    const problems: MillraceError[] = []
+    const show = progressLine(system.name)
+    const result = await runSystem({
+      system,
+      config,
+      store: opened.store,
+      duck,
+      log,
+      signal,
+      bounded: { inputs: inputs.length === 0 ? undefined : inputs, again: options['again'] === true },
+      onProgress: show.update,
+      onProblem: (problem) => problems.push(problem),
+    })
+    show.end()
+    for (const problem of problems) process.stderr.write(`${problem}\n`)
+    const seconds = Math.round(performance.now() - started) / 1000
+    const { books } = result
+    const summary = {
+      pipeline: system.name,
+      rows_in: books.rowsIn,
+      written: books.written,
+      filtered: books.filtered,
+      duplicates: books.duplicates,
+      late: books.late,
+      dead: books.dead,
+      batches: result.batches,
+      files_quarantined: result.filesQuarantined,
+      seconds,
+    }
+    if (options['json'] === true) out(JSON.stringify(summary))
+    else {
+      for (const [label, value] of Object.entries(summary)) out(`${label.replaceAll('_', ' ').padEnd(18)}${value}`)
+    }
+    return problems.length > 0 || signal.aborted ? 1 : 0
+  },
+}

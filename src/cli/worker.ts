@@ -1,0 +1,64 @@
+/** A worker for one system: everything `runPipeline` needs, from the configuration. */
+import { randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from '../config.ts'
+import { type Duck, spoolFolder } from '../engine/duckdb.ts'
+import { type Progress, runPipeline } from '../engine/run.ts'
+import { MillraceError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { sources } from '../sources/index.ts'
+import type { Store } from '../store/store.ts'
+import type { System } from '../system.ts'
+import { ownerName, planOf } from './open.ts'
+
+export interface SystemRun {
+  system: System
+  config: Config
+  store: Store
+  duck: Duck
+  log: Log
+  signal: AbortSignal
+  /** A bounded run: over these files, or over what is in the folder now. */
+  bounded?: { inputs: string[] | undefined; again: boolean }
+  onProgress?: (progress: Progress) => void
+  onProblem?: (problem: MillraceError) => void
+}
+
+export async function runSystem(run: SystemRun): Promise<Progress> {
+  const { system, config, store, duck, log, signal, bounded } = run
+  const plan = planOf(system, config)
+  const [entry] = Object.entries(plan.sources)
+  const source = entry?.[1]
+  if (entry === undefined || source?.is !== 'files') {
+    throw new MillraceError('NOT_SUPPORTED', { at: plan.name, message: 'this version reads files only' })
+  }
+  const id = entry[0]
+  await mkdir(source.folder, { recursive: true })
+  await store.register(plan)
+  const spool = join(spoolFolder(config.dataDirectory), plan.name, `${process.pid}-${randomBytes(4).toString('hex')}`)
+  return await runPipeline({
+    plan,
+    store,
+    duck,
+    spool,
+    openReader: () =>
+      sources.files({
+        id,
+        source,
+        spool,
+        known: (ids) => store.files(plan.name, id, ids),
+        onProblem: run.onProblem ?? ((problem) => log.error(problem.toString())),
+        ...(bounded?.inputs === undefined ? {} : { inputs: { paths: bounded.inputs, again: bounded.again } }),
+      }),
+    effects: { quarantine: system.quarantine?.(config.settings), logs: join(config.dataDirectory, 'logs') },
+    limits: { rows: config.batchMaxRows, bytes: config.batchMaxBytes },
+    intervalMs: config.batchIntervalMs,
+    owner: ownerName(),
+    kind: bounded === undefined ? 'stream' : 'backfill',
+    bounded: bounded !== undefined,
+    log,
+    signal,
+    ...(run.onProgress ? { onProgress: run.onProgress } : {}),
+  })
+}

@@ -1,0 +1,297 @@
+/** The environment, read once and checked, as one object. What a variable means stands in the tables below. */
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { parseEnv } from 'node:util'
+import { MillraceError } from './errors.ts'
+
+export type SettingType = 'text' | 'folder' | 'whole number' | 'number' | 'duration' | 'bytes' | 'switch' | 'secret'
+
+export interface SettingSpec {
+  type: SettingType
+  /** As it would be written in the environment; empty means not set. */
+  default: string
+  says: string
+}
+
+/** Values by variable: durations in milliseconds, sizes in bytes, folders absolute. */
+export type SettingValues = Record<string, string | number | boolean>
+
+/** Every variable of Millrace itself, in the order of `.env.example`. Systems add their own. */
+export const variables = {
+  DATABASE_URL: {
+    type: 'secret',
+    default: '',
+    says: 'Postgres 15 or later, as postgresql://user:password@host:port/database?sslmode=verify-full; empty: the embedded one',
+  },
+  POSTGRES_URL: {
+    type: 'secret',
+    default: '',
+    says: 'the same, when DATABASE_URL is not set; jdbc:postgresql: is accepted',
+  },
+  POSTGRES_USER: { type: 'text', default: '', says: 'user for a POSTGRES_URL that names none' },
+  POSTGRES_PASSWORD: { type: 'secret', default: '', says: 'password for a POSTGRES_URL that has none' },
+  DB_HOST: { type: 'text', default: '', says: 'host of Postgres, when neither URL is set' },
+  DB_PORT: { type: 'whole number', default: '5432', says: 'its port' },
+  DB_USER: { type: 'text', default: 'postgres', says: 'its user' },
+  DB_PASSWORD: { type: 'secret', default: '', says: 'its password' },
+  DB_NAME: { type: 'text', default: 'postgres', says: 'its database' },
+  POSTGRES_PORT: {
+    type: 'whole number',
+    default: '0',
+    says: 'port of the embedded Postgres; 0: a free one, kept from then on',
+  },
+  MILLRACE_DATA: { type: 'folder', default: 'data', says: 'everything Millrace writes lies under this folder' },
+  HOST: {
+    type: 'text',
+    default: '127.0.0.1',
+    says: 'address of the server; only this machine, until access tokens exist',
+  },
+  PORT: { type: 'whole number', default: '4040', says: 'port of the server' },
+  LOG_LEVEL: { type: 'text', default: 'info', says: 'debug, info, warn or error' },
+  BATCH_MAX_ROWS: { type: 'whole number', default: '200000', says: 'rows in one batch at most' },
+  BATCH_MAX_BYTES: { type: 'bytes', default: '64 MB', says: 'bytes of input in one batch at most' },
+  BATCH_INTERVAL: {
+    type: 'duration',
+    default: '50 ms',
+    says: 'how long a small batch waits for more after the one before it',
+  },
+  STARTUP_WAIT: {
+    type: 'duration',
+    default: '120 s',
+    says: 'how long a database that does not answer is waited for at start',
+  },
+  MEMORY_LIMIT: {
+    type: 'bytes',
+    default: '192 MB',
+    says: "DuckDB's memory; what does not fit goes to disk under MILLRACE_DATA",
+  },
+} as const satisfies Record<string, SettingSpec>
+
+export interface Config {
+  /** Where Postgres is; undefined means the embedded one. */
+  database: DatabaseAddress | undefined
+  postgresPort: number
+  dataDirectory: string
+  host: string
+  port: number
+  logLevel: 'debug' | 'info' | 'warn' | 'error'
+  batchMaxRows: number
+  batchMaxBytes: number
+  batchIntervalMs: number
+  startupWaitMs: number
+  memoryLimitMb: number
+  /** Values of the systems' own variables, by variable. */
+  settings: SettingValues
+  /** Sentences about values that were read but look wrong. */
+  warnings: string[]
+  /** Every variable as it was resolved, secrets masked, in order. */
+  resolved: { name: string; value: string; from: 'environment' | '.env' | 'default' }[]
+}
+
+export interface DatabaseAddress {
+  /** postgresql://..., as `pg` takes it. */
+  url: string
+  /** The variable it came from. */
+  from: string
+}
+
+/** Reads the environment (and `.env` in `folder`, where the environment is silent) for these systems' settings too. */
+export function loadConfig(
+  systemSettings: Record<string, SettingSpec>,
+  environment: Record<string, string | undefined> = process.env,
+  folder: string = process.cwd(),
+): Config {
+  const file = readEnvFile(join(folder, '.env'))
+  const specs: Record<string, SettingSpec> = { ...variables, ...systemSettings }
+  const raw = (name: string): string => environment[name] || file[name] || ''
+  const dataDirectory = resolve(folder, raw('MILLRACE_DATA') || variables.MILLRACE_DATA.default)
+
+  const values: SettingValues = {}
+  const resolved: Config['resolved'] = []
+  for (const [name, spec] of Object.entries(specs)) {
+    const given = raw(name)
+    values[name] =
+      name === 'MILLRACE_DATA' ? dataDirectory : parseSetting(name, spec, given || spec.default, dataDirectory)
+    const from = environment[name] ? 'environment' : file[name] ? '.env' : 'default'
+    resolved.push({ name, value: spec.type === 'secret' ? masked(given) : given || spec.default, from })
+  }
+  // as: each was parsed by the type its spec names
+  const number = (name: keyof typeof variables): number => values[name] as number
+  const word = (name: keyof typeof variables): string => values[name] as string
+
+  const host = word('HOST')
+  if (!['127.0.0.1', 'localhost', '::1'].includes(host)) {
+    throw new MillraceError('INVALID_SETTING', {
+      at: 'HOST',
+      message: `"${host}" would open the server to other machines, and this version has no access tokens`,
+      hint: 'leave HOST at 127.0.0.1, and put a proxy that asks for credentials before it',
+    })
+  }
+  const logLevel = word('LOG_LEVEL')
+  if (logLevel !== 'debug' && logLevel !== 'info' && logLevel !== 'warn' && logLevel !== 'error') {
+    throw new MillraceError('INVALID_SETTING', {
+      at: 'LOG_LEVEL',
+      message: `"${logLevel}" is not debug, info, warn or error`,
+    })
+  }
+  const warnings: string[] = []
+  return {
+    database: databaseAddress(raw, warnings),
+    postgresPort: number('POSTGRES_PORT'),
+    dataDirectory,
+    host,
+    port: number('PORT'),
+    logLevel,
+    batchMaxRows: atLeast('BATCH_MAX_ROWS', number('BATCH_MAX_ROWS'), 1),
+    batchMaxBytes: atLeast('BATCH_MAX_BYTES', number('BATCH_MAX_BYTES'), 1024),
+    batchIntervalMs: number('BATCH_INTERVAL'),
+    startupWaitMs: number('STARTUP_WAIT'),
+    memoryLimitMb: Math.floor(atLeast('MEMORY_LIMIT', number('MEMORY_LIMIT'), 64_000_000) / 1_000_000),
+    settings: Object.fromEntries(Object.keys(systemSettings).map((name) => [name, values[name] ?? ''])),
+    warnings,
+    resolved,
+  }
+}
+
+function readEnvFile(path: string): Record<string, string | undefined> {
+  try {
+    return parseEnv(readFileSync(path, 'utf8'))
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {}
+    throw new MillraceError('INVALID_SETTING', { at: path, message: 'the file cannot be read', cause: error })
+  }
+}
+
+function parseSetting(
+  name: string,
+  spec: SettingSpec,
+  value: string,
+  dataDirectory: string,
+): string | number | boolean {
+  const wrong = (expected: string): MillraceError =>
+    new MillraceError('INVALID_SETTING', { at: name, message: `"${value}" is not ${expected}` })
+  switch (spec.type) {
+    case 'text':
+    case 'secret':
+      return value
+    case 'folder':
+      return resolve(dataDirectory, value)
+    case 'whole number':
+      if (!/^\d{1,15}$/.test(value)) throw wrong('a whole number')
+      return Number(value)
+    case 'number':
+      if (value.trim() === '' || !Number.isFinite(Number(value))) throw wrong('a number')
+      return Number(value)
+    case 'duration': {
+      const ms = parseDuration(value)
+      if (ms === undefined) throw wrong('a duration such as "250 ms", "10 seconds" or "24 hours"')
+      return ms
+    }
+    case 'bytes': {
+      const bytes = parseBytes(value)
+      if (bytes === undefined) throw wrong('a size such as "64 MB"')
+      return bytes
+    }
+    case 'switch':
+      if (/^(1|true|on|yes)$/i.test(value)) return true
+      if (/^(|0|false|off|no)$/i.test(value)) return false
+      throw wrong('on or off')
+  }
+}
+
+const durationUnits: Record<string, number> = { ms: 1, s: 1000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 }
+const durationNames: Record<string, string> = {
+  millisecond: 'ms',
+  second: 's',
+  sec: 's',
+  minute: 'min',
+  hour: 'h',
+  day: 'd',
+}
+
+/** Milliseconds of `250 ms`, `10 seconds`, `2h`; a bare number is seconds. */
+export function parseDuration(value: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(value.trim())
+  if (!match) return undefined
+  const name = (match[2] ?? '').toLowerCase()
+  const unit = durationUnits[durationNames[name.replace(/s$/, '')] ?? (name === '' ? 's' : name)]
+  return unit === undefined ? undefined : Math.round(Number(match[1]) * unit)
+}
+
+/** Bytes of `64 MB` or `1 GiB`; a bare number is bytes. */
+export function parseBytes(value: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmg]?)(i?)b?$/i.exec(value.trim())
+  if (!match) return undefined
+  const power = ['', 'k', 'm', 'g'].indexOf((match[2] ?? '').toLowerCase())
+  return Math.round(Number(match[1]) * (match[3] ? 1024 : 1000) ** power)
+}
+
+function atLeast(name: string, value: number, least: number): number {
+  if (value >= least) return value
+  throw new MillraceError('INVALID_SETTING', { at: name, message: `${value} is less than ${least}` })
+}
+
+// The first of DATABASE_URL, POSTGRES_URL and DB_HOST that is set decides; another that disagrees is worth a sentence.
+function databaseAddress(raw: (name: string) => string, warnings: string[]): DatabaseAddress | undefined {
+  const found: DatabaseAddress[] = []
+  if (raw('DATABASE_URL')) found.push({ url: postgresUrl('DATABASE_URL', raw('DATABASE_URL')), from: 'DATABASE_URL' })
+  if (raw('POSTGRES_URL')) {
+    const url = new URL(postgresUrl('POSTGRES_URL', raw('POSTGRES_URL')))
+    const user = url.searchParams.get('user') ?? raw('POSTGRES_USER')
+    const password = url.searchParams.get('password') ?? raw('POSTGRES_PASSWORD')
+    url.searchParams.delete('user')
+    url.searchParams.delete('password')
+    if (url.username === '' && user !== '') url.username = encodeURIComponent(user)
+    if (url.password === '' && password !== '') url.password = encodeURIComponent(password)
+    found.push({ url: url.href, from: 'POSTGRES_URL' })
+  }
+  if (raw('DB_HOST')) {
+    const url = new URL('postgresql://host/')
+    url.hostname = raw('DB_HOST')
+    url.port = raw('DB_PORT') || variables.DB_PORT.default
+    url.username = encodeURIComponent(raw('DB_USER') || variables.DB_USER.default)
+    url.password = encodeURIComponent(raw('DB_PASSWORD'))
+    url.pathname = `/${encodeURIComponent(raw('DB_NAME') || variables.DB_NAME.default)}`
+    found.push({ url: url.href, from: 'DB_HOST' })
+  }
+  const [first, ...others] = found
+  for (const other of others) {
+    if (first && place(first.url) !== place(other.url)) {
+      warnings.push(
+        `${first.from} (${place(first.url)}) and ${other.from} (${place(other.url)}) disagree; ${first.from} is used`,
+      )
+    }
+  }
+  return first
+}
+
+function place(url: string): string {
+  const { hostname, port, pathname } = new URL(url)
+  return `${hostname}:${port || '5432'}${pathname}`
+}
+
+function postgresUrl(name: string, value: string): string {
+  const plain = value.replace(/^jdbc:/, '').replace(/^postgres(ql)?(\+\w+)?:/, 'postgresql:')
+  if (!plain.startsWith('postgresql://') || !URL.canParse(plain)) {
+    throw new MillraceError('INVALID_SETTING', {
+      at: name,
+      message: 'the value is not a postgresql:// URL',
+      hint: 'write it like postgresql://user:password@host:5432/database; encode special characters in the password',
+    })
+  }
+  return plain
+}
+
+function masked(secret: string): string {
+  if (secret === '') return ''
+  if (!URL.canParse(secret.replace(/^jdbc:/, ''))) return '***'
+  return secret.replace(/(:\/\/[^:/@]*):[^@]*@/, '$1:***@').replace(/([?&]password=)[^&]*/, '$1***')
+}
+
+/** The text of `.env.example`. */
+export function envExample(systemSettings: Record<string, SettingSpec>): string {
+  const lines = Object.entries<SettingSpec>({ ...variables, ...systemSettings }).map(
+    ([name, spec]) => `# ${spec.says}\n# ${name}=${/\s/.test(spec.default) ? `"${spec.default}"` : spec.default}\n`,
+  )
+  return `# Every variable, with its default. The real environment wins over this file.\n\n${lines.join('\n')}`
+}

@@ -1,0 +1,267 @@
+/**
+ * The story of a batch, top to bottom: stage the bytes of a range, part good rows from bad, let the operators work,
+ * commit. Staging and the steps that need nothing but the batch run while the batch before is being committed.
+ */
+import { join } from 'node:path'
+import { failpoint } from '../failpoint.ts'
+import { keyedName, seenName } from '../operators/dedup.ts'
+import { deadLettersSql, failuresOf } from '../operators/validate.ts'
+import { identifier, sqlText } from '../plan/identifier.ts'
+import type { DedupStep, Plan, Step, TableStep } from '../plan/plan.ts'
+import { copySql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
+import type { Range } from '../sources/source.ts'
+import { type BatchKind, type CommitOutcome, deadLetterColumns, type NewDeadLetter, type Store, type Verdicts } from '../store/store.ts'
+import { countVerdicts, settleVerdicts } from './books.ts'
+import type { DuckSession } from './duckdb.ts'
+import { createSql, isStateless, type Names, relationNames, relationsOf } from './relations.ts'
+import { type Printed, printRows } from './row-file.ts'
+
+/** What a batch needs of the worker that runs it. */
+export interface BatchTools {
+  plan: Plan
+  store: Store
+  /** A DuckDB connection for this half of the work. */
+  session: DuckSession
+  /** Where rows pass between DuckDB and Postgres. */
+  spool: string
+}
+
+export interface Batch {
+  number: number
+  range: Range
+  names: Names
+  startedAt: Date
+  phases: Record<string, number>
+  /** Steps that have run. */
+  done: Set<string>
+  sinks: { step: TableStep; rows: Printed }[]
+  deadLetters: Printed | undefined
+  dedupKeys: Printed | undefined
+  /** As far as DuckDB knows them; what the store finds there already or refuses comes in the commit. */
+  verdicts: Verdicts | undefined
+  release(session: DuckSession): Promise<void>
+}
+
+/** Stages a range and runs every step that needs nothing but the batch. */
+export async function stageBatch(tools: BatchTools, number: number, range: Range, startedAt: Date): Promise<Batch> {
+  const { plan, session } = tools
+  const names = relationNames(plan, number)
+  const batch: Batch = {
+    number,
+    range,
+    names,
+    startedAt,
+    phases: {},
+    done: new Set(),
+    sinks: [],
+    deadLetters: undefined,
+    dedupKeys: undefined,
+    verdicts: undefined,
+    async release(by) {
+      for (const printed of [...batch.sinks.map(({ rows }) => rows), batch.deadLetters, batch.dedupKeys]) await printed?.release()
+      await by.run(`drop schema if exists ${names.schema} cascade`)
+      await range.release()
+    },
+  }
+  await timed(batch, 'read', async () => {
+    await session.run(`create schema ${names.schema}`)
+    await session.run(`create table ${names.staged} as\n${range.select}`)
+  })
+  await failpoint('staged')
+  await timed(batch, 'operate', () => runSteps(tools, batch, (step) => isStateless(step)))
+  await failpoint('validated')
+  return batch
+}
+
+/** Runs the steps that need stored state, once the batch before is committed. */
+export async function operateBatch(tools: BatchTools, batch: Batch): Promise<void> {
+  if (batch.verdicts !== undefined) return
+  await timed(batch, 'operate', () => runSteps(tools, batch, () => true))
+}
+
+/** Commits a batch; it can be called again with another epoch when the database failed. */
+export async function commitBatch(tools: BatchTools, batch: Batch, epoch: number, kind: BatchKind): Promise<CommitOutcome> {
+  const { plan, session, store } = tools
+  const branches = batch.sinks.length > 1
+  return await store.commit({
+    pipeline: plan.name,
+    epoch,
+    batch: batch.number,
+    kind,
+    startedAt: batch.startedAt,
+    sinks: batch.sinks.map(({ step, rows }) => ({
+      step,
+      rows,
+      ordinals: branches,
+      reject: (ordinal, sqlState, message) => rejectedRow(tools, batch, step, ordinal, sqlState, message),
+    })),
+    deadLetters: batch.deadLetters,
+    dedupKeys: batch.dedupKeys,
+    files: batch.range.files,
+    positions: batch.range.positions,
+    filesQuarantined: batch.range.filesQuarantined,
+    ranges: batch.range.ranges,
+    settles: batch.range.settles,
+    phases: Object.fromEntries(Object.entries(batch.phases).map(([phase, ms]) => [phase, Math.round(ms)])),
+    books: (outcomes) => settleVerdicts(session, plan, batch.names, batch.range, batch.verdicts, outcomes),
+  })
+}
+
+async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => boolean): Promise<void> {
+  const { plan, session } = tools
+  for (const step of plan.steps) {
+    if (batch.done.has(step.id)) continue
+    const fed = step.from.every((id) => batch.done.has(id) || Object.hasOwn(plan.sources, id))
+    if (!fed || !ready(step)) continue
+    for (const relation of relationsOf(plan, step, batch.names)) {
+      await session.run(createSql(relation))
+      if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id))) await fetchSeenKeys(tools, batch, step)
+    }
+    if (step.op === 'table') {
+      const rows = await printRows(session, tools.spool, `${batch.number}-${plan.steps.indexOf(step)}`, {
+        select: copySql(step, batch.names.of(step.id)),
+        columns: step.columns.map(({ name }) => name),
+        quoted: quotedColumns(step),
+      })
+      batch.sinks.push({ step, rows })
+    }
+    batch.done.add(step.id)
+  }
+  if (batch.done.size < plan.steps.length) return
+  batch.deadLetters = await printDeadLetters(tools, batch)
+  batch.dedupKeys = await printDedupKeys(tools, batch)
+  batch.verdicts = await countVerdicts(session, plan, batch.names, batch.range, [])
+}
+
+// Which of the batch's keys earlier batches have seen: the only part of the state that this batch needs.
+async function fetchSeenKeys(tools: BatchTools, batch: Batch, step: DedupStep): Promise<void> {
+  const { session, store, plan } = tools
+  const out = batch.names.of(step.id)
+  const name = `${batch.number}-${plan.steps.indexOf(step)}`
+  const keys = await printRows(session, tools.spool, `${name}-wanted`, {
+    select: `select distinct _key from ${keyedName(out)}`,
+    columns: ['key'],
+    quoted: ['_key'],
+  })
+  const into = join(tools.spool, `${name}-seen.csv`)
+  const seen = await store.seenKeys(plan.name, step.id, keys, into)
+  await session.run(
+    seen === 0
+      ? `create table ${seenName(out)} (key varchar)`
+      : `create table ${seenName(out)} as
+select key
+from read_csv(${sqlText(into)}, auto_detect = false, header = false, columns = {'key': 'varchar'}, quote = '"', escape = '"')`,
+  )
+  await keys.release()
+}
+
+async function printDedupKeys(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
+  const { plan, session } = tools
+  const steps = plan.steps.filter((step) => step.op === 'dedup')
+  if (steps.length === 0) return undefined
+  const selects = steps.map((step) => {
+    const out = batch.names.of(step.id)
+    return `select ${sqlText(plan.name)} as pipeline, ${sqlText(step.id)} as step, k._key as key
+from ${keyedName(out)} k
+where k._row in (select _row from ${out})`
+  })
+  return await printRows(session, tools.spool, `${batch.number}-keys`, {
+    select: selects.join('\nunion all\n'),
+    columns: ['pipeline', 'step', 'key'],
+    quoted: ['pipeline', 'step', 'key'],
+  })
+}
+
+// ---- dead letters --------------------------------------------------------------------------------------------------
+
+async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
+  const { plan, session } = tools
+  const selects: string[] = []
+  if (batch.range.malformedSelect !== undefined) selects.push(batch.range.malformedSelect)
+  for (const step of plan.steps) {
+    if (step.op === 'validate' && failuresOf(step).length > 0) {
+      const letters = deadLettersSql(
+        step,
+        { out: batch.names.of(step.id), staged: batch.names.staged },
+        { source: step.from[0] ?? '', ...batch.range.where },
+      )
+      selects.push(`select ${deadLetterColumns.join(', ')} from (\n${letters}\n)`)
+    }
+    if (step.op === 'table' && step.mode.is !== 'append') {
+      const long = keyTooLongName(batch.names.of(step.id))
+      if ((await session.count(long)) > 0) selects.push(keyTooLongSql(plan, batch, step, long))
+    }
+  }
+  if (selects.length === 0) return undefined
+  const printed = await printRows(session, tools.spool, `${batch.number}-dead`, {
+    select: selects.join('\nunion all by name\n'),
+    columns: [...deadLetterColumns],
+    quoted: ['source', 'place', 'stage', 'code', 'column_name', 'message', 'raw', 'raw_bytes', 'fields'],
+  })
+  if (printed.rows > 0) return printed
+  await printed.release()
+  return undefined
+}
+
+function keyTooLongSql(plan: Plan, batch: Batch, step: TableStep, long: string): string {
+  const { where } = batch.range
+  const key = step.mode.is === 'append' ? [] : step.mode.key
+  return `select
+  ${sqlText(Object.keys(plan.sources)[0] ?? '')} as source,
+  ${where.place} as place,
+  ${where.line} as line,
+  ${sqlText(step.id)} as stage,
+  'KEY_TOO_LONG' as code,
+  ${sqlText(key[0] ?? '')} as column_name,
+  'the key (${key.join(', ').replaceAll("'", "''")}) has ' || l._key_bytes || ' bytes; an index holds 2600' as message,
+  ${where.rawText} as raw,
+  null as raw_bytes,
+  ${fieldsSql(plan)} as fields
+from ${long} l
+join ${batch.names.staged} s using (_row)
+${where.join}`
+}
+
+function fieldsSql(plan: Plan): string {
+  const columns = Object.values(plan.sources)[0]?.columns ?? []
+  return `json_object(${columns.map(({ name }) => `${sqlText(name)}, s.${identifier(name)}`).join(', ')})`
+}
+
+// The dead letter of the n-th row of a sink's file, which the database refused.
+async function rejectedRow(
+  tools: BatchTools,
+  batch: Batch,
+  step: TableStep,
+  ordinal: number,
+  sqlState: string,
+  message: string,
+): Promise<NewDeadLetter> {
+  const { where } = batch.range
+  const [row] = await tools.session.rows<{ place: string; line: string | null; raw: string; fields: string }>(`
+    select ${where.place} as place, ${where.line} as line, ${where.rawText} as raw, ${fieldsSql(tools.plan)} as fields
+    from (select _row from ${batch.names.of(step.id)} order by _row limit 1 offset ${ordinal}) r
+    join ${batch.names.staged} s using (_row)
+    ${where.join}`)
+  return {
+    source: Object.keys(tools.plan.sources)[0] ?? '',
+    place: row?.place ?? '',
+    line: row?.line == null ? null : Number(row.line),
+    stage: step.id,
+    code: 'REFUSED',
+    columnName: null,
+    message: `Postgres refused the row (${sqlState}): ${message}`,
+    raw: row?.raw ?? '',
+    // as: json_object made it, from texts
+    fields: row === undefined ? null : (JSON.parse(row.fields) as Record<string, string | null>),
+  }
+}
+
+async function timed<T>(batch: Batch, phase: string, work: () => Promise<T>): Promise<T> {
+  const start = performance.now()
+  try {
+    return await work()
+  } finally {
+    batch.phases[phase] = (batch.phases[phase] ?? 0) + performance.now() - start
+  }
+}
+

@@ -1,0 +1,100 @@
+/**
+ * The books of a batch: every input row gets one verdict, at the first step that gives one; a row that any branch took
+ * is written. The numbers are counted where the rows are, so that the sum is a check and not a definition.
+ */
+import { isSink, type Plan, type TableStep } from '../plan/plan.ts'
+import { keyTooLongName } from '../sinks/table.ts'
+import type { Range } from '../sources/source.ts'
+import type { SinkOutcome, Verdicts } from '../store/store.ts'
+import type { DuckSession } from './duckdb.ts'
+import type { Names } from './relations.ts'
+
+export async function countVerdicts(
+  session: DuckSession,
+  plan: Plan,
+  names: Names,
+  range: Range,
+  outcomes: SinkOutcome[],
+): Promise<Verdicts> {
+  const sinks = plan.steps.filter((step): step is TableStep => isSink(step) && step.op === 'table')
+  const rowsIn = range.rows + range.malformed
+  if (rowsIn === 0) return { rowsIn, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 }
+
+  const taken: string[] = []
+  const dropped: string[] = []
+  plan.steps.forEach((step, i) => {
+    const input = names.of(step.from[0] ?? '')
+    const out = names.of(step.id)
+    const missing = (verdict: string) =>
+      dropped.push(`select _row, ${i} as step, '${verdict}' as verdict from ${input} where _row not in (select _row from ${out})`)
+    if (step.op === 'validate') missing('dead')
+    if (step.op === 'filter') missing('filtered')
+    if (step.op === 'dedup') missing('duplicates')
+  })
+  sinks.forEach((step) => {
+    const i = plan.steps.indexOf(step)
+    const outcome = outcomes.find((candidate) => candidate.step === step.id)
+    const input = names.of(step.from[0] ?? '')
+    const out = names.of(step.id)
+    if (step.mode.is !== 'append') {
+      const long = keyTooLongName(out)
+      dropped.push(`select _row, ${i} as step, 'dead' as verdict from ${long}`)
+      // Of the rows of one key, one goes on: the others repeat it, or are replaced by it and so have been taken.
+      const others = `select _row from ${input} where _row not in (select _row from ${out}) and _row not in (select _row from ${long})`
+      if (step.mode.is === 'upsert') taken.push(others)
+      else dropped.push(`select _row, ${i} as step, 'duplicates' as verdict from (${others})`)
+    }
+    const numbered = `select _row, row_number() over (order by _row) - 1 as ordinal from ${out}`
+    const lost = [...(outcome?.duplicateOrdinals ?? []), ...(outcome?.refusedOrdinals ?? [])]
+    for (const [ordinals, verdict] of [
+      [outcome?.duplicateOrdinals ?? [], 'duplicates'],
+      [outcome?.refusedOrdinals ?? [], 'dead'],
+    ] as const) {
+      if (ordinals.length === 0) continue
+      dropped.push(`select _row, ${i} as step, '${verdict}' as verdict from (${numbered}) where ordinal in (${ordinals.join(', ')})`)
+    }
+    taken.push(
+      lost.length === 0 ? `select _row from ${out}` : `select _row from (${numbered}) where ordinal not in (${lost.join(', ')})`,
+    )
+  })
+
+  const [counted] = await session.rows<Record<'written' | 'filtered' | 'duplicates' | 'late' | 'dead', number>>(`
+    with taken as (${taken.length === 0 ? `select _row from ${names.staged} where false` : taken.join('\nunion\n')}),
+    dropped as (
+      select _row, arg_min(verdict, step) as verdict
+      from (${dropped.join('\nunion all\n')})
+      where _row not in (select _row from taken)
+      group by _row
+    )
+    select
+      (select count(*)::integer from taken) as written,
+      count(*) filter (where verdict = 'filtered')::integer as filtered,
+      count(*) filter (where verdict = 'duplicates')::integer as duplicates,
+      count(*) filter (where verdict = 'late')::integer as late,
+      count(*) filter (where verdict = 'dead')::integer as dead
+    from dropped`)
+  return { rowsIn, written: 0, filtered: 0, duplicates: 0, late: 0, ...counted, dead: (counted?.dead ?? 0) + range.malformed }
+}
+
+/** The verdicts once the store has said what it had already and what it refused. */
+export async function settleVerdicts(
+  session: DuckSession,
+  plan: Plan,
+  names: Names,
+  range: Range,
+  before: Verdicts | undefined,
+  outcomes: SinkOutcome[],
+): Promise<Verdicts> {
+  const verdicts = before ?? (await countVerdicts(session, plan, names, range, []))
+  const duplicates = outcomes.reduce((sum, outcome) => sum + outcome.duplicates, 0)
+  const refused = outcomes.reduce((sum, outcome) => sum + outcome.refusedOrdinals.length, 0)
+  if (duplicates + refused === 0) return verdicts
+  // Where a row has other branches to go, what one sink did not take may be written by another.
+  if (outcomes.length > 1) return await countVerdicts(session, plan, names, range, outcomes)
+  return {
+    ...verdicts,
+    written: verdicts.written - duplicates - refused,
+    duplicates: verdicts.duplicates + duplicates,
+    dead: verdicts.dead + refused,
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * DuckDB in this process: in memory, with bounded memory, and shut off from everything but the spool. The only file that
+ * imports it.
+ */
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import { MillraceError } from '../errors.ts'
+import { sqlText } from '../plan/identifier.ts'
+
+export interface DuckOptions {
+  /** Folders DuckDB may read and write; they are made here, for none can be added later. */
+  folders: string[]
+  /** Where it puts what does not fit the limit. */
+  temporary: string
+  memoryLimitMb: number
+  threads: number
+}
+
+/** A DuckDB instance. Connections see the same tables; each runs one statement at a time. */
+export class Duck implements AsyncDisposable {
+  readonly #instance: DuckDBInstance
+  readonly #temporary: string
+
+  private constructor(instance: DuckDBInstance, temporary: string) {
+    this.#instance = instance
+    this.#temporary = temporary
+  }
+
+  static async open(options: DuckOptions): Promise<Duck> {
+    for (const folder of [...options.folders, options.temporary]) await mkdir(folder, { recursive: true })
+    const instance = await DuckDBInstance.create(':memory:', {
+      threads: String(options.threads),
+      memory_limit: `${options.memoryLimitMb}MB`,
+      temp_directory: options.temporary,
+      autoinstall_known_extensions: 'false',
+      autoload_known_extensions: 'false',
+    })
+    const duck = new Duck(instance, options.temporary)
+    const session = await duck.connect()
+    const folders = options.folders.map((folder) => sqlText(folder.endsWith('/') ? folder : `${folder}/`))
+    await session.run(`set global TimeZone = 'UTC'`)
+    await session.run(`set global preserve_insertion_order = true`)
+    await session.run(`set allowed_directories = [${folders.join(', ')}]`)
+    await session.run('set enable_external_access = false')
+    // from here on no SQL, not even ours, reaches another file or the network
+    await session.run('set lock_configuration = true')
+    session.close()
+    return duck
+  }
+
+  async connect(): Promise<DuckSession> {
+    return new DuckSession(await this.#instance.connect())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#instance.closeSync()
+    await rm(this.#temporary, { recursive: true, force: true })
+  }
+}
+
+/** One connection. Statements are ours, printed from the plan; an error is therefore a fault, and shows its SQL. */
+export class DuckSession {
+  readonly #connection: DuckDBConnection
+
+  constructor(connection: DuckDBConnection) {
+    this.#connection = connection
+  }
+
+  /** Runs a statement and answers how many rows it changed. */
+  async run(sql: string): Promise<number> {
+    try {
+      const result = await this.#connection.run(sql)
+      return result.rowsChanged
+    } catch (error) {
+      throw failed(sql, error)
+    }
+  }
+
+  /** Rows as plain objects: 64-bit integers and decimals are texts; cast counts to integer. For small results. */
+  async rows<Row extends Record<string, unknown>>(sql: string): Promise<Row[]> {
+    try {
+      const reader = await this.#connection.runAndReadAll(sql)
+      // as: the caller names the columns of its own statement
+      return reader.getRowObjectsJson() as Row[]
+    } catch (error) {
+      throw failed(sql, error)
+    }
+  }
+
+  async count(relation: string): Promise<number> {
+    const [row] = await this.rows<{ n: number }>(`select count(*)::integer as n from ${relation}`)
+    return row?.n ?? 0
+  }
+
+  close(): void {
+    this.#connection.closeSync()
+  }
+}
+
+function failed(sql: string, cause: unknown): MillraceError {
+  const message = cause instanceof Error ? cause.message : String(cause)
+  return new MillraceError('DUCKDB_FAILED', {
+    message,
+    at: sql.length > 2000 ? `${sql.slice(0, 2000)} ...` : sql,
+    cause,
+  })
+}
+
+/** Where one process puts what passes between DuckDB and Postgres. */
+export function spoolFolder(dataDirectory: string): string {
+  return join(dataDirectory, 'spool')
+}

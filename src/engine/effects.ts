@@ -1,0 +1,213 @@
+/**
+ * What happens after a commit. Everything here can be derived from the store and has its own cursor, so a worker that
+ * starts goes on where the last one stopped; what is done twice is done under the same name, and so once.
+ */
+import { appendFile, copyFile, mkdir, open, rename, stat, writeFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { failpoint } from '../failpoint.ts'
+import type { Plan } from '../plan/plan.ts'
+import { claimedFolder, dropClaim } from '../sources/files/claims.ts'
+import type { LedgerLine, Store, StoredFile } from '../store/store.ts'
+
+export interface EffectTools {
+  plan: Plan
+  store: Store
+  /** Where bad rows and unreadable files go; undefined: they stay in the dead letters alone. */
+  quarantine: string | undefined
+  logs: string
+}
+
+/** A committed batch, with its files read once for all effects. */
+interface Settled {
+  line: LedgerLine
+  files: StoredFile[]
+}
+
+interface Effect {
+  name: string
+  run(tools: EffectTools, batch: Settled): Promise<void>
+}
+
+const effects: Effect[] = [
+  { name: 'quarantine', run: quarantineBatch },
+  { name: 'move files', run: moveFiles },
+  { name: 'metrics', run: writeMetrics },
+]
+
+/** Runs every effect for the committed batches it has not been run for, and remembers how far each has come. */
+export async function runEffects(tools: EffectTools): Promise<void> {
+  const { plan, store } = tools
+  const cursors = new Map<Effect, number>()
+  for (const effect of effects) cursors.set(effect, await store.effectCursor(plan.name, effect.name))
+  for (const line of await store.ledger(plan.name, { after: Math.min(...cursors.values()) })) {
+    const batch = { line, files: await store.filesOfBatch(plan.name, line.batch) }
+    for (const effect of effects) {
+      if ((cursors.get(effect) ?? 0) >= line.batch) continue
+      await effect.run(tools, batch)
+      await store.advanceEffect(plan.name, effect.name, line.batch)
+    }
+    await failpoint('effects done')
+  }
+}
+
+// ---- quarantine ----------------------------------------------------------------------------------------------------
+
+async function quarantineBatch({ plan, store, quarantine }: EffectTools, { line, files }: Settled): Promise<void> {
+  if (quarantine === undefined) return
+  if (line.dead > 0) {
+    const letters = await store.deadLetters({ pipeline: plan.name, batch: line.batch, settled: true })
+    const rows = letters.map(({ raw, code, columnName, message, place, line: at }) =>
+      [raw, code, columnName ?? '', message, place, at === null ? '' : String(at)].map(csvField).join(','),
+    )
+    await writeWhole(join(quarantine, `${line.batch}.csv`), `row,code,column,reason,file,line\n${rows.join('\n')}\n`)
+  }
+  if (line.filesQuarantined > 0) {
+    for (const file of files) {
+      if (file.state === 'quarantined') await quarantineFile(quarantine, file)
+    }
+  }
+  await failpoint('effect quarantine')
+}
+
+async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
+  const target = join(folder, nameFor(file))
+  const claimed = claimedAt(file)
+  await mkdir(folder, { recursive: true })
+  if (claimed === undefined) {
+    // a file of a bounded run stays where it is
+    await copyFile(file.path, target).catch(ignoreMissing)
+  } else {
+    await rename(claimed, target).catch(ignoreMissing)
+    await dropClaim(claimed)
+  }
+  await writeWhole(`${target}.reason.txt`, `${file.code}: ${file.message}\n\nfile: ${file.path}\nbatch: ${file.batch}\n`)
+}
+
+// ---- files that are done -------------------------------------------------------------------------------------------
+
+async function moveFiles(_tools: EffectTools, { files }: Settled): Promise<void> {
+  for (const file of files) {
+    const claimed = claimedAt(file)
+    if (file.state !== 'done' || claimed === undefined) continue
+    const done = join(dirname(file.path), 'done')
+    await mkdir(done, { recursive: true })
+    await rename(claimed, join(done, nameFor(file, await isThere(join(done, basename(file.path)))))).catch(ignoreMissing)
+    await dropClaim(claimed)
+  }
+  await failpoint('effect move files')
+}
+
+// Where a file of a watched folder lies after its claim; a file of a bounded run has its own path as its id.
+function claimedAt(file: StoredFile): string | undefined {
+  if (file.id === file.path || file.id.includes('/')) return undefined
+  return join(claimedFolder(dirname(file.path)), file.id, basename(file.path))
+}
+
+// The file's own name, unless that is taken: then the claim's id before it, which nothing else has.
+function nameFor(file: StoredFile, taken = true): string {
+  const name = basename(file.path)
+  return taken ? `${file.id.includes('/') ? `batch-${file.batch}` : file.id}-${name}` : name
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
+  )
+}
+
+// ---- metrics -------------------------------------------------------------------------------------------------------
+
+const maxLogBytes = 50_000_000
+const keptLogs = 5
+
+async function writeMetrics({ logs }: EffectTools, { line, files }: Settled): Promise<void> {
+  const path = join(logs, 'streaming_metrics.log')
+  const seconds = Math.max(0.001, (line.committedAt.getTime() - line.startedAt.getTime()) / 1000)
+  const record = JSON.stringify({
+    time: line.committedAt.toISOString(),
+    pipeline: line.pipeline,
+    batch: line.batch,
+    kind: line.kind,
+    rows_in: line.rowsIn,
+    written: line.written,
+    filtered: line.filtered,
+    duplicates: line.duplicates,
+    late: line.late,
+    dead: line.dead,
+    files_quarantined: line.filesQuarantined,
+    rows_per_second: Math.round(line.rowsIn / seconds),
+    phases_ms: line.phasesMs,
+    latency_ms: latencies(files, line.committedAt),
+  })
+  await appendOnce(path, `"pipeline":${JSON.stringify(line.pipeline)},"batch":${line.batch},`, `${record}\n`)
+  await failpoint('effect metrics')
+}
+
+// From a file's arrival to its rows being visible, weighted by rows.
+function latencies(files: StoredFile[], visibleAt: Date): { p50: number; p99: number } | null {
+  const each = files
+    .filter((file) => file.rowsDone > 0)
+    .map((file) => ({ ms: Math.max(0, visibleAt.getTime() - file.arrivedAt.getTime()), rows: file.rowsDone }))
+    .sort((a, b) => a.ms - b.ms)
+  const total = each.reduce((sum, { rows }) => sum + rows, 0)
+  if (total === 0) return null
+  const at = (share: number): number => {
+    let rows = 0
+    return each.find((file) => (rows += file.rows) >= total * share)?.ms ?? 0
+  }
+  return { p50: at(0.5), p99: at(0.99) }
+}
+
+/** Appends a line unless the end of the file has one with this mark already: a crash may have come after the write. */
+async function appendOnce(path: string, mark: string, line: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  await rotate(path)
+  const tail = await readTail(path, 65_536)
+  if (tail.includes(mark)) return
+  // a torn last line of a killed process is ended, so that this one stands alone
+  await appendFile(path, tail.length > 0 && !tail.endsWith('\n') ? `\n${line}` : line)
+}
+
+/** Renames a log that has grown too large to `.1`, that one to `.2`, and so on. */
+export async function rotate(path: string): Promise<void> {
+  const size = await stat(path).then(
+    (stats) => stats.size,
+    () => 0,
+  )
+  if (size < maxLogBytes) return
+  for (let n = keptLogs - 1; n >= 1; n--) await rename(n === 1 ? path : `${path}.${n - 1}`, `${path}.${n}`).catch(ignoreMissing)
+}
+
+async function readTail(path: string, bytes: number): Promise<string> {
+  const handle = await open(path, 'r').catch(() => undefined)
+  if (handle === undefined) return ''
+  try {
+    const { size } = await handle.stat()
+    const start = Math.max(0, size - bytes)
+    const buffer = Buffer.alloc(size - start)
+    await handle.read(buffer, 0, buffer.length, start)
+    return buffer.toString()
+  } finally {
+    await handle.close()
+  }
+}
+
+// ---- files ---------------------------------------------------------------------------------------------------------
+
+// Nobody sees half of it, and the same content again changes nothing.
+async function writeWhole(path: string, content: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  await writeFile(`${path}.part`, content)
+  await rename(`${path}.part`, path)
+}
+
+function csvField(value: string): string {
+  return /[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value
+}
+
+// The file has been moved already, by this effect before a crash.
+function ignoreMissing(error: unknown): void {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return
+  throw error
+}

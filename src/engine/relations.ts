@@ -1,0 +1,82 @@
+/** The relations of one batch in DuckDB: a schema of its own, and in it one relation per step. */
+import { identifier } from '../plan/identifier.ts'
+import type { Plan, Step } from '../plan/plan.ts'
+import { operators } from '../operators/index.ts'
+import { MillraceError } from '../errors.ts'
+import type { Relation } from '../operators/operator.ts'
+import { tableRelations } from '../sinks/table.ts'
+import type { Column } from '../plan/columns.ts'
+
+export interface Names {
+  schema: string
+  staged: string
+  /** The relation a step or source leaves behind. */
+  of(id: string): string
+}
+
+export function relationNames(plan: Plan, batch: number | string): Names {
+  const schema = identifier(`${plan.name} ${batch}`)
+  return {
+    schema,
+    staged: `${schema}.staged`,
+    of: (id) => (Object.hasOwn(plan.sources, id) ? `${schema}.staged` : `${schema}.${identifier(id)}`),
+  }
+}
+
+/** Whether a step needs nothing but the batch, so that it can run while the batch before it is being committed. */
+export function isStateless(step: Step): boolean {
+  switch (step.op) {
+    case 'validate':
+    case 'select':
+    case 'filter':
+    case 'dedup':
+      return operators[step.op].state === 'none'
+    case 'table':
+      return true
+    case 'window':
+    case 'pairs':
+    case 'total':
+    case 'anomalies':
+    case 'topic':
+    case 'files':
+    case 'enqueue':
+      return false
+  }
+}
+
+/** What a step makes in DuckDB, in order. */
+export function relationsOf(plan: Plan, step: Step, names: Names): Relation[] {
+  const [from = ''] = step.from
+  const at = { input: names.of(from), out: names.of(step.id), inputColumns: columnsAt(plan, from) }
+  switch (step.op) {
+    case 'validate':
+      return operators.validate.relations(step, at)
+    case 'select':
+      return operators.select.relations(step, at)
+    case 'filter':
+      return operators.filter.relations(step, at)
+    case 'dedup':
+      return operators.dedup.relations(step, at)
+    case 'table':
+      return tableRelations(step, at)
+    case 'window':
+    case 'pairs':
+    case 'total':
+    case 'anomalies':
+    case 'topic':
+    case 'files':
+    case 'enqueue':
+      throw new MillraceError('NOT_SUPPORTED', {
+        at: `${plan.name} / ${step.id}`,
+        message: `this version cannot run a step of the kind "${step.op}"`,
+      })
+  }
+}
+
+function columnsAt(plan: Plan, id: string): Column[] {
+  return plan.steps.find((step) => step.id === id)?.columns ?? plan.sources[id]?.columns ?? []
+}
+
+export function createSql(relation: Relation): string {
+  return `create ${relation.as} ${relation.name} as\n${relation.select}`
+}

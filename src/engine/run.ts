@@ -1,0 +1,323 @@
+/** The loop: a worker that owns a pipeline takes ranges, makes batches of them, and commits them one after another. */
+import { mkdir, readdir, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MillraceError, messageOf } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { Plan } from '../plan/plan.ts'
+import type { Limits, Range, SourceReader } from '../sources/source.ts'
+import { isTransient } from '../store/connection.ts'
+import type { BatchKind, Lease, Store, Verdicts } from '../store/store.ts'
+import { type Batch, type BatchTools, commitBatch, operateBatch, stageBatch } from './batch.ts'
+import type { Duck, DuckSession } from './duckdb.ts'
+import { type EffectTools, runEffects } from './effects.ts'
+
+export interface WorkerOptions {
+  plan: Plan
+  store: Store
+  duck: Duck
+  /**
+   * A folder of this worker's own, beside those of other workers of the pipeline, for what passes between DuckDB and
+   * Postgres; DuckDB must be allowed to use it.
+   */
+  spool: string
+  openReader(): Promise<SourceReader>
+  effects: Pick<EffectTools, 'quarantine' | 'logs'>
+  limits: Limits
+  /** How long a small batch waits after the start of the one before it, so that rows gather. */
+  intervalMs: number
+  /** `host:pid`. */
+  owner: string
+  kind: BatchKind
+  /** A bounded run stops when its source has nothing left; a worker waits for more. */
+  bounded: boolean
+  log: Log
+  signal: AbortSignal
+  onProgress?: (progress: Progress) => void
+}
+
+/** What a worker is doing, in words for status and page. */
+export type WorkerState =
+  | { is: 'starting' }
+  | { is: 'running' }
+  | { is: 'standing by'; owner: string }
+  | { is: 'lending'; to: string }
+  | { is: 'retrying'; why: string; tries: number; nextInMs: number }
+  | { is: 'stopped'; why: string }
+
+export interface Progress {
+  state: WorkerState
+  /** Sums of this worker's batches since it started. */
+  books: Verdicts
+  batches: number
+  filesQuarantined: number
+  lastBatch: number
+  lastCommittedAt: Date | undefined
+  retries: number
+}
+
+const backOff = { firstMs: 100, mostMs: 10_000 }
+
+/** Runs a pipeline until it is told to stop or, bounded, until there is nothing left. Answers the sums of its batches. */
+export async function runPipeline(options: WorkerOptions): Promise<Progress> {
+  await using worker = await Worker.open(options)
+  return await worker.run()
+}
+
+class Worker implements AsyncDisposable {
+  readonly #options: WorkerOptions
+  /** One connection for each half: while one batch commits, the next is staged on the other. */
+  readonly #sessions: [DuckSession, DuckSession]
+  readonly #progress: Progress = {
+    state: { is: 'starting' },
+    books: { rowsIn: 0, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 },
+    batches: 0,
+    filesQuarantined: 0,
+    lastBatch: 0,
+    lastCommittedAt: undefined,
+    retries: 0,
+  }
+  #lease: Lease | undefined
+  #reader: SourceReader | undefined
+  #wantedBy: string | undefined
+  #lost: string | undefined
+  /** The epochs under which this worker has committed. */
+  readonly #epochs = new Set<number>()
+  /** The commit under way, with what follows it. */
+  #committing: Promise<void> = Promise.resolve()
+  #effects: Promise<void> = Promise.resolve()
+  #staged: Batch[] = []
+
+  private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
+    this.#options = options
+    this.#sessions = sessions
+  }
+
+  static async open(options: WorkerOptions): Promise<Worker> {
+    return new Worker(options, [await options.duck.connect(), await options.duck.connect()])
+  }
+
+  async run(): Promise<Progress> {
+    const { signal } = this.#options
+    let tries = 0
+    while (!signal.aborted) {
+      try {
+        if (!(await this.#own())) continue
+        tries = 0
+        const why = await this.#makeBatches()
+        if (why === 'done') break
+      } catch (error) {
+        await this.#abandon()
+        if (!mayPass(error)) {
+          this.#say({ is: 'stopped', why: messageOf(error) })
+          throw error
+        }
+        const nextInMs = Math.min(backOff.mostMs, backOff.firstMs * 2 ** Math.min(tries, 10))
+        tries++
+        this.#progress.retries++
+        this.#say({ is: 'retrying', why: messageOf(error), tries, nextInMs })
+        this.#options.log.warn('retrying', { pipeline: this.#options.plan.name, why: messageOf(error), tries, next_in_ms: nextInMs })
+        await sleep(nextInMs, undefined, { signal }).catch(() => {})
+      }
+    }
+    await this.#letGo()
+    this.#say({ is: 'stopped', why: signal.aborted ? 'told to stop' : 'nothing left to read' })
+    return this.#progress
+  }
+
+  // ---- owning ------------------------------------------------------------------------------------------------------
+
+  async #own(): Promise<boolean> {
+    const { store, plan, owner, bounded, signal, log } = this.#options
+    this.#wantedBy = undefined
+    this.#lost = undefined
+    const answer = await store.lease({
+      pipeline: plan.name,
+      owner,
+      borrow: bounded,
+      signal,
+      onWanted: (by) => {
+        this.#wantedBy = by
+      },
+      onLost: (why) => {
+        this.#lost = why
+      },
+    })
+    if (answer.is === 'held') {
+      if (this.#progress.state.is !== 'standing by') log.info('standing by', { pipeline: plan.name, owner: answer.by })
+      this.#say({ is: 'standing by', owner: answer.by })
+      await sleep(Math.min(1000, Math.max(100, answer.expiresInMs)), undefined, { signal }).catch(() => {})
+      return false
+    }
+    this.#lease = answer.lease
+    const committed = await store.committed(plan.name)
+    await this.#countUnheard(committed.batch)
+    this.#epochs.add(answer.lease.epoch)
+    await this.#clearSpool()
+    await runEffects(this.#effectTools())
+    this.#reader ??= await this.#options.openReader()
+    await this.#reader.rewind()
+    this.#say({ is: 'running' })
+    log.info('running', { pipeline: plan.name, epoch: answer.lease.epoch, batch: committed.batch })
+    return true
+  }
+
+  // What earlier owners left beside our own spool belongs to batches that were committed, or never will be. An owner
+  // that was stopped and wakes up finds its files gone, and cannot touch ours.
+  async #clearSpool(): Promise<void> {
+    const { spool } = this.#options
+    await rm(spool, { recursive: true, force: true })
+    await mkdir(spool, { recursive: true })
+    for (const name of await readdir(dirname(spool))) {
+      if (name !== basename(spool)) await rm(join(dirname(spool), name), { recursive: true, force: true })
+    }
+  }
+
+  // Batches of ours whose acknowledgement was lost are in the ledger, not in our sums.
+  async #countUnheard(committed: number): Promise<void> {
+    const { store, plan } = this.#options
+    if (this.#epochs.size > 0 && committed > this.#progress.lastBatch) {
+      for (const line of await store.ledger(plan.name, { after: this.#progress.lastBatch })) {
+        if (this.#epochs.has(line.epoch)) this.#count(line, line.filesQuarantined)
+      }
+    }
+    this.#progress.lastBatch = committed
+  }
+
+  #count(verdicts: Verdicts, filesQuarantined: number): void {
+    const { books } = this.#progress
+    for (const verdict of Object.keys(books) as (keyof Verdicts)[]) books[verdict] += verdicts[verdict]
+    this.#progress.batches++
+    this.#progress.filesQuarantined += filesQuarantined
+  }
+
+  async #letGo(): Promise<void> {
+    await this.#committing.catch(() => {})
+    await this.#effects.catch(() => {})
+    await this.#abandon()
+    await this.#lease?.release().catch(() => {})
+    this.#lease = undefined
+  }
+
+  // Forgets what was staged and not committed; the store says where to go on.
+  async #abandon(): Promise<void> {
+    await this.#committing.catch(() => {})
+    await this.#effects.catch(() => {})
+    this.#committing = Promise.resolve()
+    this.#effects = Promise.resolve()
+    for (const batch of this.#staged) await batch.release(this.#sessions[0]).catch(() => {})
+    this.#staged = []
+  }
+
+  // ---- batches -----------------------------------------------------------------------------------------------------
+
+  async #makeBatches(): Promise<'done' | 'again'> {
+    const { bounded, signal, intervalMs, limits } = this.#options
+    const reader = this.#reader
+    if (reader === undefined) throw new MillraceError('NOT_SUPPORTED', { message: 'the source is not open' })
+    let next = this.#progress.lastBatch
+    let failure: unknown
+    const commit = (batch: Batch, tools: BatchTools): void => {
+      this.#committing = this.#commit(batch, tools).catch((error) => {
+        failure = error
+      })
+    }
+    while (!signal.aborted) {
+      if (failure !== undefined) throw failure
+      if (this.#lost !== undefined) throw new MillraceError('LEASE_LOST', { message: this.#lost, at: this.#options.plan.name })
+      if (this.#wantedBy !== undefined) {
+        await this.#committing
+        if (failure !== undefined) throw failure
+        await this.#lend(this.#wantedBy)
+        return 'again'
+      }
+      const startedAt = new Date()
+      const range = await reader.next(limits)
+      if (range === undefined) {
+        await this.#committing
+        if (failure !== undefined) throw failure
+        if (bounded) {
+          await this.#effects
+          return 'done'
+        }
+        await reader.wait(signal)
+        continue
+      }
+      next++
+      const tools = this.#tools(next)
+      const batch = await stageBatch(tools, next, range, startedAt)
+      this.#staged.push(batch)
+      await this.#committing
+      if (failure !== undefined) throw failure
+      await operateBatch(tools, batch)
+      commit(batch, tools)
+      if (!bounded && !isLarge(range, limits)) {
+        // a small batch: let rows gather, and leave the processor to the commit
+        const rest = intervalMs - (Date.now() - startedAt.getTime())
+        if (rest > 0) await sleep(rest, undefined, { signal }).catch(() => {})
+      }
+    }
+    await this.#committing
+    if (failure !== undefined) throw failure
+    return 'done'
+  }
+
+  #tools(number: number): BatchTools {
+    const { plan, store, spool } = this.#options
+    return { plan, store, spool, session: this.#sessions[number % 2 === 0 ? 0 : 1] }
+  }
+
+  async #commit(batch: Batch, tools: BatchTools): Promise<void> {
+    const { kind, log, plan } = this.#options
+    const lease = this.#lease
+    if (lease === undefined) throw new MillraceError('LEASE_LOST', { message: 'there is no lease', at: plan.name })
+    const outcome = await commitBatch(tools, batch, lease.epoch, kind)
+    this.#staged = this.#staged.filter((staged) => staged !== batch)
+    this.#count(outcome.verdicts, batch.range.filesQuarantined)
+    this.#progress.lastBatch = batch.number
+    this.#progress.lastCommittedAt = outcome.committedAt
+    this.#say({ is: 'running' })
+    log.debug('committed', { pipeline: plan.name, batch: batch.number, ...outcome.verdicts, phases_ms: batch.phases })
+    await batch.release(tools.session)
+    await this.#effects
+    // not waited for here: the next batch may be committed meanwhile
+    const effects = runEffects(this.#effectTools())
+    this.#effects = effects
+    effects.catch(() => {})
+  }
+
+  #effectTools(): EffectTools {
+    const { plan, store, effects } = this.#options
+    return { plan, store, ...effects }
+  }
+
+  async #lend(to: string): Promise<void> {
+    const { log, plan, signal } = this.#options
+    await this.#effects
+    await this.#abandon()
+    this.#say({ is: 'lending', to })
+    log.info('lending the lease', { pipeline: plan.name, to })
+    await this.#lease?.lend(signal)
+    this.#lease = undefined
+  }
+
+  #say(state: WorkerState): void {
+    this.#progress.state = state
+    this.#options.onProgress?.(this.#progress)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#letGo()
+    await this.#reader?.[Symbol.asyncDispose]()
+    for (const session of this.#sessions) session.close()
+  }
+}
+
+function isLarge(range: Range, limits: Limits): boolean {
+  return range.rows >= limits.rows / 2 || range.bytes >= limits.bytes / 2
+}
+
+// The database failing, or another worker owning the pipeline: both may pass. Anything else stops the pipeline.
+function mayPass(error: unknown): boolean {
+  return (error instanceof MillraceError && error.code === 'LEASE_LOST') || isTransient(error)
+}

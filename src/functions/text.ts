@@ -1,0 +1,200 @@
+/**
+ * Texts are sequences of Unicode code points, counted from 0. Upper and lower case go letter by letter, whatever the
+ * language: İ becomes i, Σ is σ also at the end of a word, and ß becomes ẞ.
+ */
+import { boolean, integer, listOf, text } from '../plan/columns.ts'
+import { define } from './define.ts'
+import type { Operand, Value } from './value.ts'
+
+type TextOfText = (value: Operand<'text'>) => Value<'text'>
+type TextInText = (value: Operand<'text'>, part: Operand<'text'>) => Value<'boolean'>
+
+// More code points than a text of DuckDB can have.
+const beyondAnyText = 4_294_967_295
+
+export const lower = define<TextOfText>({
+  name: 'lower',
+  says: 'The text in lower case, letter by letter: no letter becomes two, and none looks at its neighbours.',
+  args: ['text'],
+  result: text,
+  duckdb: ([a]) => `lower(${a})`,
+  examples: [
+    { in: ['PogChamp'], out: 'pogchamp' },
+    { in: ['ÀÉÎ ΑΣ'], out: 'àéî ασ' },
+    { in: [''], out: '' },
+    { in: [null], out: null, types: [text] },
+  ],
+})
+
+export const upper = define<TextOfText>({
+  name: 'upper',
+  says: 'The text in upper case, letter by letter: no letter becomes two.',
+  args: ['text'],
+  result: text,
+  duckdb: ([a]) => `upper(${a})`,
+  examples: [
+    { in: ['PogChamp'], out: 'POGCHAMP' },
+    { in: ['àéî'], out: 'ÀÉÎ' },
+    { in: ['Straße'], out: 'STRAẞE' },
+    { in: ['ﬁ'], out: 'ﬁ' },
+  ],
+})
+
+export const trim = define<TextOfText>({
+  name: 'trim',
+  says: 'The text without spaces, tabs and line breaks at its ends.',
+  args: ['text'],
+  result: text,
+  duckdb: ([a]) => `trim(${a}, e' \\t\\n\\r')`,
+  examples: [
+    { in: ['  a b\t\n'], out: 'a b' },
+    { in: ['\u00a0a'], out: '\u00a0a' },
+    { in: [' '], out: '' },
+  ],
+})
+
+export const textLength = define<(value: Operand<'text'>) => Value<'integer'>>({
+  name: 'textLength',
+  says: 'How many Unicode code points the text has.',
+  args: ['text'],
+  result: integer,
+  duckdb: ([a]) => `length(${a})`,
+  examples: [
+    { in: ['naïve'], out: 5 },
+    { in: ['👍🏽'], out: 2 },
+    { in: [''], out: 0 },
+  ],
+})
+
+export const concat = define<(first: Operand<'text'>, ...others: Operand<'text'>[]) => Value<'text'>>({
+  name: 'concat',
+  says: 'The texts one after the other; null when any is null.',
+  args: ['text', 'text'],
+  variadic: true,
+  result: text,
+  duckdb: (args) => `(${args.join(' || ')})`,
+  examples: [
+    { in: ['a', '-', 'b'], out: 'a-b' },
+    { in: ['a', null], out: null, types: [text, text] },
+    { in: ['a', ''], out: 'a' },
+  ],
+})
+
+export const startsWith = define<TextInText>({
+  name: 'startsWith',
+  says: 'Whether the first text begins with the second; every text begins with the empty one.',
+  args: ['text', 'text'],
+  result: boolean,
+  duckdb: ([a, b]) => `starts_with(${a}, ${b})`,
+  examples: [
+    { in: ['!bet 5', '!'], out: true },
+    { in: ['abc', 'A'], out: false },
+    { in: ['abc', ''], out: true },
+  ],
+})
+
+export const endsWith = define<TextInText>({
+  name: 'endsWith',
+  says: 'Whether the first text ends with the second; every text ends with the empty one.',
+  args: ['text', 'text'],
+  result: boolean,
+  duckdb: ([a, b]) => `ends_with(${a}, ${b})`,
+  examples: [
+    { in: ['photo.png', '.png'], out: true },
+    { in: ['png', 'photo.png'], out: false },
+    { in: ['abc', null], out: null, types: [text, text] },
+  ],
+})
+
+export const contains = define<TextInText>({
+  name: 'contains',
+  says: 'Whether the second text stands somewhere in the first, letter for letter; every text contains the empty one.',
+  args: ['text', 'text'],
+  result: boolean,
+  duckdb: ([a, b]) => `contains(${a}, ${b})`,
+  examples: [
+    { in: ['100% sure', '0%'], out: true },
+    { in: ['abc', 'B'], out: false },
+    { in: ['', ''], out: true },
+  ],
+})
+
+export const replaceText = define<
+  (value: Operand<'text'>, search: Operand<'text'>, replacement: Operand<'text'>) => Value<'text'>
+>({
+  name: 'replaceText',
+  says: 'The text with every place of the second text replaced by the third; an empty second text changes nothing.',
+  args: ['text', 'text', 'text'],
+  result: text,
+  duckdb: ([a, b, c]) => `replace(${a}, ${b}, ${c})`,
+  examples: [
+    { in: ['a.b.c', '.', '-'], out: 'a-b-c' },
+    { in: ['aaa', 'aa', 'b'], out: 'ba' },
+    { in: ['abc', '', 'x'], out: 'abc' },
+    { in: ['abc', 'b', null], out: null, types: [text, text, text] },
+  ],
+})
+
+export const substring = define<
+  (value: Operand<'text'>, start: Operand<'integer'>, end?: Operand<'integer'>) => Value<'text'>
+>({
+  name: 'substring',
+  says: 'The code points from place `start`, counted from 0, up to but not with place `end` (the end of the text when not given); a place before the text counts as 0.',
+  args: ['text', 'integer', 'integer'],
+  optional: 1,
+  result: text,
+  duckdb: ([a, start = '', end]) => {
+    const from = clamped(start)
+    if (end === undefined) return `substring(${a}, ${from} + 1)`
+    return `substring(${a}, ${from} + 1, case when ${end} <= ${from} then 0 else ${clamped(end)} - ${from} end)`
+  },
+  examples: [
+    { in: ['naïve', 1, 3], out: 'aï' },
+    { in: ['👍🏽!', 2], out: '!' },
+    { in: ['abc', -5, 2], out: 'ab' },
+    { in: ['abc', 2, 1], out: '' },
+    { in: ['abc', 1, null], out: null, types: [text, integer, integer] },
+    { in: ['abc', 0, '9223372036854775807'], out: 'abc', types: [text, integer, integer] },
+  ],
+})
+
+export const split = define<(value: Operand<'text'>, separator: string) => Value<'list of text'>>({
+  name: 'split',
+  says: 'The parts of the text between the separators, empty ones too; the separator is a constant and not empty.',
+  args: [
+    'text',
+    { constant: 'text', must: 'be a constant text that is not empty', allows: (separator) => separator !== '' },
+  ],
+  result: listOf(text),
+  duckdb: ([a, separator]) => `string_split(${a}, ${separator})`,
+  examples: [
+    { in: ['a,b,,', ','], out: ['a', 'b', '', ''] },
+    { in: ['a.b', '.'], out: ['a', 'b'] },
+    { in: ['', ','], out: [''] },
+    { in: [null, ','], out: null, types: [text, text] },
+  ],
+})
+
+export const wordsOf = define<(value: Operand<'text'>) => Value<'list of text'>>({
+  name: 'wordsOf',
+  says: "The words of the text in lower case, in order: runs of letters with their accents, numbers, ' and _.",
+  args: ['text'],
+  result: listOf(text),
+  // Most messages are plain: cutting those at their spaces takes a third of the time of the regular expression.
+  duckdb: ([a]) =>
+    `(case when regexp_full_match(${a}, '[A-Za-z0-9_'' ]*') ` +
+    `then list_filter(string_split(lower(${a}), ' '), lambda word: word <> '') ` +
+    `else regexp_extract_all(lower(${a}), '[\\p{L}\\p{M}\\p{N}_'']+') end)`,
+  examples: [
+    { in: ["Don't  STOP me"], out: ["don't", 'stop', 'me'] },
+    { in: ['LOL😂Naïve, e\u0301t_1!!'], out: ['lol', 'naïve', 'e\u0301t_1'] },
+    { in: ['?!'], out: [] },
+    { in: [''], out: [] },
+    { in: [null], out: null, types: [text] },
+  ],
+})
+
+// A place as DuckDB takes it; null stays null, which least and greatest would lose.
+function clamped(place: string): string {
+  return `(case when ${place} < 0 then 0 when ${place} > ${beyondAnyText - 1} then ${beyondAnyText - 1} else ${place} end)`
+}

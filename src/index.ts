@@ -1,0 +1,30 @@
+/** The public names of Millrace: a catalogue. */
+export { MillraceError } from './errors.ts'
+export { functions } from './functions/index.ts'
+export type { Operand, Row, Value } from './functions/value.ts'
+export {
+  boolean,
+  type ColumnSpec,
+  type Columns,
+  decimal,
+  double,
+  type Flow,
+  files,
+  integer,
+  json,
+  oneOf,
+  pipeline,
+  table,
+  text,
+  timestamp,
+} from './pipeline.ts'
+export type { Plan } from './plan/plan.ts'
+export type {
+  GeneratedFile,
+  GenerateRequest,
+  GenerateSummary,
+  Generator,
+  SettingSpec,
+  SettingValues,
+  System,
+} from './system.ts'

@@ -1,0 +1,14 @@
+import { printDuckdb } from '../functions/print.ts'
+import type { FilterStep } from '../plan/plan.ts'
+import type { Operator } from './operator.ts'
+
+export const filter: Operator<FilterStep> = {
+  says: () => 'keeps the rows for which a condition is true',
+  state: 'none',
+  verdict: 'filtered',
+  relations(step, { input, out, inputColumns }) {
+    return [
+      { name: out, as: 'table', select: `select *\nfrom ${input}\nwhere ${printDuckdb(step.where, inputColumns)}` },
+    ]
+  },
+}

@@ -1,0 +1,31 @@
+/**
+ * What a step can do. An operator says which columns come out and prints its SQL; the engine decides when it runs.
+ * Every relation of a batch has a column `_row`, the row's place in arrival order.
+ */
+import type { Column } from '../plan/columns.ts'
+import type { OperatorStep, ValidateStep } from '../plan/plan.ts'
+
+/** Resident state is in memory and bounded by what is open; fetched state is read from the store for a batch's keys. */
+export type StateKind = 'none' | 'resident' | 'fetched'
+
+/** A relation and the select that makes it. A view is not computed until something reads it. */
+export interface Relation {
+  name: string
+  as: 'table' | 'view'
+  select: string
+}
+
+export interface Operator<S extends OperatorStep | ValidateStep> {
+  /** One sentence for `explain`. */
+  says(step: S): string
+  state: StateKind
+  /** The verdict of a row that comes in and does not go on. */
+  verdict: 'dead' | 'filtered' | 'duplicates' | 'late' | undefined
+  /** Relations in order; the last one is the step's output and is called `out`. */
+  relations(step: S, names: { input: string; out: string; inputColumns: Column[] }): Relation[]
+}
+
+/** The name of a relation that belongs to a step's output: `filter` and `rows` make `filter_rows`. */
+export function beside(name: string, suffix: string): string {
+  return name.endsWith('"') ? `${name.slice(0, -1)}_${suffix}"` : `${name}_${suffix}`
+}

@@ -1,0 +1,16 @@
+import { printDuckdb } from '../functions/print.ts'
+import { identifier } from '../plan/identifier.ts'
+import type { SelectStep } from '../plan/plan.ts'
+import type { Operator } from './operator.ts'
+
+export const select: Operator<SelectStep> = {
+  says: (step) => `computes ${Object.keys(step.select).join(', ')}`,
+  state: 'none',
+  verdict: undefined,
+  relations(step, { input, out, inputColumns }) {
+    const columns = Object.entries(step.select).map(
+      ([name, expression]) => `  ${printDuckdb(expression, inputColumns)} as ${identifier(name)}`,
+    )
+    return [{ name: out, as: 'view', select: `select\n  _row,\n${columns.join(',\n')}\nfrom ${input}` }]
+  },
+}

@@ -1,0 +1,302 @@
+/**
+ * Texts become typed values, strictly: what is not plainly a value of its type is a dead letter, never a guess.
+ * All columns are tried in one pass; the first failure of a row, in column order, is the one reported.
+ */
+import { duckdbType, printDuckdb } from '../functions/print.ts'
+import type { Column } from '../plan/columns.ts'
+import { identifier, sqlText } from '../plan/identifier.ts'
+import type { Rule, ValidateStep } from '../plan/plan.ts'
+import { beside, type Operator } from './operator.ts'
+
+/** Why a row can fail, in the order the reasons are tried. `{value}` in the message is the column's text. */
+export interface Failure {
+  code: ReasonCode | (string & {})
+  column: string | null
+  message: string
+  /** SQL over the typed columns, and the texts under `raw(...)`; true when the row fails. */
+  when: string
+}
+
+/** Codes of dead letters, and what each means. Row checks of a pipeline add their own. */
+export const reasons = {
+  // found while cutting rows out of bytes
+  TOO_FEW_FIELDS: 'the row has fewer fields than the header',
+  TOO_MANY_FIELDS: 'the row has more fields than the header',
+  UNCLOSED_QUOTE: 'a quoted field does not end',
+  STRAY_QUOTE: 'something other than a delimiter follows a closing quote',
+  INVALID_UTF8: 'the row is not valid UTF-8',
+  NUL_BYTE: 'the row has a NUL byte, which text in Postgres cannot hold',
+  ROW_TOO_LONG: 'the row is longer than the limit',
+  // found by validation
+  MISSING: 'a value that must be there is absent',
+  EMPTY: 'a text that must not be empty is empty',
+  NOT_ONE_OF: 'the text is not one of those allowed',
+  TOO_LONG: 'the text is longer than allowed',
+  NOT_A_NUMBER: 'the text is not a number',
+  NOT_AN_INTEGER: 'the text is not a whole number',
+  TOO_MANY_DECIMALS: 'the number has more decimals than the column holds, and is not rounded',
+  OUT_OF_RANGE: 'the value does not fit the column',
+  BELOW_MINIMUM: 'the value is below the smallest allowed',
+  ABOVE_MAXIMUM: 'the value is above the largest allowed',
+  NOT_A_TIMESTAMP: 'the text is not a date and time in ISO 8601',
+  NOT_A_BOOLEAN: 'the text is neither true nor false',
+  NOT_JSON: 'the text is not JSON',
+  // found at the sink
+  KEY_TOO_LONG: 'the key is longer than an index can hold',
+  REFUSED: 'the database refused the row',
+} as const
+
+export type ReasonCode = keyof typeof reasons
+
+export const validate: Operator<ValidateStep> = {
+  says: (step) =>
+    `parses ${step.columns.length} columns strictly and checks their rules; a row that fails is a dead letter`,
+  state: 'none',
+  verdict: 'dead',
+  relations(step, { input, out }) {
+    const failures = failuresOf(step)
+    const typed = step.columns.map((column) => `    ${typedSql(column)} as ${identifier(column.name)}`)
+    const texts = step.columns
+      .filter((column) => column.type.is !== 'text')
+      .map((column) => `    ${identifier(column.name)} as ${raw(column.name)}`)
+    const names = step.columns.map((column) => identifier(column.name))
+    const failed =
+      failures.length === 0
+        ? 'null::smallint'
+        : `case\n${failures.map((failure, i) => `    when ${failure.when} then ${i + 1}`).join('\n')}\n  end::smallint`
+    return [
+      {
+        name: checkedName(out),
+        as: 'table',
+        select: `with parsed as (
+  select
+    _row,
+${[...typed, ...texts].join(',\n')}
+  from ${input}
+)
+select
+  _row,
+  ${names.join(',\n  ')},
+  -- the number of the first rule the row breaks
+  ${failed} as _failed
+from parsed`,
+      },
+      {
+        name: out,
+        as: 'view',
+        select: `select _row, ${names.join(', ')}\nfrom ${checkedName(out)}\nwhere _failed is null`,
+      },
+    ]
+  },
+}
+
+/** The relation of all rows with the number of the rule they break, beside the step's output. */
+export function checkedName(out: string): string {
+  return beside(out, 'checked')
+}
+
+/** The reasons for which a row of this step can become a dead letter, numbered from 1 as `_failed` does. */
+export function failuresOf(step: ValidateStep): Failure[] {
+  const failures = step.columns.flatMap((column) => columnFailures(column, step.rules[column.name] ?? []))
+  for (const check of step.checks) {
+    failures.push({
+      code: check.code,
+      column: check.column ?? null,
+      message: check.message,
+      when: `not coalesce(${printDuckdb(check.where, step.columns)}, false)`,
+    })
+  }
+  return failures
+}
+
+// The text of a column that is parsed; a text column is its own.
+function raw(column: string): string {
+  return identifier(`${column}~`)
+}
+
+function typedSql(column: Column): string {
+  const text = identifier(column.name)
+  return column.type.is === 'text' ? text : `try_cast(${text} as ${duckdbType(column.type)})`
+}
+
+function columnFailures(column: Column, rules: Rule[]): Failure[] {
+  const { name, type, nullable } = column
+  const value = identifier(name)
+  const text = type.is === 'text' ? value : raw(name)
+  const failure = (code: ReasonCode, when: string, message: string): Failure => ({ code, column: name, message, when })
+  const failures: Failure[] = []
+  if (!nullable) failures.push(failure('MISSING', `${text} is null`, 'the value is missing'))
+  switch (type.is) {
+    case 'text':
+      break
+    case 'integer':
+      failures.push(
+        failure('NOT_AN_INTEGER', `not regexp_full_match(${text}, '[+-]?[0-9]+')`, '"{value}" is not a whole number'),
+      )
+      failures.push(
+        failure('OUT_OF_RANGE', `${value} is null and ${text} is not null`, '"{value}" does not fit 64 bits'),
+      )
+      break
+    case 'decimal': {
+      const fraction = type.scale === 0 ? '' : `(\\.[0-9]{1,${type.scale}})?`
+      failures.push(
+        failure(
+          'TOO_MANY_DECIMALS',
+          // tried only where the strict form fails, so that a good number is matched once
+          `not regexp_full_match(${text}, '[+-]?[0-9]+${fraction}') and regexp_full_match(${text}, '[+-]?[0-9]+\\.[0-9]+')`,
+          `"{value}" has more than ${type.scale} decimals`,
+        ),
+        failure(
+          'NOT_A_NUMBER',
+          `not regexp_full_match(${text}, '[+-]?[0-9]+${fraction}')`,
+          '"{value}" is not a number',
+        ),
+        failure(
+          'OUT_OF_RANGE',
+          `${value} is null and ${text} is not null`,
+          `"{value}" has more than ${type.precision - type.scale} digits before the point`,
+        ),
+      )
+      break
+    }
+    case 'double':
+      failures.push(
+        failure(
+          'NOT_A_NUMBER',
+          `not regexp_full_match(${text}, '[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][+-]?[0-9]+)?')`,
+          '"{value}" is not a number',
+        ),
+        failure(
+          'OUT_OF_RANGE',
+          `(${value} is null or not isfinite(${value})) and ${text} is not null`,
+          '"{value}" does not fit a 64-bit floating-point number',
+        ),
+      )
+      break
+    case 'timestamp':
+      failures.push(
+        failure(
+          'NOT_A_TIMESTAMP',
+          `not regexp_full_match(${text}, '${iso8601}')`,
+          '"{value}" is not a date and time in ISO 8601, such as 2026-01-31T12:00:00Z',
+        ),
+        failure(
+          'NOT_A_TIMESTAMP',
+          `${value} is null and ${text} is not null`,
+          '"{value}" is not a day of the calendar',
+        ),
+        failure(
+          'OUT_OF_RANGE',
+          `${value} < timestamptz '0001-01-01 00:00:00+00' or ${value} >= timestamptz '10000-01-01 00:00:00+00'`,
+          '"{value}" is outside the years 1 to 9999',
+        ),
+      )
+      break
+    case 'boolean':
+      failures.push(
+        failure(
+          'NOT_A_BOOLEAN',
+          `not regexp_full_match(${text}, '(?i)true|false')`,
+          '"{value}" is neither true nor false',
+        ),
+      )
+      break
+    case 'json':
+    case 'list':
+      failures.push(
+        failure('NOT_JSON', `not json_valid(${text})`, '"{value}" is not JSON'),
+        failure('NUL_BYTE', `contains(${text}, '\\u0000')`, 'the JSON has a NUL character'),
+      )
+      break
+  }
+  for (const rule of rules) failures.push(ruleFailure(column, rule))
+  return failures
+}
+
+// Seconds go to 59 and hours to 23: a leap second or 24:00 would be moved to another moment without a word.
+const iso8601 =
+  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
+
+function ruleFailure(column: Column, rule: Rule): Failure {
+  const value = identifier(column.name)
+  switch (rule.rule) {
+    case 'not empty':
+      return { code: 'EMPTY', column: column.name, message: 'the text is empty', when: `${value} = ''` }
+    case 'one of':
+      return {
+        code: 'NOT_ONE_OF',
+        column: column.name,
+        message: `"{value}" is not one of ${rule.values.join(', ')}`,
+        when: `${value} not in (${rule.values.map(sqlText).join(', ')})`,
+      }
+    case 'at least':
+      return {
+        code: 'BELOW_MINIMUM',
+        column: column.name,
+        message: `"{value}" is below ${rule.value}`,
+        when: `${value} < ${limitSql(column, rule.value)}`,
+      }
+    case 'at most':
+      return {
+        code: 'ABOVE_MAXIMUM',
+        column: column.name,
+        message: `"{value}" is above ${rule.value}`,
+        when: `${value} > ${limitSql(column, rule.value)}`,
+      }
+    case 'length at most':
+      return {
+        code: 'TOO_LONG',
+        column: column.name,
+        message: `"{value}" is longer than ${rule.characters} characters`,
+        when: `length(${value}) > ${rule.characters}`,
+      }
+  }
+}
+
+// A limit is a constant of the column's own kind; a decimal's may have other digits than the column.
+function limitSql(column: Column, limit: string | number): string {
+  if (column.type.is === 'timestamp') return `timestamptz ${sqlText(String(limit))}`
+  return column.type.is === 'double' ? `${limit}::double` : String(limit)
+}
+
+/** The select of dead letters for rows that broke a rule. `place` and `rawText` are SQL over the staged relation `s`. */
+export function deadLettersSql(
+  step: ValidateStep,
+  names: { out: string; staged: string },
+  where: { source: string; place: string; line: string; rawText: string; join: string },
+): string {
+  const failures = failuresOf(step)
+  if (failures.length === 0) return ''
+  const values = failures.map(
+    (failure, i) =>
+      `    (${i + 1}, ${sqlText(failure.code)}, ${failure.column === null ? 'null' : sqlText(failure.column)}, ${sqlText(failure.message)})`,
+  )
+  const text = step.columns.map((column) => `      when ${sqlText(column.name)} then s.${identifier(column.name)}`)
+  const fields = step.columns.map((column) => `${sqlText(column.name)}, s.${identifier(column.name)}`)
+  return `select
+  c._row,
+  ${sqlText(where.source)} as source,
+  ${where.place} as place,
+  ${where.line} as line,
+  ${sqlText(step.id)} as stage,
+  f.code,
+  f.column_name,
+  replace(
+    f.message,
+    '{value}',
+    left(case f.column_name
+${text.join('\n')}
+    end, 200)
+  ) as message,
+  ${where.rawText} as raw,
+  null as raw_bytes,
+  json_object(${fields.join(', ')}) as fields
+from ${checkedName(names.out)} c
+join ${names.staged} s using (_row)
+join (
+  values
+${values.join(',\n')}
+) f(no, code, column_name, message) on f.no = c._failed
+${where.join}
+where c._failed is not null`
+}

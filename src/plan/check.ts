@@ -1,0 +1,176 @@
+/**
+ * Whether a plan can run: names that are there, types that fit, one producer before each consumer. The builder makes
+ * plans that pass; a plan from plain data gets the same sentences.
+ */
+import { MillraceError, nearest } from '../errors.ts'
+import { type Column, type ColumnType, sameType, typeName } from './columns.ts'
+import type { Expression } from './expression.ts'
+import type { Plan, Step, ValidateStep } from './plan.ts'
+
+/** The type of an expression over these columns; throws UNKNOWN_COLUMN, UNKNOWN_FUNCTION or WRONG_TYPE. */
+export type TypeOf = (expression: Expression, columns: readonly Column[]) => { type: ColumnType; nullable: boolean }
+
+/** Throws the first fault of a plan, naming the step. `typeOf` comes from the function registry. */
+export function checkPlan(plan: Plan, typeOf: TypeOf): void {
+  if (plan.format !== 1) {
+    throw fault(plan.name, 'INVALID_PLAN', `the plan's format is ${JSON.stringify(plan.format)}; this version reads format 1`)
+  }
+  const known = new Map<string, Column[]>()
+  for (const [id, source] of Object.entries(plan.sources)) {
+    checkColumns(`${plan.name} / ${id}`, source.columns)
+    known.set(id, source.columns)
+  }
+  if (known.size === 0) throw fault(plan.name, 'INVALID_PLAN', 'the plan has no source')
+  for (const step of plan.steps) {
+    const at = `${plan.name} / ${step.id}`
+    if (known.has(step.id)) throw fault(at, 'INVALID_PLAN', `there are two steps or sources called "${step.id}"`)
+    for (const from of step.from) {
+      if (known.has(from)) continue
+      throw fault(at, 'UNKNOWN_STEP', `it reads from "${from}", which is not before it`, suggestion(from, [...known.keys()], 'before it are'))
+    }
+    checkColumns(at, step.columns)
+    checkStep(at, step, known.get(step.from[0] ?? '') ?? [], typeOf)
+    known.set(step.id, step.columns)
+  }
+  if (!plan.steps.some((step) => ['table', 'topic', 'files', 'enqueue'].includes(step.op))) {
+    throw fault(plan.name, 'INVALID_PLAN', 'the plan has no sink', 'end it with into(table(...))')
+  }
+}
+
+function checkStep(at: string, step: Step, input: Column[], typeOf: TypeOf): void {
+  const needs = (names: string[]): void => {
+    for (const name of names) if (!input.some((column) => column.name === name)) throw unknownColumn(at, name, input)
+  }
+  const typed = (expression: Expression): { type: ColumnType; nullable: boolean } => {
+    try {
+      return typeOf(expression, input)
+    } catch (error) {
+      if (!(error instanceof MillraceError)) throw error
+      throw new MillraceError(error.code, { message: error.message, at, ...(error.hint ? { hint: error.hint } : {}) })
+    }
+  }
+  const condition = (expression: Expression): void => {
+    const { type } = typed(expression)
+    if (type.is !== 'boolean') throw fault(at, 'WRONG_TYPE', `the condition is a ${typeName(type)}, not a boolean`)
+  }
+  const same = (): void => {
+    if (JSON.stringify(step.columns) === JSON.stringify(input)) return
+    throw fault(at, 'INVALID_PLAN', `a step of the kind "${step.op}" hands on the columns it gets: ${list(input)}`)
+  }
+  switch (step.op) {
+    case 'validate':
+      same()
+      checkRules(at, step, input)
+      for (const check of step.checks) condition(check.where)
+      return
+    case 'filter':
+      same()
+      condition(step.where)
+      return
+    case 'select': {
+      const names = Object.keys(step.select)
+      if (names.join() !== step.columns.map(({ name }) => name).join()) {
+        throw fault(at, 'INVALID_PLAN', `its columns are ${list(step.columns)}, but it computes ${names.join(', ')}`)
+      }
+      for (const column of step.columns) {
+        const expression = step.select[column.name]
+        if (expression === undefined) continue
+        const { type, nullable } = typed(expression)
+        if (!sameType(type, column.type)) {
+          throw fault(at, 'WRONG_TYPE', `"${column.name}" is said to be ${typeName(column.type)}, but is computed as ${typeName(type)}`)
+        }
+        if (nullable && !column.nullable) throw fault(at, 'WRONG_TYPE', `"${column.name}" can be null, and is said not to be`)
+      }
+      return
+    }
+    case 'dedup':
+      same()
+      if (step.by.length === 0) throw fault(at, 'INVALID_PLAN', 'dedup needs at least one column')
+      needs(step.by)
+      return
+    case 'table':
+      same()
+      if (step.mode.is !== 'append') {
+        if (step.mode.key.length === 0) throw fault(at, 'INVALID_PLAN', 'a key needs at least one column')
+        needs(step.mode.key)
+      }
+      return
+    case 'window':
+      for (const { aggregates } of step.inputs) for (const { of } of Object.values(aggregates)) if (of) typed(of)
+      needs(step.by)
+      return
+    case 'pairs':
+      condition(step.open)
+      condition(step.close)
+      needs(step.by)
+      return
+    case 'total':
+      needs(step.by)
+      return
+    case 'anomalies':
+      needs([step.of, ...step.by])
+      return
+    case 'topic':
+      if (step.key !== undefined) needs([step.key])
+      return
+    case 'enqueue':
+      needs([step.key])
+      if (step.when) condition(step.when)
+      return
+    case 'files':
+      same()
+      return
+  }
+}
+
+function checkRules(at: string, step: ValidateStep, columns: Column[]): void {
+  for (const [name, rules] of Object.entries(step.rules)) {
+    const column = columns.find((candidate) => candidate.name === name)
+    if (column === undefined) throw unknownColumn(at, name, columns)
+    for (const rule of rules) {
+      const forText = rule.rule === 'not empty' || rule.rule === 'one of' || rule.rule === 'length at most'
+      const fits = forText
+        ? column.type.is === 'text'
+        : ['integer', 'decimal', 'double', 'timestamp'].includes(column.type.is)
+      if (!fits) throw fault(at, 'WRONG_TYPE', `the rule "${rule.rule}" does not fit "${name}", which is ${typeName(column.type)}`)
+      if ('value' in rule && column.type.is !== 'timestamp' && !Number.isFinite(Number(rule.value))) {
+        throw fault(at, 'WRONG_TYPE', `"${rule.value}" is not a limit for "${name}", which is ${typeName(column.type)}`)
+      }
+      if ('value' in rule && column.type.is === 'timestamp' && Number.isNaN(Date.parse(String(rule.value)))) {
+        throw fault(at, 'WRONG_TYPE', `"${rule.value}" is not a timestamp`)
+      }
+    }
+  }
+}
+
+function checkColumns(at: string, columns: Column[]): void {
+  const seen = new Set<string>()
+  for (const { name } of columns) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(name)) {
+      throw fault(at, 'INVALID_PLAN', `"${name}" cannot be a column's name`, 'use letters, digits and _, beginning with a letter; 63 at most')
+    }
+    // names that begin with _ are the engine's own, as _row is
+    if (name.startsWith('_')) throw fault(at, 'INVALID_PLAN', `"${name}" begins with _, as only Millrace's own columns do`)
+    if (seen.has(name.toLowerCase())) throw fault(at, 'INVALID_PLAN', `there are two columns called "${name}"`)
+    seen.add(name.toLowerCase())
+  }
+}
+
+function unknownColumn(at: string, name: string, columns: readonly Column[]): MillraceError {
+  const names = columns.map((column) => column.name)
+  return fault(at, 'UNKNOWN_COLUMN', `there is no column "${name}"`, suggestion(name, names, 'the columns here are'))
+}
+
+function suggestion(name: string, names: string[], among: string): string {
+  const meant = nearest(name, names)
+  return `${meant === undefined ? '' : `did you mean "${meant}"? `}${among} ${names.join(', ')}`
+}
+
+function fault(at: string, code: 'INVALID_PLAN' | 'UNKNOWN_STEP' | 'UNKNOWN_COLUMN' | 'WRONG_TYPE', message: string, hint?: string): MillraceError {
+  return new MillraceError(code, { at, message, ...(hint === undefined ? {} : { hint }) })
+}
+
+function list(columns: Column[]): string {
+  return columns.map(({ name }) => name).join(', ')
+}
+

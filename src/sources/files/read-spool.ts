@@ -1,0 +1,115 @@
+/**
+ * The files between `CsvCutter` and DuckDB: how a malformed row is written, and how both kinds are read. Every option was held against generated rows; the test keeps it so.
+ *
+ * - `parallel = false`: a parallel scan starts within rows and guesses whether it stands in quotes. Seen to fail, and once
+ *   to read other values, on good rows with quotes, with and without line ends in them. Several paths are still read on
+ *   several threads, one file each: part a large spool into files of about 8 MB.
+ * - `new_line`: else the line end is guessed from the first rows, and a CR in quotes before an LF is an error.
+ * - `force_not_null`: an empty field is the empty text, whatever a null would look like.
+ * - `hive_partitioning = false`: else a folder named `a=1` above the spool adds a column.
+ * - `buffer_size`: else it is 16 times the longest line, allocated whole for each file that is being read.
+ */
+import { isUtf8 } from 'node:buffer'
+import { MillraceError } from '../../errors.ts'
+import { identifier, sqlText } from '../../plan/identifier.ts'
+import type { CsvDialect, MalformedCode } from './cut-csv.ts'
+
+/**
+ * The rows of these spool files, to stand after `from`: `_file`, `_line`, `_quoted` and the columns, all texts and none
+ * null. Name all columns of the file, in its order; `longestRow` is the largest that was cut.
+ */
+export function readSpoolSql(
+  paths: readonly string[],
+  columns: readonly string[],
+  dialect: CsvDialect,
+  { longestRow }: { longestRow: number },
+): string {
+  const texts = ['_quoted', ...columns]
+  return readCsv(paths, dialect, texts, longestRow)
+}
+
+/** The malformed rows of these files: `_file`, `_line`, `code`, `raw` and `hex`, which is empty unless `raw` had to be escaped. */
+export function readMalformedSql(paths: readonly string[]): string {
+  return readCsv(paths, { delimiter: ',', quote: '"' }, ['code', 'raw', 'hex'], 6 * rawKept + 1000)
+}
+
+/** The text a row was cut from, without its line end: an expression over the columns of `readSpoolSql`. */
+export function rawSql(columns: readonly string[], dialect: CsvDialect, relation: string): string {
+  const quote = sqlText(dialect.quote)
+  const delimiter = ` || ${sqlText(dialect.delimiter)} || `
+  const column = (name: string) => identifier(relation, name)
+  const plain = columns.map(column)
+  const quoted = columns.map((name, i) => {
+    const inQuotes = `${quote} || replace(${column(name)}, ${quote}, ${sqlText(dialect.quote.repeat(2))}) || ${quote}`
+    return `case when substr(${column('_quoted')}, ${i + 1}, 1) = '1' then ${inQuotes} else ${column(name)} end`
+  })
+  return `case when ${column('_quoted')} = '' then ${plain.join(delimiter)} else ${quoted.join(delimiter)} end`
+}
+
+const smallestBuffer = 4 * 1024 * 1024
+
+function readCsv(paths: readonly string[], dialect: CsvDialect, texts: readonly string[], longestRow: number): string {
+  const bad = paths.find((path) => /[*?[]/.test(path))
+  if (bad !== undefined) {
+    throw new MillraceError('INVALID_SETTING', {
+      at: bad,
+      message: 'DuckDB would read *, ? and [ in this path as a pattern, and could read other files',
+      hint: 'choose a data folder without these characters',
+    })
+  }
+  const types = ["'_file': 'integer'", "'_line': 'bigint'", ...texts.map((name) => `${sqlText(name)}: 'varchar'`)]
+  return `read_csv(
+  [${paths.map(sqlText).join(', ')}],
+  auto_detect = false, header = false, parallel = false, null_padding = false, hive_partitioning = false,
+  delim = ${sqlText(dialect.delimiter)}, quote = ${sqlText(dialect.quote)}, escape = ${sqlText(dialect.quote)}, new_line = '\\n',
+  columns = {${types.join(', ')}},
+  force_not_null = [${texts.map(sqlText).join(', ')}],
+  max_line_size = ${longestRow}, buffer_size = ${Math.max(2 * longestRow, smallestBuffer)}
+)`
+}
+
+/** A malformed row keeps this many of its bytes. */
+export const rawKept = 64 * 1024
+
+/** One line of the file that `readMalformedSql` reads: of `raw`, the first bytes are enough when `length` counts all. */
+export function malformedLine(file: number, line: number, code: MalformedCode, raw: Buffer, length: number): string {
+  const kept = firstBytes(raw)
+  const { text, hex } = textOf(kept)
+  const mark = kept.length < length ? ` [cut: the first ${kept.length} of ${length} bytes]` : ''
+  return `${file},${line},${code},"${text.replaceAll('"', '""')}${mark}",${hex}\n`
+}
+
+// At most `rawKept` bytes, and no part of a character at the end.
+function firstBytes(raw: Buffer): Buffer {
+  if (raw.length <= rawKept) return raw
+  let end = rawKept
+  while (end > rawKept - 3 && isContinuation(raw[end])) end--
+  return raw.subarray(0, isContinuation(raw[end]) ? rawKept : end)
+}
+
+function isContinuation(byte: number | undefined): boolean {
+  return byte !== undefined && (byte & 0xc0) === 0x80
+}
+
+// Bytes as text, those that text cannot hold as \xNN, and then all of them in hex.
+function textOf(raw: Buffer): { text: string; hex: string } {
+  if (isUtf8(raw) && !raw.includes(0)) return { text: raw.toString(), hex: '' }
+  const hex = raw.toString('hex')
+  let text = ''
+  let at = 0
+  while (at < raw.length) {
+    const length = characterLength(raw, at)
+    text += length > 0 ? raw.toString('utf8', at, at + length) : `\\x${hex.slice(2 * at, 2 * at + 2)}`
+    at += Math.max(1, length)
+  }
+  return { text, hex }
+}
+
+// How many bytes the character at `at` has; 0 when there is none that text can hold.
+function characterLength(raw: Buffer, at: number): number {
+  const lead = raw[at] ?? 0
+  if (lead < 0x80) return lead === 0 ? 0 : 1
+  if (lead < 0xc2 || lead > 0xf4) return 0
+  const length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4
+  return at + length <= raw.length && isUtf8(raw.subarray(at, at + length)) ? length : 0
+}

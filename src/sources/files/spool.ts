@@ -1,0 +1,73 @@
+/** A file that one process fills and DuckDB then reads. Chunks are appended in order; a part can be taken back. */
+import { open, rm } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+
+export class SpoolFile {
+  readonly path: string
+  #handle: FileHandle | undefined
+  #pending: Buffer[] = []
+  #pendingBytes = 0
+  #written = 0
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  /** Bytes appended so far. */
+  get bytes(): number {
+    return this.#written + this.#pendingBytes
+  }
+
+  /** Takes a chunk over; it must not be changed any more. */
+  append(chunk: Buffer): void {
+    this.#pending.push(chunk)
+    this.#pendingBytes += chunk.length
+  }
+
+  /** Writes what was appended. */
+  async flush(): Promise<void> {
+    if (this.#pending.length === 0) return
+    this.#handle ??= await open(this.path, 'w')
+    const chunks = this.#pending
+    this.#pending = []
+    for (let rest = chunks; rest.length > 0; ) {
+      const { bytesWritten } = await this.#handle.writev(rest)
+      this.#written += bytesWritten
+      this.#pendingBytes -= bytesWritten
+      rest = after(rest, bytesWritten)
+    }
+  }
+
+  /** Takes back everything after the first `bytes`. */
+  async truncate(bytes: number): Promise<void> {
+    await this.flush()
+    await this.#handle?.truncate(bytes)
+    this.#written = bytes
+    // the next write goes where the file ends now
+    await this.#handle?.close()
+    this.#handle = await open(this.path, 'a')
+  }
+
+  async close(): Promise<void> {
+    await this.flush()
+    await this.#handle?.close()
+    this.#handle = undefined
+  }
+
+  async remove(): Promise<void> {
+    await this.#handle?.close()
+    this.#handle = undefined
+    await rm(this.path, { force: true })
+  }
+}
+
+// What is left of the chunks once so many bytes of them are written.
+function after(chunks: Buffer[], bytes: number): Buffer[] {
+  let left = bytes
+  for (let i = 0; i < chunks.length; i++) {
+    const chunk = chunks[i] ?? Buffer.alloc(0)
+    if (left < chunk.length) return [chunk.subarray(left), ...chunks.slice(i + 1)]
+    left -= chunk.length
+  }
+  return []
+}

@@ -1,0 +1,49 @@
+/** What a source promises the engine: ranges of rows, staged where DuckDB can read them. */
+import type { FileProgress, Position } from '../store/store.ts'
+
+export interface Limits {
+  rows: number
+  bytes: number
+}
+
+/** The next range of a source: well-formed rows as texts, and what was malformed. */
+export interface Range {
+  /** Rows that could be cut out. */
+  rows: number
+  malformed: number
+  /** Bytes of input. */
+  bytes: number
+  /** SQL giving `_row`, the source's columns as text, and what `where` speaks of. */
+  select: string
+  /** SQL giving dead letters (`deadLetterColumns`) for what was malformed; undefined when nothing was. */
+  malformedSelect: string | undefined
+  where: Where
+  files: FileProgress[]
+  filesQuarantined: number
+  positions: Position[]
+  /** For the ledger: what was read, in words a person understands. */
+  ranges: unknown
+  /** When the oldest of it arrived. */
+  arrivedAt: Date | undefined
+  /** Dead letters that a replay settles with it. */
+  settles: number[]
+  /** Removes what was staged. */
+  release(): Promise<void>
+}
+
+/** Where a staged row came from, as SQL over the staged relation `s`. */
+export interface Where {
+  join: string
+  place: string
+  line: string
+  rawText: string
+}
+
+export interface SourceReader extends AsyncDisposable {
+  /** The next range, or undefined when nothing is there now. */
+  next(limits: Limits): Promise<Range | undefined>
+  /** Resolves when something may have arrived, at the latest after a second. */
+  wait(signal: AbortSignal): Promise<void>
+  /** Forgets what was handed out but not committed; the next range begins where the store says. */
+  rewind(): Promise<void>
+}

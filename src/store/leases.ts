@@ -1,0 +1,207 @@
+/**
+ * One owner at a time: a lease in a table, with an epoch that every commit checks. Not an advisory lock, which a stopped
+ * process would keep: whoever takes a lease that ran out first ends the owner's sessions, then raises the epoch.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MillraceError } from '../errors.ts'
+import type { Client } from './connection.ts'
+import type { Lease, LeaseAnswer, LeaseRequest } from './store.ts'
+
+/** How long a lease lasts, by the database's clock, and how often its owner renews it. */
+export const leaseTimes = { lastsMs: 10_000, renewMs: 3_000, lookMs: 100 }
+
+interface LeaseRow {
+  owner: string | null
+  epoch: number
+  expired: boolean
+  expires_in_ms: number
+  /** Sessions the owner wrote down, and how many of them are still there. */
+  sessions: number
+  alive: number
+}
+
+const readLease = `
+  select l.owner,
+         l.epoch,
+         l.expires_at <= clock_timestamp() as expired,
+         ceil(greatest(0, extract(epoch from (case when l.expires_at = '-infinity' then clock_timestamp() else l.expires_at end) - clock_timestamp())) * 1000)::int as expires_in_ms,
+         jsonb_array_length(l.backends) as sessions,
+         (select count(*)::int
+          from   jsonb_to_recordset(l.backends) b(pid int, started timestamptz)
+          join   pg_stat_activity a on a.pid = b.pid
+          -- another role's session hides when it began; then it counts as alive, and expiry decides
+          where  a.backend_start is null or a.backend_start = b.started) as alive
+  from   millrace.leases l
+  where  l.pipeline = $1`
+
+/**
+ * Takes the lease for two sessions: `work` commits, `watch` renews and listens. Answers who holds it when its owner lives;
+ * with `borrow` it asks the owner and waits.
+ */
+export async function takeLease(request: LeaseRequest, work: Client, watch: Client): Promise<LeaseAnswer> {
+  const { pipeline, owner } = request
+  await watch.query('insert into millrace.leases (pipeline) values ($1) on conflict do nothing', [pipeline])
+  if (request.borrow) {
+    await watch.query('update millrace.leases set wanted_by = $2 where pipeline = $1 and owner is not null and owner <> $2', [pipeline, owner])
+    await watch.query(`select pg_notify('millrace_lease', $1)`, [pipeline])
+  }
+  for (;;) {
+    const row = await lookAt(watch, pipeline)
+    const lentToMe = row.owner === owner && row.sessions === 0
+    const ownerGone = row.owner === null || row.expired || (row.sessions > 0 && row.alive === 0)
+    if (lentToMe || ownerGone) {
+      const epoch = await take(request, row, work, watch)
+      if (epoch !== undefined) return { is: 'taken', lease: await PostgresLease.hold(request, epoch, watch) }
+      continue
+    }
+    if (!request.borrow || request.signal?.aborted) {
+      return { is: 'held', by: row.owner ?? '', expiresInMs: row.expires_in_ms }
+    }
+    await sleep(leaseTimes.lookMs)
+  }
+}
+
+async function lookAt(client: Client, pipeline: string): Promise<LeaseRow> {
+  const { rows } = await client.query<LeaseRow>(readLease, [pipeline])
+  const [row] = rows
+  if (row) return row
+  throw new MillraceError('LEASE_LOST', { at: pipeline, message: 'the pipeline was reset while its lease was being taken' })
+}
+
+async function take(request: LeaseRequest, seen: LeaseRow, work: Client, watch: Client): Promise<number | undefined> {
+  if (seen.alive > 0) await endSessions(watch, request.pipeline, seen.epoch)
+  const { rows } = await watch.query<{ epoch: number }>(
+    `
+    update millrace.leases
+    set    owner = $2,
+           epoch = epoch + 1,
+           expires_at = clock_timestamp() + $3 * interval '1 millisecond',
+           wanted_by = case when wanted_by = $2 then wanted_by end,
+           lent_by = case when wanted_by = $2 then lent_by end,
+           backends = (select jsonb_agg(jsonb_build_object('pid', pid, 'started', backend_start))
+                       from   pg_stat_activity
+                       where  pid = any($4))
+    -- somebody else may have taken it since we looked
+    where  pipeline = $1 and epoch = $5
+    returning epoch`,
+    [request.pipeline, request.owner, leaseTimes.lastsMs, [await pidOf(work), await pidOf(watch)], seen.epoch],
+  )
+  return rows[0]?.epoch
+}
+
+async function pidOf(client: Client): Promise<number> {
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+  return rows[0]?.pid ?? 0
+}
+
+// A session that was stopped after its epoch check holds the lease row; until it is gone nobody could raise the epoch.
+async function endSessions(client: Client, pipeline: string, epoch: number): Promise<void> {
+  for (let tries = 0; tries < 100; tries++) {
+    const { rows } = await client.query<{ ended: boolean }>(
+      `
+      select pg_terminate_backend(a.pid) as ended
+      from   millrace.leases l,
+             jsonb_to_recordset(l.backends) b(pid int, started timestamptz)
+      join   pg_stat_activity a on a.pid = b.pid and a.backend_start = b.started
+      where  l.pipeline = $1 and l.epoch = $2`,
+      [pipeline, epoch],
+    )
+    if (rows.length === 0) return
+    await sleep(50)
+  }
+  throw new MillraceError('LEASE_HELD', {
+    at: pipeline,
+    message: 'the sessions of the last owner do not end',
+    hint: 'the role may lack the right to end them: grant pg_signal_backend, or end them by hand',
+    retry: true,
+  })
+}
+
+class PostgresLease implements Lease {
+  readonly pipeline: string
+  readonly epoch: number
+  readonly #request: LeaseRequest
+  readonly #watch: Client
+  #timer: NodeJS.Timeout | undefined
+  #ended = false
+
+  private constructor(request: LeaseRequest, epoch: number, watch: Client) {
+    this.pipeline = request.pipeline
+    this.epoch = epoch
+    this.#request = request
+    this.#watch = watch
+  }
+
+  static async hold(request: LeaseRequest, epoch: number, watch: Client): Promise<PostgresLease> {
+    const lease = new PostgresLease(request, epoch, watch)
+    watch.on('notification', (message) => {
+      if (message.channel === 'millrace_lease' && message.payload === request.pipeline) void lease.#renew()
+    })
+    watch.on('end', () => lease.#lost('the session that renews the lease ended'))
+    await watch.query('listen millrace_lease')
+    lease.#timer = setInterval(() => void lease.#renew(), leaseTimes.renewMs)
+    return lease
+  }
+
+  async #renew(): Promise<void> {
+    if (this.#ended) return
+    try {
+      const { rows } = await this.#watch.query<{ wanted_by: string | null }>(
+        `
+        update millrace.leases
+        set    expires_at = clock_timestamp() + $3 * interval '1 millisecond'
+        where  pipeline = $1 and epoch = $2
+        returning wanted_by`,
+        [this.pipeline, this.epoch, leaseTimes.lastsMs],
+      )
+      if (this.#ended) return
+      const [row] = rows
+      if (row === undefined) this.#lost('another worker has taken it')
+      else if (row.wanted_by !== null && row.wanted_by !== this.#request.owner) this.#request.onWanted(row.wanted_by)
+    } catch (error) {
+      this.#lost(error instanceof Error ? error.message : String(error))
+    }
+  }
+
+  #lost(why: string): void {
+    if (this.#ended) return
+    this.#end()
+    this.#request.onLost(why)
+  }
+
+  #end(): void {
+    this.#ended = true
+    clearInterval(this.#timer)
+  }
+
+  async release(): Promise<void> {
+    if (this.#ended) return
+    this.#end()
+    await this.#watch.query(
+      `
+      update millrace.leases
+      set    owner = null, expires_at = '-infinity', backends = '[]', wanted_by = null, lent_by = null
+      where  pipeline = $1 and epoch = $2`,
+      [this.pipeline, this.epoch],
+    )
+  }
+
+  async lend(signal: AbortSignal): Promise<void> {
+    if (this.#ended) return
+    this.#end()
+    // The lease passes to the borrower by name, for as long as a lease lasts: if it died meanwhile, expiry gives it back.
+    await this.#watch.query(
+      `
+      update millrace.leases
+      set    owner = wanted_by, lent_by = owner, backends = '[]',
+             expires_at = clock_timestamp() + $3 * interval '1 millisecond'
+      where  pipeline = $1 and epoch = $2 and wanted_by is not null`,
+      [this.pipeline, this.epoch, leaseTimes.lastsMs],
+    )
+    while (!signal.aborted) {
+      const row = await lookAt(this.#watch, this.pipeline)
+      if (row.owner === null || row.expired || (row.sessions > 0 && row.alive === 0)) return
+      await sleep(leaseTimes.lookMs)
+    }
+  }
+}

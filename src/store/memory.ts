@@ -1,0 +1,216 @@
+/**
+ * The store in memory, for generated histories and the test kit: the contract of the one in Postgres, with its refusals,
+ * over a database that several openings may share.
+ */
+import { writeFile } from 'node:fs/promises'
+import { MillraceError } from '../errors.ts'
+import { failpoint } from '../failpoint.ts'
+import { planChange } from '../plan/compatible.ts'
+import type { Plan } from '../plan/plan.ts'
+import { commitBatch, keysOf, settle } from './memory/commit.ts'
+import { type MemoryDatabase, memoryDatabase, pair, type StoredPipeline } from './memory/database.ts'
+import { freeLease, holds, leave, takeLease } from './memory/leases.ts'
+import { printCsv, readRows } from './memory/rows.ts'
+import { checkTable, emptyTable, type Table } from './memory/tables.ts'
+import type {
+  BatchCommit,
+  CommitOutcome,
+  Committed,
+  DeadLetter,
+  DeadLetterQuery,
+  LeaseAnswer,
+  LeaseRequest,
+  LedgerLine,
+  PipelineStatus,
+  RowFile,
+  Store,
+  StoredFile,
+} from './store.ts'
+
+export { type MemoryDatabase, memoryDatabase }
+
+/** Opens a store over a memory database: each opening is a worker of its own. */
+export function openMemoryStore(database: MemoryDatabase): Store {
+  return new MemoryStore(database)
+}
+
+class MemoryStore implements Store {
+  readonly kind = 'memory'
+  readonly #database: MemoryDatabase
+
+  constructor(database: MemoryDatabase) {
+    this.#database = database
+  }
+
+  async register(plan: Plan): Promise<void> {
+    const made = new Map<string, Table>()
+    for (const step of plan.steps) {
+      if (step.op !== 'table') continue
+      const table = this.#database.tables.get(step.table) ?? made.get(step.table)
+      if (table === undefined) made.set(step.table, emptyTable(step))
+      else checkTable(table, step)
+    }
+    // a plan is plain data; a copy of it no longer changes
+    const copy: Plan = JSON.parse(JSON.stringify(plan))
+    const stored = this.#database.pipelines.get(plan.name)
+    if (stored === undefined) this.#database.pipelines.set(plan.name, newPipeline(copy))
+    else {
+      checkPlan(stored.plan, plan)
+      stored.plan = copy
+    }
+    for (const [name, table] of made) this.#database.tables.set(name, table)
+  }
+
+  async lease(request: LeaseRequest): Promise<LeaseAnswer> {
+    return await takeLease(this.#known(request.pipeline).lease, request, this)
+  }
+
+  async committed(pipeline: string): Promise<Committed> {
+    const stored = this.#database.pipelines.get(pipeline)
+    return {
+      batch: stored?.batch ?? 0,
+      epoch: stored?.lease.epoch ?? 0,
+      positions: [...(stored?.positions.values() ?? [])].map((position) => ({ ...position })),
+    }
+  }
+
+  async commit(batch: BatchCommit): Promise<CommitOutcome> {
+    await failpoint('before begin')
+    const pipeline = this.#known(batch.pipeline)
+    const owns = () => holds(pipeline.lease, this, batch.epoch)
+    const committing = this.#database.turn.then(() => commitBatch(this.#database, pipeline, batch, owns))
+    this.#database.turn = committing.catch(() => {})
+    return await committing
+  }
+
+  async files(pipeline: string, source: string, ids: string[]): Promise<Map<string, StoredFile>> {
+    const files = this.#database.pipelines.get(pipeline)?.files
+    const found = ids.map((id) => files?.get(pair(source, id))).filter((file) => file !== undefined)
+    return new Map(found.map((file) => [file.id, { ...file }]))
+  }
+
+  async filesOfBatch(pipeline: string, batch: number): Promise<StoredFile[]> {
+    const files = [...(this.#database.pipelines.get(pipeline)?.files.values() ?? [])]
+    return files.filter((file) => file.batch === batch).map((file) => ({ ...file }))
+  }
+
+  async seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number> {
+    const known = keysOf(this.#known(pipeline), step)
+    const wanted = (await readRows(keys)).flatMap((row) => Object.values(row))
+    const seen = wanted.filter((key) => key !== null && known.has(key))
+    await writeFile(into, printCsv(seen.map((key) => [key])))
+    return seen.length
+  }
+
+  async ledger(pipeline: string, query: { after?: number; last?: number }): Promise<LedgerLine[]> {
+    const after = query.after ?? 0
+    const lines = (this.#database.pipelines.get(pipeline)?.ledger ?? []).filter((line) => line.batch > after)
+    const first = query.last === undefined ? 0 : Math.max(0, lines.length - query.last)
+    return lines.slice(first).map((line) => structuredClone(line))
+  }
+
+  async effectCursor(pipeline: string, effect: string): Promise<number> {
+    return this.#database.pipelines.get(pipeline)?.effects.get(effect) ?? 0
+  }
+
+  async advanceEffect(pipeline: string, effect: string, batch: number): Promise<void> {
+    const { effects } = this.#known(pipeline)
+    effects.set(effect, Math.max(effects.get(effect) ?? 0, batch))
+  }
+
+  async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
+    const found = this.#database.deadLetters.filter(
+      (letter) =>
+        (query.pipeline === undefined || letter.pipeline === query.pipeline) &&
+        (query.ids === undefined || query.ids.includes(letter.id)) &&
+        (query.batch === undefined || letter.batch === query.batch) &&
+        (query.code === undefined || letter.code === query.code) &&
+        (query.place === undefined || letter.place.includes(query.place)) &&
+        (query.since === undefined || letter.rejectedAt >= query.since) &&
+        (query.settled === true || letter.settled === null),
+    )
+    return found.slice(0, query.limit).map((letter) => ({ ...letter, fields: letter.fields && { ...letter.fields } }))
+  }
+
+  async editDeadLetter(id: number, fields: Record<string, string | null>): Promise<void> {
+    const letter = this.#database.deadLetters[id - 1]
+    if (letter === undefined) {
+      throw new MillraceError('NO_SUCH_DEAD_LETTER', {
+        message: `there is no dead letter ${id}`,
+        hint: 'list them with dead-letters list',
+      })
+    }
+    if (letter.settled !== null) {
+      throw new MillraceError('DEAD_LETTER_SETTLED', {
+        message: `dead letter ${id} was ${letter.settled} already (${letter.settledBy})`,
+      })
+    }
+    letter.fields = { ...letter.fields, ...fields }
+  }
+
+  async discardDeadLetters(ids: number[], reason: string): Promise<number> {
+    return ids.filter((id) => settle(this.#database, id, 'discarded', reason)).length
+  }
+
+  async status(): Promise<PipelineStatus[]> {
+    return [...this.#database.pipelines.keys()].sort().map((pipeline) => {
+      const { lease, batch, ledger } = this.#known(pipeline)
+      const sum = (count: (line: LedgerLine) => number) => ledger.reduce((total, line) => total + count(line), 0)
+      return {
+        pipeline,
+        owner: lease.holder?.request.owner ?? null,
+        lentBy: lease.lentBy,
+        epoch: lease.epoch,
+        alive: lease.holder !== undefined && !lease.holder.expired,
+        batch,
+        lastCommittedAt: ledger.at(-1)?.committedAt ?? null,
+        rowsIn: sum((line) => line.rowsIn),
+        written: sum((line) => line.written),
+        filtered: sum((line) => line.filtered),
+        duplicates: sum((line) => line.duplicates),
+        late: sum((line) => line.late),
+        dead: sum((line) => line.dead),
+        deadLettersOpen: this.#database.deadLetters.filter(
+          (letter) => letter.pipeline === pipeline && letter.settled === null,
+        ).length,
+        filesQuarantined: sum((line) => line.filesQuarantined),
+      }
+    })
+  }
+
+  #known(pipeline: string): StoredPipeline {
+    const stored = this.#database.pipelines.get(pipeline)
+    if (stored) return stored
+    throw new MillraceError('UNKNOWN_PIPELINE', {
+      message: `the store knows no pipeline "${pipeline}"`,
+      hint: `it knows one when it has been started; there are ${[...this.#database.pipelines.keys()].join(', ') || 'none'}`,
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { lease } of this.#database.pipelines.values()) leave(lease, this)
+  }
+}
+
+function newPipeline(plan: Plan): StoredPipeline {
+  return {
+    plan,
+    batch: 0,
+    lease: freeLease(),
+    positions: new Map(),
+    files: new Map(),
+    ledger: [],
+    effects: new Map(),
+    dedupKeys: new Map(),
+  }
+}
+
+function checkPlan(before: Plan, after: Plan): void {
+  const change = planChange(before, after)
+  if (change.is !== 'different') return
+  throw new MillraceError('PLAN_CHANGED', {
+    at: after.name,
+    message: `the pipeline was started with another plan: ${change.differences.join('; ')}`,
+    hint: `take the change back, give the pipeline another name, or forget its state with: millrace reset ${after.name}`,
+  })
+}

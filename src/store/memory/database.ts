@@ -1,0 +1,57 @@
+/** Everything the memory store keeps, in plain maps and arrays that several openings may share, as workers share Postgres. */
+import type { Plan } from '../../plan/plan.ts'
+import type { DeadLetter, LedgerLine, Position, StoredFile } from '../store.ts'
+import { expire, type LeaseState } from './leases.ts'
+import type { Row } from './rows.ts'
+import type { Table } from './tables.ts'
+
+export interface MemoryDatabase {
+  /** The database's clock, in milliseconds. */
+  readonly now: () => number
+  readonly pipelines: Map<string, StoredPipeline>
+  readonly tables: Map<string, Table>
+  readonly deadLetters: DeadLetter[]
+  /** Ends when the commits under way have ended: the next one waits, as it would for the rows of a database. */
+  turn: Promise<unknown>
+  /** Lets the lease of a pipeline run out, as that of a stopped worker would. */
+  expire(pipeline: string): void
+  /** The rows of a target table, in the order they came. */
+  rowsOf(table: string): Row[]
+}
+
+export interface StoredPipeline {
+  plan: Plan
+  /** The number of the last committed batch. */
+  batch: number
+  lease: LeaseState
+  /** By source and partition. */
+  positions: Map<string, Position>
+  /** By source and id. */
+  files: Map<string, StoredFile>
+  ledger: LedgerLine[]
+  effects: Map<string, number>
+  /** By step. */
+  dedupKeys: Map<string, Set<string>>
+}
+
+export function memoryDatabase(now: () => number): MemoryDatabase {
+  const pipelines = new Map<string, StoredPipeline>()
+  const tables = new Map<string, Table>()
+  return {
+    now,
+    pipelines,
+    tables,
+    deadLetters: [],
+    turn: Promise.resolve(),
+    expire(pipeline) {
+      const stored = pipelines.get(pipeline)
+      if (stored) expire(stored.lease)
+    },
+    rowsOf: (table) => (tables.get(table)?.rows ?? []).map((row) => ({ ...row })),
+  }
+}
+
+/** The key of a thing that two names tell apart. */
+export function pair(first: string, second: string): string {
+  return JSON.stringify([first, second])
+}

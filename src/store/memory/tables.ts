@@ -1,0 +1,164 @@
+/** Target tables in memory, and how a sink's rows meet the rows that are there. */
+import { MillraceError } from '../../errors.ts'
+import { type Column, sameType, typeName } from '../../plan/columns.ts'
+import type { TableStep } from '../../plan/plan.ts'
+import type { SinkOutcome } from '../store.ts'
+import type { Row } from './rows.ts'
+
+export interface Table {
+  columns: Column[]
+  /** The columns of the unique key; a null in it is a value like any other. */
+  key: string[] | undefined
+  rows: Row[]
+  /** Where in `rows` a key stands. */
+  byKey: Map<string, number>
+}
+
+/** The table of a sink, as it is created when it is missing. */
+export function emptyTable(step: TableStep): Table {
+  return {
+    columns: step.columns,
+    key: step.mode.is === 'append' ? undefined : step.mode.key,
+    rows: [],
+    byKey: new Map(),
+  }
+}
+
+/** TABLE_DIFFERS unless the table can take the rows of a sink. */
+export function checkTable(table: Table, step: TableStep): void {
+  const differences: string[] = []
+  for (const column of step.columns) {
+    const stored = table.columns.find(({ name }) => name === column.name)
+    if (stored === undefined) differences.push(`it has no column ${column.name} (${typeName(column.type)})`)
+    else if (!sameType(stored.type, column.type)) {
+      differences.push(`its column ${column.name} is ${typeName(stored.type)}, not ${typeName(column.type)}`)
+    }
+  }
+  for (const { name, nullable } of table.columns) {
+    if (!nullable && !step.columns.some((column) => column.name === name)) {
+      differences.push(`its column ${name} must have a value, and the pipeline has none for it`)
+    }
+  }
+  if (step.mode.is !== 'append' && step.mode.key.toSorted().join() !== table.key?.toSorted().join()) {
+    differences.push(`it has no unique key on (${step.mode.key.join(', ')})`)
+  }
+  if (differences.length > 0) {
+    throw new MillraceError('TABLE_DIFFERS', {
+      at: step.table,
+      message: `the table cannot take the rows of the pipeline: ${differences.join('; ')}`,
+      hint: 'alter the table, or write to another one',
+    })
+  }
+}
+
+/** What a commit would change in a table; the table itself stands until the commit is sure. */
+export interface Draft {
+  table: Table
+  added: Row[]
+  replaced: Map<number, Row>
+  byKey: Map<string, number>
+}
+
+export function draftOf(table: Table): Draft {
+  return { table, added: [], replaced: new Map(), byKey: new Map() }
+}
+
+export function apply({ table, added, replaced, byKey }: Draft): void {
+  for (const row of added) table.rows.push(row)
+  for (const [at, row] of replaced) table.rows[at] = row
+  for (const [key, at] of byKey) table.byKey.set(key, at)
+}
+
+/** A row that Postgres would not take, and with what words. */
+export interface Refusal {
+  ordinal: number
+  sqlState: string
+  message: string
+}
+
+/** Lets the rows of a sink meet those of its table and of this commit. */
+export function merge(
+  draft: Draft,
+  { step, ordinals }: { step: TableStep; ordinals: boolean },
+  rows: Row[],
+): { outcome: SinkOutcome; refusals: Refusal[] } {
+  const outcome: SinkOutcome = {
+    step: step.id,
+    inserted: 0,
+    updated: 0,
+    duplicates: 0,
+    duplicateOrdinals: [],
+    refusedOrdinals: [],
+  }
+  const refusals: Refusal[] = []
+  const refuse = (ordinal: number, why: Omit<Refusal, 'ordinal'>) => {
+    refusals.push({ ordinal, ...why })
+    outcome.refusedOrdinals.push(ordinal)
+  }
+  const upserted = new Set<number>()
+  for (const [ordinal, row] of rows.entries()) {
+    const fault = faultOf(step, row)
+    if (fault !== undefined) {
+      refuse(ordinal, fault)
+      continue
+    }
+    const key = draft.table.key && JSON.stringify(draft.table.key.map((name) => row[name] ?? null))
+    const at = key === undefined ? undefined : (draft.byKey.get(key) ?? draft.table.byKey.get(key))
+    if (at === undefined) {
+      upserted.add(add(draft, key, row))
+      outcome.inserted++
+      continue
+    }
+    switch (step.mode.is) {
+      case 'append':
+        refuse(ordinal, {
+          sqlState: '23505',
+          message: `duplicate key value violates the unique key of "${step.table}"`,
+        })
+        break
+      case 'insert if new':
+        outcome.duplicates++
+        if (ordinals) outcome.duplicateOrdinals.push(ordinal)
+        break
+      case 'upsert':
+        // Postgres will not replace a row twice in one statement; the sink hands over the last row of each key.
+        if (upserted.has(at)) {
+          throw new MillraceError('DATABASE_REFUSED', {
+            at: step.id,
+            message: `the key ${key} comes twice in one batch`,
+          })
+        }
+        upserted.add(at)
+        replace(draft, at, row)
+        outcome.updated++
+        break
+    }
+  }
+  return { outcome, refusals }
+}
+
+// A few of the reasons for which Postgres refuses a row, so that generated histories meet refusals too.
+function faultOf(step: TableStep, row: Row): Omit<Refusal, 'ordinal'> | undefined {
+  if (Object.values(row).some((value) => value?.includes('\0'))) {
+    return { sqlState: '22021', message: 'invalid byte sequence for encoding "UTF8": 0x00' }
+  }
+  const absent = step.columns.find(({ name, nullable }) => !nullable && row[name] == null)
+  if (absent === undefined) return undefined
+  return {
+    sqlState: '23502',
+    message: `null value in column "${absent.name}" of "${step.table}" violates not-null constraint`,
+  }
+}
+
+function add(draft: Draft, key: string | undefined, row: Row): number {
+  const at = draft.table.rows.length + draft.added.length
+  draft.added.push(Object.fromEntries(draft.table.columns.map(({ name }) => [name, row[name] ?? null])))
+  if (key !== undefined) draft.byKey.set(key, at)
+  return at
+}
+
+function replace(draft: Draft, at: number, row: Row): void {
+  const before = draft.table.rows.length
+  if (at < before) draft.replaced.set(at, { ...(draft.replaced.get(at) ?? draft.table.rows[at]), ...row })
+  else draft.added[at - before] = { ...draft.added[at - before], ...row }
+}

@@ -1,0 +1,469 @@
+/** The store in Postgres 15 or later, embedded or any other. */
+import { createReadStream, createWriteStream } from 'node:fs'
+import { pipeline as pump } from 'node:stream/promises'
+import pg from 'pg'
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
+import { MillraceError } from '../errors.ts'
+import { planChange } from '../plan/compatible.ts'
+import { isSink, type Plan, planHash } from '../plan/plan.ts'
+import { commitBatch, type TableHabits } from './commit.ts'
+import { type Client, clientConfig, connect, connectPatiently, placeOf } from './connection.ts'
+import { discard, editFields, findDeadLetters } from './dead-letters.ts'
+import { takeLease } from './leases.ts'
+import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
+import type {
+  BatchCommit,
+  BatchKind,
+  CommitOutcome,
+  Committed,
+  DeadLetter,
+  DeadLetterQuery,
+  FileProgress,
+  Lease,
+  LeaseAnswer,
+  LeaseRequest,
+  LedgerLine,
+  PipelineStatus,
+  RowFile,
+  Store,
+  StoredFile,
+} from './store.ts'
+import { prepareTable } from './tables.ts'
+
+export interface PostgresOptions {
+  url: string
+  /** How long a server that does not answer is waited for. */
+  waitMs: number
+  onWait: (why: string) => void
+  /** Migrations of systems, beside Millrace's own. */
+  migrations: MigrationFolder[]
+  signal?: AbortSignal
+}
+
+/** Connects, waiting for the server if need be, and brings the schema up to date. */
+export async function openPostgres(options: PostgresOptions): Promise<PostgresStore> {
+  const config = clientConfig(options.url)
+  const client = await connectPatiently(config, options)
+  try {
+    const { rows } = await client.query<{ version: number }>(`select current_setting('server_version_num')::int as version`)
+    const version = rows[0]?.version ?? 0
+    if (version < 150_000) {
+      throw new MillraceError('DATABASE_TOO_OLD', {
+        at: placeOf(config),
+        message: `the server is Postgres ${Math.floor(version / 10_000)}; Millrace needs 15 or later`,
+      })
+    }
+    const applied = await migrate(client, [ownMigrations, ...options.migrations])
+    return new PostgresStore(config, applied)
+  } finally {
+    await client.end()
+  }
+}
+
+interface Owned {
+  lease: Lease
+  work: Client
+  watch: Client
+  habits: TableHabits
+}
+
+export class PostgresStore implements Store {
+  readonly kind = 'postgres'
+  /** The migrations this opening applied. */
+  readonly applied: Migration[]
+  readonly #config: pg.ClientConfig
+  readonly #pool: pg.Pool
+  readonly #owned = new Map<string, Owned>()
+
+  constructor(config: pg.ClientConfig, applied: Migration[]) {
+    this.#config = config
+    this.applied = applied
+    this.#pool = new pg.Pool({ ...config, max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true })
+    this.#pool.on('error', () => {})
+  }
+
+  async register(plan: Plan): Promise<void> {
+    await this.#transaction(async (client) => {
+      await client.query(`select pg_advisory_xact_lock(hashtext('millrace tables'))`)
+      for (const step of plan.steps) if (isSink(step) && step.op === 'table') await prepareTable(client, step)
+      const hash = planHash(plan)
+      const { rows } = await client.query<{ plan_hash: string; plan: Plan }>(
+        'select plan_hash, plan from millrace.pipelines where pipeline = $1 for update',
+        [plan.name],
+      )
+      const [stored] = rows
+      if (stored && stored.plan_hash !== hash) {
+        const change = planChange(stored.plan, plan)
+        if (change.is === 'different') {
+          throw new MillraceError('PLAN_CHANGED', {
+            at: plan.name,
+            message: `the pipeline was started with another plan: ${change.differences.join('; ')}`,
+            hint: `take the change back, give the pipeline another name, or forget its state with: millrace reset ${plan.name}`,
+          })
+        }
+      }
+      await client.query(
+        `
+        insert into millrace.pipelines (pipeline, plan_hash, plan)
+        values ($1, $2, $3)
+        on conflict (pipeline) do update
+        set    plan_hash = excluded.plan_hash, plan = excluded.plan, updated_at = now()
+        where  millrace.pipelines.plan <> excluded.plan`,
+        [plan.name, hash, JSON.stringify(plan)],
+      )
+    })
+  }
+
+  async lease(request: LeaseRequest): Promise<LeaseAnswer> {
+    await this.#forget(request.pipeline)
+    const work = await connect({ ...this.#config, application_name: `millrace ${request.pipeline}` })
+    const watch = await connect({ ...this.#config, application_name: `millrace lease ${request.pipeline}` }).catch(async (error) => {
+      await work.end().catch(() => {})
+      throw error
+    })
+    const answer = await takeLease(request, work, watch).catch(async (error) => {
+      await Promise.allSettled([work.end(), watch.end()])
+      throw error
+    })
+    if (answer.is === 'held') {
+      await Promise.allSettled([work.end(), watch.end()])
+      return answer
+    }
+    const { lease } = answer
+    this.#owned.set(request.pipeline, { lease, work, watch, habits: { skipStraight: new Map() } })
+    return {
+      is: 'taken',
+      lease: {
+        pipeline: lease.pipeline,
+        epoch: lease.epoch,
+        release: async () => {
+          await lease.release()
+          await this.#forget(request.pipeline)
+        },
+        lend: async (signal) => {
+          await work.end().catch(() => {})
+          await lease.lend(signal)
+          await this.#forget(request.pipeline)
+        },
+      },
+    }
+  }
+
+  // A lease that is taken anew gets sessions of its own; those of the old one may be broken.
+  async #forget(pipeline: string): Promise<void> {
+    const owned = this.#owned.get(pipeline)
+    if (owned === undefined) return
+    this.#owned.delete(pipeline)
+    await Promise.race([
+      Promise.allSettled([owned.work.end(), owned.watch.end()]),
+      // a dead connection may never say that it ended
+      new Promise((resolve) => setTimeout(resolve, 500).unref()),
+    ])
+  }
+
+  async committed(pipeline: string): Promise<Committed> {
+    const { rows } = await this.#pool.query<{ batch: number; epoch: number }>(
+      `
+      select p.batch, coalesce(l.epoch, 0) as epoch
+      from   millrace.pipelines p
+      left join millrace.leases l using (pipeline)
+      where  p.pipeline = $1`,
+      [pipeline],
+    )
+    const positions = await this.#pool.query<{ source: string; partition: string; position: number; watermark: Date | null }>(
+      'select source, partition, position, watermark from millrace.positions where pipeline = $1 order by source, partition',
+      [pipeline],
+    )
+    return {
+      batch: rows[0]?.batch ?? 0,
+      epoch: rows[0]?.epoch ?? 0,
+      positions: positions.rows.map(({ watermark, ...rest }) => ({ ...rest, watermark: watermark?.getTime() })),
+    }
+  }
+
+  async commit(batch: BatchCommit): Promise<CommitOutcome> {
+    const owned = this.#owned.get(batch.pipeline)
+    if (owned === undefined || owned.lease.epoch !== batch.epoch) {
+      throw new MillraceError('LEASE_LOST', { at: batch.pipeline, message: 'this worker does not hold the lease' })
+    }
+    return await commitBatch(owned.work, batch, owned.habits)
+  }
+
+  async files(pipeline: string, source: string, ids: string[]): Promise<Map<string, StoredFile>> {
+    if (ids.length === 0) return new Map()
+    const { rows } = await this.#pool.query<FileRow>(
+      'select * from millrace.files where pipeline = $1 and source = $2 and id = any($3)',
+      [pipeline, source, ids],
+    )
+    return new Map(rows.map((row) => [row.id, storedFile(row)]))
+  }
+
+  async filesOfBatch(pipeline: string, batch: number): Promise<StoredFile[]> {
+    const { rows } = await this.#pool.query<FileRow>(
+      'select * from millrace.files where pipeline = $1 and batch = $2 order by id',
+      [pipeline, batch],
+    )
+    return rows.map(storedFile)
+  }
+
+  async seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number> {
+    return await this.#transaction(async (client) => {
+      await client.query('create temp table wanted (key text not null) on commit drop')
+      await pump(createReadStream(keys.path), client.query(copyFrom('copy wanted from stdin (format csv)')))
+      const { rows } = await client.query<{ literals: string }>(
+        `select format('pipeline = %L and step = %L', $1::text, $2::text) as literals`,
+        [pipeline, step],
+      )
+      // copy takes no parameters; format() has quoted the two names
+      const found = client.query(
+        copyTo(`
+          copy (select key
+                from   wanted
+                where  exists (select from millrace.dedup_keys d where ${rows[0]?.literals ?? 'false'} and d.key = wanted.key))
+          to stdout (format csv, force_quote *)`),
+      )
+      await pump(found, createWriteStream(into))
+      return found.rowCount
+    })
+  }
+
+  async ledger(pipeline: string, query: { after?: number; last?: number }): Promise<LedgerLine[]> {
+    const { rows } = await this.#pool.query<LedgerRow>(
+      `
+      select *
+      from  (select *
+             from   millrace.batches
+             where  pipeline = $1 and ($2::bigint is null or batch > $2)
+             order by case when $3::int is null then batch end, batch desc
+             limit  $3) chosen
+      order by batch`,
+      [pipeline, query.after ?? null, query.last ?? null],
+    )
+    return rows.map(ledgerLine)
+  }
+
+  async effectCursor(pipeline: string, effect: string): Promise<number> {
+    const { rows } = await this.#pool.query<{ batch: number }>(
+      'select batch from millrace.effects where pipeline = $1 and effect = $2',
+      [pipeline, effect],
+    )
+    return rows[0]?.batch ?? 0
+  }
+
+  async advanceEffect(pipeline: string, effect: string, batch: number): Promise<void> {
+    // Not waited for on disk: an effect done twice is harmless.
+    await this.#pool.query(
+      `
+      with hurry as (select set_config('synchronous_commit', 'off', true))
+      insert into millrace.effects (pipeline, effect, batch)
+      select $1, $2, $3 from hurry
+      on conflict (pipeline, effect) do update
+      set    batch = greatest(millrace.effects.batch, excluded.batch)`,
+      [pipeline, effect, batch],
+    )
+  }
+
+  async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
+    return await findDeadLetters(this.#queries, query)
+  }
+
+  async editDeadLetter(id: number, fields: Record<string, string | null>): Promise<void> {
+    await editFields(this.#queries, id, fields)
+  }
+
+  async discardDeadLetters(ids: number[], reason: string): Promise<number> {
+    return await discard(this.#queries, ids, reason)
+  }
+
+  async status(): Promise<PipelineStatus[]> {
+    const { rows } = await this.#pool.query<StatusRow>(`
+      select p.pipeline,
+             l.owner,
+             l.lent_by,
+             coalesce(l.epoch, 0) as epoch,
+             coalesce(l.expires_at > clock_timestamp() and l.owner is not null, false) as alive,
+             p.batch,
+             books.*,
+             (select count(*)::int from millrace.dead_letters d where d.pipeline = p.pipeline and settled is null) as dead_letters_open
+      from   millrace.pipelines p
+      left join millrace.leases l using (pipeline)
+      cross join lateral (
+             select max(committed_at) as last_committed_at,
+                    coalesce(sum(rows_in), 0)::bigint as rows_in,
+                    coalesce(sum(written), 0)::bigint as written,
+                    coalesce(sum(filtered), 0)::bigint as filtered,
+                    coalesce(sum(duplicates), 0)::bigint as duplicates,
+                    coalesce(sum(late), 0)::bigint as late,
+                    coalesce(sum(dead), 0)::bigint as dead,
+                    coalesce(sum(files_quarantined), 0)::bigint as files_quarantined
+             from   millrace.batches b
+             where  b.pipeline = p.pipeline) books
+      order by p.pipeline`)
+    return rows.map((row) => ({
+      pipeline: row.pipeline,
+      owner: row.owner,
+      lentBy: row.lent_by,
+      epoch: row.epoch,
+      alive: row.alive,
+      batch: row.batch,
+      lastCommittedAt: row.last_committed_at,
+      rowsIn: row.rows_in,
+      written: row.written,
+      filtered: row.filtered,
+      duplicates: row.duplicates,
+      late: row.late,
+      dead: row.dead,
+      deadLettersOpen: row.dead_letters_open,
+      filesQuarantined: row.files_quarantined,
+    }))
+  }
+
+  /** Runs a select in a read-only transaction, for people and for systems' routes. */
+  async select(sql: string, parameters: unknown[] = []): Promise<Record<string, unknown>[]> {
+    return await this.#transaction(async (client) => {
+      await client.query('set transaction read only')
+      const { rows } = await client.query(sql, parameters)
+      return rows
+    })
+  }
+
+  /** Forgets a pipeline: its positions, state, ledger and files; with `results` its dead letters too. */
+  async reset(pipeline: string, tables: string[]): Promise<void> {
+    await this.#transaction(async (client) => {
+      for (const name of tables) await client.query(`truncate ${name}`)
+      if (tables.length > 0) {
+        await client.query('delete from millrace.dead_letters where pipeline = $1', [pipeline])
+        await client.query('delete from millrace.late_rows where pipeline = $1', [pipeline])
+      }
+      await client.query('delete from millrace.pipelines where pipeline = $1', [pipeline])
+    })
+  }
+
+  get #queries(): Client {
+    // as: a pool's query has the shape of a client's, the only method these functions use
+    return this.#pool as unknown as Client
+  }
+
+  async #transaction<T>(work: (client: Client) => Promise<T>): Promise<T> {
+    const client = await this.#pool.connect()
+    let broken: Error | undefined
+    try {
+      await client.query('begin')
+      // as: a pool's client is a client that goes back to the pool
+      const result = await work(client as unknown as Client)
+      await client.query('commit')
+      return result
+    } catch (error) {
+      await client.query('rollback').catch((rollback: Error) => {
+        broken = rollback
+      })
+      throw error
+    } finally {
+      client.release(broken)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const pipeline of [...this.#owned.keys()]) {
+      await this.#owned.get(pipeline)?.lease.release().catch(() => {})
+      await this.#forget(pipeline)
+    }
+    await this.#pool.end()
+  }
+}
+
+// ---- rows as Postgres gives them -----------------------------------------------------------------------------------
+
+interface FileRow {
+  source: string
+  id: string
+  path: string
+  size: number
+  mtime_ns: string
+  inode: string
+  state: FileProgress['state']
+  bytes_done: number
+  lines_done: number
+  rows_done: number
+  code: string | null
+  message: string | null
+  arrived_at: Date
+  batch: number
+}
+
+function storedFile(row: FileRow): StoredFile {
+  return {
+    source: row.source,
+    id: row.id,
+    path: row.path,
+    size: row.size,
+    mtimeNs: BigInt(row.mtime_ns),
+    inode: BigInt(row.inode),
+    state: row.state,
+    bytesDone: row.bytes_done,
+    linesDone: row.lines_done,
+    rowsDone: row.rows_done,
+    ...(row.code === null ? {} : { code: row.code }),
+    ...(row.message === null ? {} : { message: row.message }),
+    arrivedAt: row.arrived_at,
+    batch: row.batch,
+  }
+}
+
+interface LedgerRow {
+  pipeline: string
+  batch: number
+  epoch: number
+  kind: BatchKind
+  started_at: Date
+  committed_at: Date
+  rows_in: number
+  written: number
+  filtered: number
+  duplicates: number
+  late: number
+  dead: number
+  files_quarantined: number
+  rows_out: LedgerLine['rowsOut']
+  phases_ms: Record<string, number>
+  ranges: unknown
+}
+
+function ledgerLine(row: LedgerRow): LedgerLine {
+  return {
+    pipeline: row.pipeline,
+    batch: row.batch,
+    epoch: row.epoch,
+    kind: row.kind,
+    startedAt: row.started_at,
+    committedAt: row.committed_at,
+    rowsIn: row.rows_in,
+    written: row.written,
+    filtered: row.filtered,
+    duplicates: row.duplicates,
+    late: row.late,
+    dead: row.dead,
+    filesQuarantined: row.files_quarantined,
+    rowsOut: row.rows_out,
+    phasesMs: row.phases_ms,
+    ranges: row.ranges,
+  }
+}
+
+interface StatusRow {
+  pipeline: string
+  owner: string | null
+  lent_by: string | null
+  epoch: number
+  alive: boolean
+  batch: number
+  last_committed_at: Date | null
+  rows_in: number
+  written: number
+  filtered: number
+  duplicates: number
+  late: number
+  dead: number
+  files_quarantined: number
+  dead_letters_open: number
+}

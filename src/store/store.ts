@@ -1,0 +1,252 @@
+/**
+ * What a store promises the engine. `postgres.ts` keeps it in Postgres, `memory.ts` in memory for generated histories
+ * and the test kit; both pass `contract.test.ts`.
+ */
+import type { Plan, TableStep } from '../plan/plan.ts'
+
+export interface Store extends AsyncDisposable {
+  readonly kind: 'postgres' | 'memory'
+
+  /**
+   * Makes the pipeline known and its target tables ready: a missing table is created from the plan, a present one is
+   * checked. Errors: PLAN_CHANGED when the stored plan means something else, TABLE_DIFFERS.
+   */
+  register(plan: Plan): Promise<void>
+
+  /** Takes the pipeline's lease, waiting its owner out, or answers who holds it. */
+  lease(request: LeaseRequest): Promise<LeaseAnswer>
+
+  /** What is committed: read at start, on takeover, and when the outcome of a commit is unknown. */
+  committed(pipeline: string): Promise<Committed>
+
+  /** The one transaction of a batch. Throws LEASE_LOST when another worker owns the pipeline now. */
+  commit(batch: BatchCommit): Promise<CommitOutcome>
+
+  /** What is stored of these files of a source, by id. */
+  files(pipeline: string, source: string, ids: string[]): Promise<Map<string, StoredFile>>
+  filesOfBatch(pipeline: string, batch: number): Promise<StoredFile[]>
+
+  /**
+   * Which of these keys a dedup step has seen in committed batches: writes them, as a file like `keys` (one column,
+   * no header), to `into`, and answers how many there are.
+   */
+  seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number>
+
+  ledger(pipeline: string, query: { after?: number; last?: number }): Promise<LedgerLine[]>
+  effectCursor(pipeline: string, effect: string): Promise<number>
+  advanceEffect(pipeline: string, effect: string, batch: number): Promise<void>
+
+  deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]>
+  editDeadLetter(id: number, fields: Record<string, string | null>): Promise<void>
+  discardDeadLetters(ids: number[], reason: string): Promise<number>
+
+  status(): Promise<PipelineStatus[]>
+}
+
+export interface LeaseRequest {
+  pipeline: string
+  /** `host:pid`, as status shows it. */
+  owner: string
+  /** Ask a living owner to lend the lease, for a bounded run or a replay. */
+  borrow: boolean
+  /** Called when somebody else would like to borrow it. */
+  onWanted: (by: string) => void
+  /** Called when the lease could not be renewed in time or was taken. */
+  onLost: (why: string) => void
+  signal?: AbortSignal
+}
+
+export type LeaseAnswer = { is: 'taken'; lease: Lease } | { is: 'held'; by: string; expiresInMs: number }
+
+export interface Lease {
+  readonly pipeline: string
+  readonly epoch: number
+  /** Gives the lease back at once. */
+  release(): Promise<void>
+  /** Lets a borrower have it: releases, and resolves when it may be taken again. */
+  lend(signal: AbortSignal): Promise<void>
+}
+
+export interface Committed {
+  /** The number of the last committed batch; 0 before the first. */
+  batch: number
+  epoch: number
+  positions: Position[]
+}
+
+export interface Position {
+  source: string
+  partition: string
+  position: number
+  watermark: number | undefined
+}
+
+/** Rows as a CSV file without a header, as DuckDB printed them for Postgres `COPY`: null is empty, texts are quoted. */
+export interface RowFile {
+  path: string
+  columns: string[]
+  rows: number
+  /** The rows from `start` (0-based) up to `end`, as a file of their own; for finding the row a database refuses. */
+  slice(start: number, end: number): Promise<RowFile>
+}
+
+export interface BatchCommit {
+  pipeline: string
+  epoch: number
+  batch: number
+  kind: BatchKind
+  startedAt: Date
+  sinks: SinkRows[]
+  deadLetters: RowFile | undefined
+  /** Columns: step, key. */
+  dedupKeys: RowFile | undefined
+  files: FileProgress[]
+  positions: Position[]
+  filesQuarantined: number
+  ranges: unknown
+  /** Dead letters that this batch settles, when it is a replay. */
+  settles: number[]
+  /** Milliseconds by phase, up to now; the store adds its own. */
+  phases: Record<string, number>
+  /** The verdicts, once it is known what each sink took. */
+  books(outcomes: SinkOutcome[]): Promise<Verdicts>
+}
+
+export type BatchKind = 'stream' | 'backfill' | 'replay' | 'spark'
+
+export interface SinkRows {
+  step: TableStep
+  rows: RowFile
+  /** The store must say which rows were duplicates, not only how many: the plan branches. */
+  ordinals: boolean
+  /** The dead letter of a row that the database refused. */
+  reject(ordinal: number, sqlState: string, message: string): Promise<NewDeadLetter>
+}
+
+export interface SinkOutcome {
+  step: string
+  inserted: number
+  updated: number
+  duplicates: number
+  /** Which rows of the sink's file were duplicates; only when asked for. */
+  duplicateOrdinals: number[]
+  /** Which rows of the sink's file the database refused. */
+  refusedOrdinals: number[]
+}
+
+export interface Verdicts {
+  rowsIn: number
+  written: number
+  filtered: number
+  duplicates: number
+  late: number
+  dead: number
+}
+
+export interface CommitOutcome {
+  verdicts: Verdicts
+  rowsOut: Record<string, { inserted: number; updated: number; deleted: number }>
+  committedAt: Date
+}
+
+export interface FileProgress {
+  source: string
+  id: string
+  path: string
+  size: number
+  mtimeNs: bigint
+  inode: bigint
+  state: 'reading' | 'done' | 'quarantined'
+  bytesDone: number
+  linesDone: number
+  rowsDone: number
+  code?: string
+  message?: string
+  arrivedAt: Date
+}
+
+export interface StoredFile extends FileProgress {
+  batch: number
+}
+
+export interface NewDeadLetter {
+  source: string
+  place: string
+  line: number | null
+  stage: string
+  code: string
+  columnName: string | null
+  message: string
+  raw: string
+  fields: Record<string, string | null> | null
+}
+
+/** The columns of `BatchCommit.deadLetters`, in order. `raw_bytes` is `\x` and hexadecimal digits, or null. */
+export const deadLetterColumns = [
+  'source',
+  'place',
+  'line',
+  'stage',
+  'code',
+  'column_name',
+  'message',
+  'raw',
+  'raw_bytes',
+  'fields',
+] as const
+
+export interface DeadLetter extends NewDeadLetter {
+  id: number
+  pipeline: string
+  batch: number
+  rawBytes: Buffer | null
+  rejectedAt: Date
+  settled: 'replayed' | 'discarded' | null
+  settledAt: Date | null
+  settledBy: string | null
+}
+
+export interface DeadLetterQuery {
+  pipeline?: string
+  ids?: number[]
+  batch?: number
+  code?: string
+  /** Text that the place contains. */
+  place?: string
+  since?: Date
+  /** Also those replayed or discarded. */
+  settled?: boolean
+  limit?: number
+}
+
+export interface LedgerLine extends Verdicts {
+  pipeline: string
+  batch: number
+  epoch: number
+  kind: BatchKind
+  startedAt: Date
+  committedAt: Date
+  filesQuarantined: number
+  rowsOut: Record<string, { inserted: number; updated: number; deleted: number }>
+  phasesMs: Record<string, number>
+  ranges: unknown
+}
+
+export interface PipelineStatus {
+  pipeline: string
+  owner: string | null
+  lentBy: string | null
+  epoch: number
+  /** Whether the owner's lease has not run out. */
+  alive: boolean
+  batch: number
+  lastCommittedAt: Date | null
+  rowsIn: number
+  written: number
+  filtered: number
+  duplicates: number
+  late: number
+  dead: number
+  deadLettersOpen: number
+  filesQuarantined: number
+}

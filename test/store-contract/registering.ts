@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict'
+import { describe } from 'node:test'
+import { MillraceError } from '../../src/errors.ts'
+import { type Column, integer, text } from '../../src/plan/columns.ts'
+import type { FilterStep, Plan, Step, TableStep } from '../../src/plan/plan.ts'
+import {
+  amount,
+  appended,
+  city,
+  contents,
+  id,
+  into,
+  latestPerId,
+  oncePerId,
+  planOf,
+  request,
+  type Scenario,
+  sink,
+  work,
+} from './world.ts'
+
+const large: FilterStep = {
+  id: 'large',
+  op: 'filter',
+  from: ['validate'],
+  where: { column: 'paid' },
+  columns: [id, city, amount],
+}
+const topic: Step = { id: 'topic', op: 'topic', from: ['validate'], topic: 'orders', columns: [id, amount] }
+
+export function registering(scenario: Scenario): void {
+  describe('registering a plan', () => {
+    scenario('makes the pipeline known, with nothing committed', async ({ store }) => {
+      await store.register(planOf([oncePerId]))
+      assert.deepEqual(await store.committed('shop'), { batch: 0, epoch: 0, positions: [] })
+      assert.deepEqual(
+        (await store.status()).map(({ pipeline, owner, alive, batch }) => ({ pipeline, owner, alive, batch })),
+        [{ pipeline: 'shop', owner: null, alive: false, batch: 0 }],
+      )
+    })
+
+    scenario('makes its tables', async ({ store, rowsOf }) => {
+      await store.register(planOf([oncePerId, sink({ is: 'append' }, 'journal')]))
+      assert.deepEqual([await rowsOf('orders'), await rowsOf('journal')], [[], []])
+    })
+
+    const compatible: { says: string; after: Plan }[] = [
+      { says: 'the same plan', after: planOf([large, oncePerId]) },
+      { says: 'a plan that reads another folder', after: moved(planOf([large, oncePerId])) },
+      { says: 'a plan with one table more', after: planOf([large, oncePerId, sink({ is: 'append' }, 'journal')]) },
+      { says: 'a plan with one topic more', after: planOf([large, topic, oncePerId]) },
+    ]
+    for (const { says, after } of compatible) {
+      scenario(`goes on with what is stored under ${says}`, async (world) => {
+        const { store } = world
+        await store.register(planOf([large, oncePerId]))
+        await store.register(after)
+        // and it is the new plan that the next one is compared with
+        await store.register(after)
+        assert.equal((await store.status()).length, 1)
+        for (const step of after.steps) if (step.op === 'table') assert.deepEqual(await world.rowsOf(step.table), [])
+      })
+    }
+
+    scenario('keeps the rows and the position of the pipeline', async (world) => {
+      const worker = await work(world.store)
+      await worker.commit({ sinks: [await into(world, oncePerId, [['a', 'Graz', '1']])] })
+      await world.store.register(planOf([oncePerId, topic]))
+      assert.equal((await world.store.committed('shop')).batch, 1)
+      assert.deepEqual(await contents(world), [['a', 'Graz', '1']])
+      await worker.commit({
+        sinks: [
+          await into(world, oncePerId, [
+            ['a', 'Graz', '2'],
+            ['b', null, '3'],
+          ]),
+        ],
+      })
+      assert.deepEqual(await contents(world), [
+        ['a', 'Graz', '1'],
+        ['b', null, '3'],
+      ])
+    })
+
+    scenario('refuses a plan that means something else, says what, and stays with the old one', async ({ store }) => {
+      await store.register(planOf([large, oncePerId]))
+      await assert.rejects(
+        store.register(planOf([{ ...large, where: { column: 'free' } }, oncePerId])),
+        (error: Error) => {
+          assert.ok(error instanceof MillraceError && error.code === 'PLAN_CHANGED' && !error.retry)
+          assert.match(error.message, /step "large" has another "where"/)
+          assert.match(String(error), /millrace reset shop/)
+          return true
+        },
+      )
+      await store.register(planOf([large, oncePerId]))
+    })
+
+    scenario('compares with the plan that was taken last', async ({ store }) => {
+      await store.register(planOf([oncePerId]))
+      await store.register(planOf([oncePerId, topic]))
+      await assert.rejects(store.register(planOf([oncePerId])), { code: 'PLAN_CHANGED' })
+    })
+
+    const note: Column = { name: 'note', type: text, nullable: false }
+    const differing: { says: string; step: TableStep }[] = [
+      { says: 'lacks a column', step: sink({ is: 'append' }, 'orders', [id, city, amount, note]) },
+      {
+        says: 'has a column of another type',
+        step: sink({ is: 'append' }, 'orders', [id, { ...city, type: integer }, amount]),
+      },
+      { says: 'must have a value that the plan does not bring', step: sink({ is: 'append' }, 'orders', [id, city]) },
+      { says: 'has no unique key', step: oncePerId },
+      { says: 'has no unique key to replace by', step: latestPerId },
+    ]
+    for (const { says, step } of differing) {
+      scenario(`refuses a table that ${says}, and then knows no such pipeline`, async ({ store }) => {
+        await store.register(planOf([appended]))
+        await assert.rejects(store.register(planOf([step], 'other')), { code: 'TABLE_DIFFERS' })
+        assert.deepEqual(
+          (await store.status()).map(({ pipeline }) => pipeline),
+          ['shop'],
+        )
+      })
+    }
+
+    scenario('lets two pipelines write to one table', async (world) => {
+      const one = await work(world.store, [oncePerId])
+      const two = await work(world.store, [oncePerId], { pipeline: 'other' })
+      await one.commit({ sinks: [await into(world, oncePerId, [['a', 'Graz', '1']])] })
+      const { sinks } = await two.commit({
+        sinks: [
+          await into(world, oncePerId, [
+            ['a', 'Linz', '2'],
+            ['b', 'Linz', '2'],
+          ]),
+        ],
+      })
+      assert.deepEqual(sinks[0]?.duplicateOrdinals, [0])
+      assert.deepEqual(await contents(world), [
+        ['a', 'Graz', '1'],
+        ['b', 'Linz', '2'],
+      ])
+    })
+
+    scenario('comes before leasing', async ({ store }) => {
+      await assert.rejects(store.lease(request('one:1')), { code: 'UNKNOWN_PIPELINE' })
+      assert.deepEqual(await store.committed('shop'), { batch: 0, epoch: 0, positions: [] })
+    })
+  })
+}
+
+function moved(plan: Plan): Plan {
+  return {
+    ...plan,
+    sources: {
+      files: {
+        is: 'files',
+        folder: 'elsewhere',
+        format: { is: 'csv', delimiter: ',', quote: '"' },
+        columns: [id, city, amount],
+      },
+    },
+  }
+}

@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict'
+import { describe } from 'node:test'
+import {
+  appended,
+  contents,
+  inOrder,
+  into,
+  latestPerId,
+  oncePerId,
+  outcome,
+  type Scenario,
+  sink,
+  work,
+} from './world.ts'
+
+const everyMode = [
+  sink({ is: 'append' }, 'appended'),
+  sink({ is: 'insert if new', key: ['id'] }, 'once'),
+  sink({ is: 'upsert', key: ['id'] }, 'latest'),
+]
+
+export function tables(scenario: Scenario): void {
+  describe('rows come into a table', () => {
+    scenario('as they are, whatever their texts', async (world) => {
+      const texts = [
+        '',
+        ' ',
+        ',',
+        '"',
+        '""',
+        'a"b',
+        'a\nb',
+        'a\r\nb',
+        '\r',
+        '\\',
+        '\\.',
+        '\\N',
+        '\t',
+        'null',
+        'NULL',
+        "';--",
+        'é',
+        '🐎',
+        '{}',
+      ]
+      const rows = [...texts.map((text, n) => [`k${n}`, text, String(n)]), ['none', null, '-1']]
+      for (const step of everyMode) {
+        const worker = await work(world.store, [step], { pipeline: step.id })
+        await worker.commit({ sinks: [await into(world, step, rows)] })
+        assert.deepEqual(await contents(world, step.table), inOrder(rows))
+      }
+    })
+
+    scenario('by the file’s columns, in whatever order they are', async (world) => {
+      const worker = await work(world.store)
+      const file = await world.file(['amount', 'id', 'city'], [['1', 'a', 'Graz']])
+      await worker.commit({ sinks: [await into(world, oncePerId, [], { rows: file })] })
+      assert.deepEqual(await contents(world), [['a', 'Graz', '1']])
+    })
+
+    scenario('appended, however often they are there', async (world) => {
+      const worker = await work(world.store, [appended])
+      const rows = [
+        ['a', 'Graz', '1'],
+        ['a', 'Graz', '1'],
+      ]
+      for (const _ of [1, 2]) {
+        const { sinks, rowsOut } = await worker.commit({ sinks: [await into(world, appended, rows)] })
+        assert.deepEqual(sinks, [outcome({ inserted: 2 })])
+        assert.deepEqual(rowsOut, { orders: { inserted: 2, updated: 0, deleted: 0 } })
+      }
+      assert.equal((await contents(world)).length, 4)
+    })
+
+    scenario('none at all, when there are none', async (world) => {
+      for (const step of everyMode) {
+        const worker = await work(world.store, [step], { pipeline: step.id })
+        const { sinks, rowsOut } = await worker.commit({ sinks: [await into(world, step, [])] })
+        assert.deepEqual(sinks, [outcome({ step: step.id })])
+        assert.deepEqual(rowsOut, { [step.id]: { inserted: 0, updated: 0, deleted: 0 } })
+      }
+    })
+
+    scenario('of several sinks in one commit, each with its own outcome', async (world) => {
+      const journal = sink({ is: 'append' }, 'journal')
+      const worker = await work(world.store, [oncePerId, journal])
+      const rows = [
+        ['a', 'Graz', '1'],
+        ['b', 'Linz', '2'],
+      ]
+      await worker.commit({ sinks: [await into(world, oncePerId, rows), await into(world, journal, rows)] })
+      const { sinks, rowsOut } = await worker.commit({
+        sinks: [await into(world, oncePerId, [...rows, ['c', null, '3']]), await into(world, journal, rows)],
+      })
+      assert.deepEqual(sinks, [
+        outcome({ inserted: 1, duplicates: 2, duplicateOrdinals: [0, 1] }),
+        outcome({ step: 'journal', inserted: 2 }),
+      ])
+      assert.deepEqual(rowsOut, {
+        orders: { inserted: 1, updated: 0, deleted: 0 },
+        journal: { inserted: 2, updated: 0, deleted: 0 },
+      })
+      assert.deepEqual([(await contents(world)).length, (await contents(world, 'journal')).length], [3, 4])
+    })
+  })
+
+  describe('insert if new', () => {
+    scenario('keeps the first row of a key, in the same file and over all batches', async (world) => {
+      const worker = await work(world.store)
+      const first = await worker.commit({
+        sinks: [
+          await into(world, oncePerId, [
+            ['a', '1st', '1'],
+            ['b', '2nd', '2'],
+            ['a', '3rd', '3'],
+            ['a', '4th', '4'],
+            ['b', '5th', '5'],
+          ]),
+        ],
+      })
+      assert.deepEqual(first.sinks, [outcome({ inserted: 2, duplicates: 3, duplicateOrdinals: [2, 3, 4] })])
+      assert.deepEqual(first.verdicts, { rowsIn: 5, written: 2, filtered: 0, duplicates: 3, late: 0, dead: 0 })
+      const second = await worker.commit({
+        sinks: [
+          await into(world, oncePerId, [
+            ['b', '6th', '6'],
+            ['c', '7th', '7'],
+            ['c', '8th', '8'],
+            ['a', '9th', '9'],
+          ]),
+        ],
+      })
+      assert.deepEqual(second.sinks, [outcome({ inserted: 1, duplicates: 3, duplicateOrdinals: [0, 2, 3] })])
+      assert.deepEqual(second.rowsOut, { orders: { inserted: 1, updated: 0, deleted: 0 } })
+      assert.deepEqual(await contents(world), [
+        ['a', '1st', '1'],
+        ['b', '2nd', '2'],
+        ['c', '7th', '7'],
+      ])
+    })
+
+    scenario('says how many duplicates there were, and only when asked which', async (world) => {
+      const worker = await work(world.store)
+      const rows = [
+        ['a', null, '1'],
+        ['b', null, '2'],
+      ]
+      await worker.commit({ sinks: [await into(world, oncePerId, rows, { ordinals: false })] })
+      for (const ordinals of [false, true, false, true]) {
+        const { sinks } = await worker.commit({ sinks: [await into(world, oncePerId, rows, { ordinals })] })
+        assert.deepEqual(sinks, [outcome({ duplicates: 2, duplicateOrdinals: ordinals ? [0, 1] : [] })])
+      }
+    })
+
+    scenario('knows a key of several columns, and one with a null in it', async (world) => {
+      const step = sink({ is: 'insert if new', key: ['id', 'city'] })
+      const worker = await work(world.store, [step])
+      const rows = [
+        ['a', 'Graz', '1'],
+        ['a', 'Linz', '2'],
+        ['a', null, '3'],
+        ['a', '', '4'],
+        ['a', null, '5'],
+        ['a,"Graz"', null, '6'],
+      ]
+      const { sinks } = await worker.commit({ sinks: [await into(world, step, rows)] })
+      assert.deepEqual(sinks, [outcome({ inserted: 5, duplicates: 1, duplicateOrdinals: [4] })])
+      const again = await worker.commit({ sinks: [await into(world, step, rows)] })
+      assert.deepEqual(again.sinks, [outcome({ duplicates: 6, duplicateOrdinals: [0, 1, 2, 3, 4, 5] })])
+    })
+
+    scenario('does not take back a row because its batch was refused once', async (world) => {
+      const worker = await work(world.store)
+      const rows = [
+        ['a', null, '1'],
+        ['b', null, '2'],
+      ]
+      const sinks = [await into(world, oncePerId, rows)]
+      await assert.rejects(worker.commit({ sinks, books: () => Promise.reject(new Error('no')) }), { message: 'no' })
+      const { sinks: landed } = await worker.commit({ sinks })
+      assert.deepEqual(landed, [outcome({ inserted: 2 })])
+    })
+  })
+
+  describe('upsert', () => {
+    scenario('replaces the row of a key, and counts what it inserted and what it updated', async (world) => {
+      const worker = await work(world.store, [latestPerId])
+      const first = await worker.commit({
+        sinks: [
+          await into(world, latestPerId, [
+            ['a', 'Graz', '1'],
+            ['b', 'Linz', '2'],
+          ]),
+        ],
+      })
+      assert.deepEqual(first.sinks, [outcome({ inserted: 2 })])
+      const second = await worker.commit({
+        sinks: [
+          await into(world, latestPerId, [
+            ['b', null, '3'],
+            ['c', 'Wels', '4'],
+            ['a', 'Graz', '1'],
+          ]),
+        ],
+      })
+      assert.deepEqual(second.sinks, [outcome({ inserted: 1, updated: 2 })])
+      assert.deepEqual(second.rowsOut, { orders: { inserted: 1, updated: 2, deleted: 0 } })
+      assert.deepEqual(second.verdicts, { rowsIn: 3, written: 3, filtered: 0, duplicates: 0, late: 0, dead: 0 })
+      assert.deepEqual(await contents(world), [
+        ['a', 'Graz', '1'],
+        ['b', null, '3'],
+        ['c', 'Wels', '4'],
+      ])
+    })
+
+    scenario('knows a key with a null in it', async (world) => {
+      const step = sink({ is: 'upsert', key: ['city'] })
+      const worker = await work(world.store, [step])
+      await worker.commit({
+        sinks: [
+          await into(world, step, [
+            ['a', null, '1'],
+            ['b', '', '2'],
+          ]),
+        ],
+      })
+      const { sinks } = await worker.commit({ sinks: [await into(world, step, [['c', null, '3']])] })
+      assert.deepEqual(sinks, [outcome({ updated: 1 })])
+      assert.deepEqual(await contents(world), [
+        ['b', '', '2'],
+        ['c', null, '3'],
+      ])
+    })
+
+    scenario('takes a key once in a batch: the sink hands over the last row', async (world) => {
+      const worker = await work(world.store, [latestPerId])
+      await assert.rejects(
+        worker.commit({
+          sinks: [
+            await into(world, latestPerId, [
+              ['a', null, '1'],
+              ['a', null, '2'],
+            ]),
+          ],
+        }),
+      )
+      assert.deepEqual(await contents(world), [])
+    })
+  })
+}
