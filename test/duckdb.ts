@@ -30,7 +30,7 @@ export async function openTestDuckdb(): Promise<TestDuckdb> {
     async query(sql) {
       const reader = await connection.runAndReadAll(sql)
       return {
-        types: reader.columnTypes().map((type) => type.toString().toLowerCase()),
+        types: reader.columnTypes().map((type) => (type.alias ?? type.toString()).toLowerCase()),
         rows: reader.getRows().map((row) => row.map(jsonOf)),
       }
     },

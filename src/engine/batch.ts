@@ -8,11 +8,19 @@ import { keyedName, seenName } from '../operators/dedup.ts'
 import { deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { DedupStep, Plan, Step, TableStep } from '../plan/plan.ts'
-import { copySql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
+import { copySql, keyHashSql, keyTooLongName, knownName, quotedColumns, sinkOrder, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
-import { type BatchKind, type CommitOutcome, deadLetterColumns, type NewDeadLetter, type Store, type Verdicts } from '../store/store.ts'
+import {
+  type BatchKind,
+  type CommitOutcome,
+  deadLetterColumns,
+  type NewDeadLetter,
+  type Store,
+  type Verdicts,
+} from '../store/store.ts'
 import { countVerdicts, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
+import { KeyFilter } from './key-filter.ts'
 import { createSql, isStateless, type Names, relationNames, relationsOf } from './relations.ts'
 import { type Printed, printRows } from './row-file.ts'
 
@@ -24,6 +32,8 @@ export interface BatchTools {
   session: DuckSession
   /** Where rows pass between DuckDB and Postgres. */
   spool: string
+  /** What this worker has written to each table, by step. */
+  filters: Map<string, KeyFilter>
 }
 
 export interface Batch {
@@ -34,7 +44,7 @@ export interface Batch {
   phases: Record<string, number>
   /** Steps that have run. */
   done: Set<string>
-  sinks: { step: TableStep; rows: Printed }[]
+  sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined }[]
   deadLetters: Printed | undefined
   dedupKeys: Printed | undefined
   /** As far as DuckDB knows them; what the store finds there already or refuses comes in the commit. */
@@ -58,7 +68,12 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
     dedupKeys: undefined,
     verdicts: undefined,
     async release(by) {
-      for (const printed of [...batch.sinks.map(({ rows }) => rows), batch.deadLetters, batch.dedupKeys]) await printed?.release()
+      for (const printed of [
+        ...batch.sinks.flatMap(({ rows, fresh }) => [rows, fresh]),
+        batch.deadLetters,
+        batch.dedupKeys,
+      ])
+        await printed?.release()
       await by.run(`drop schema if exists ${names.schema} cascade`)
       await range.release()
     },
@@ -80,7 +95,12 @@ export async function operateBatch(tools: BatchTools, batch: Batch): Promise<voi
 }
 
 /** Commits a batch; it can be called again with another epoch when the database failed. */
-export async function commitBatch(tools: BatchTools, batch: Batch, epoch: number, kind: BatchKind): Promise<CommitOutcome> {
+export async function commitBatch(
+  tools: BatchTools,
+  batch: Batch,
+  epoch: number,
+  kind: BatchKind,
+): Promise<CommitOutcome> {
   const { plan, session, store } = tools
   const branches = batch.sinks.length > 1
   return await store.commit({
@@ -89,9 +109,10 @@ export async function commitBatch(tools: BatchTools, batch: Batch, epoch: number
     batch: batch.number,
     kind,
     startedAt: batch.startedAt,
-    sinks: batch.sinks.map(({ step, rows }) => ({
+    sinks: batch.sinks.map(({ step, rows, fresh }) => ({
       step,
       rows,
+      ...(fresh ? { fresh } : {}),
       ordinals: branches,
       reject: (ordinal, sqlState, message) => rejectedRow(tools, batch, step, ordinal, sqlState, message),
     })),
@@ -115,22 +136,54 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     if (!fed || !ready(step)) continue
     for (const relation of relationsOf(plan, step, batch.names)) {
       await session.run(createSql(relation))
-      if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id))) await fetchSeenKeys(tools, batch, step)
+      if (step.op === 'table' && relation.name === uniqueName(batch.names.of(step.id)))
+        await findKnownKeys(tools, batch, step)
+      if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id)))
+        await fetchSeenKeys(tools, batch, step)
     }
-    if (step.op === 'table') {
-      const rows = await printRows(session, tools.spool, `${batch.number}-${plan.steps.indexOf(step)}`, {
-        select: copySql(step, batch.names.of(step.id)),
-        columns: step.columns.map(({ name }) => name),
-        quoted: quotedColumns(step),
-      })
-      batch.sinks.push({ step, rows })
-    }
+    if (step.op === 'table') batch.sinks.push(await printSink(tools, batch, step))
     batch.done.add(step.id)
   }
   if (batch.done.size < plan.steps.length) return
   batch.deadLetters = await printDeadLetters(tools, batch)
   batch.dedupKeys = await printDedupKeys(tools, batch)
   batch.verdicts = await countVerdicts(session, plan, batch.names, batch.range, [])
+}
+
+// Rows whose key this worker may have written before must be merged; all others are likely new.
+async function findKnownKeys(tools: BatchTools, batch: Batch, step: TableStep): Promise<void> {
+  if (step.mode.is !== 'insert if new') return
+  const { session, filters } = tools
+  const out = batch.names.of(step.id)
+  const filter = filters.get(step.id) ?? new KeyFilter()
+  filters.set(step.id, filter)
+  const { first: rows, second: hashes } = await session.pairs(
+    `select _row::double, ${keyHashSql(step.mode.key)} from ${uniqueName(out)}`,
+  )
+  const known = rows.filter((_, i) => filter.add(hashes[i] ?? 0))
+  await session.run(
+    known.length === 0
+      ? `create table ${knownName(out)} (_row bigint)`
+      : `create table ${knownName(out)} as select unnest([${known.join(', ')}])::bigint as _row`,
+  )
+}
+
+async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Promise<Batch['sinks'][number]> {
+  const { plan, session, spool } = tools
+  const print = (known: boolean): Promise<Printed> =>
+    printRows(session, spool, `${batch.number}-${plan.steps.indexOf(step)}-${known ? 'known' : 'fresh'}`, {
+      select: copySql(step, batch.names.of(step.id), known),
+      columns: step.columns.map(({ name }) => name),
+      quoted: quotedColumns(step),
+    })
+  switch (step.mode.is) {
+    case 'append':
+      return { step, rows: await print(false), fresh: undefined }
+    case 'upsert':
+      return { step, rows: await print(true), fresh: undefined }
+    case 'insert if new':
+      return { step, rows: await print(true), fresh: await print(false) }
+  }
 }
 
 // Which of the batch's keys earlier batches have seen: the only part of the state that this batch needs.
@@ -194,7 +247,7 @@ async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printe
   }
   if (selects.length === 0) return undefined
   const printed = await printRows(session, tools.spool, `${batch.number}-dead`, {
-    select: selects.join('\nunion all by name\n'),
+    select: `select ${deadLetterColumns.join(', ')}\nfrom (\n${selects.join('\nunion all by name\n')}\n)\norder by place, line`,
     columns: [...deadLetterColumns],
     quoted: ['source', 'place', 'stage', 'code', 'column_name', 'message', 'raw', 'raw_bytes', 'fields'],
   })
@@ -239,7 +292,7 @@ async function rejectedRow(
   const { where } = batch.range
   const [row] = await tools.session.rows<{ place: string; line: string | null; raw: string; fields: string }>(`
     select ${where.place} as place, ${where.line} as line, ${where.rawText} as raw, ${fieldsSql(tools.plan)} as fields
-    from (select _row from ${batch.names.of(step.id)} order by _row limit 1 offset ${ordinal}) r
+    from (select _row from ${batch.names.of(step.id)} order by ${sinkOrder} limit 1 offset ${ordinal}) r
     join ${batch.names.staged} s using (_row)
     ${where.join}`)
   return {
@@ -264,4 +317,3 @@ async function timed<T>(batch: Batch, phase: string, work: () => Promise<T>): Pr
     batch.phases[phase] = (batch.phases[phase] ?? 0) + performance.now() - start
   }
 }
-

@@ -3,7 +3,7 @@
  * is written. The numbers are counted where the rows are, so that the sum is a check and not a definition.
  */
 import { isSink, type Plan, type TableStep } from '../plan/plan.ts'
-import { keyTooLongName } from '../sinks/table.ts'
+import { keyTooLongName, sinkOrder, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
@@ -26,7 +26,9 @@ export async function countVerdicts(
     const input = names.of(step.from[0] ?? '')
     const out = names.of(step.id)
     const missing = (verdict: string) =>
-      dropped.push(`select _row, ${i} as step, '${verdict}' as verdict from ${input} where _row not in (select _row from ${out})`)
+      dropped.push(
+        `select _row, ${i} as step, '${verdict}' as verdict from ${input} where _row not in (select _row from ${out})`,
+      )
     if (step.op === 'validate') missing('dead')
     if (step.op === 'filter') missing('filtered')
     if (step.op === 'dedup') missing('duplicates')
@@ -40,21 +42,25 @@ export async function countVerdicts(
       const long = keyTooLongName(out)
       dropped.push(`select _row, ${i} as step, 'dead' as verdict from ${long}`)
       // Of the rows of one key, one goes on: the others repeat it, or are replaced by it and so have been taken.
-      const others = `select _row from ${input} where _row not in (select _row from ${out}) and _row not in (select _row from ${long})`
+      const others = `select _row from ${input} where _row not in (select _row from ${uniqueName(out)}) and _row not in (select _row from ${long})`
       if (step.mode.is === 'upsert') taken.push(others)
       else dropped.push(`select _row, ${i} as step, 'duplicates' as verdict from (${others})`)
     }
-    const numbered = `select _row, row_number() over (order by _row) - 1 as ordinal from ${out}`
+    const numbered = `select _row, row_number() over (order by ${sinkOrder}) - 1 as ordinal from ${out}`
     const lost = [...(outcome?.duplicateOrdinals ?? []), ...(outcome?.refusedOrdinals ?? [])]
     for (const [ordinals, verdict] of [
       [outcome?.duplicateOrdinals ?? [], 'duplicates'],
       [outcome?.refusedOrdinals ?? [], 'dead'],
     ] as const) {
       if (ordinals.length === 0) continue
-      dropped.push(`select _row, ${i} as step, '${verdict}' as verdict from (${numbered}) where ordinal in (${ordinals.join(', ')})`)
+      dropped.push(
+        `select _row, ${i} as step, '${verdict}' as verdict from (${numbered}) where ordinal in (${ordinals.join(', ')})`,
+      )
     }
     taken.push(
-      lost.length === 0 ? `select _row from ${out}` : `select _row from (${numbered}) where ordinal not in (${lost.join(', ')})`,
+      lost.length === 0
+        ? `select _row from ${out}`
+        : `select _row from (${numbered}) where ordinal not in (${lost.join(', ')})`,
     )
   })
 
@@ -73,7 +79,15 @@ export async function countVerdicts(
       count(*) filter (where verdict = 'late')::integer as late,
       count(*) filter (where verdict = 'dead')::integer as dead
     from dropped`)
-  return { rowsIn, written: 0, filtered: 0, duplicates: 0, late: 0, ...counted, dead: (counted?.dead ?? 0) + range.malformed }
+  return {
+    rowsIn,
+    written: 0,
+    filtered: 0,
+    duplicates: 0,
+    late: 0,
+    ...counted,
+    dead: (counted?.dead ?? 0) + range.malformed,
+  }
 }
 
 /** The verdicts once the store has said what it had already and what it refused. */

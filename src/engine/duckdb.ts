@@ -88,6 +88,17 @@ export class DuckSession {
     }
   }
 
+  /** Two columns of doubles, without an object per row. */
+  async pairs(sql: string): Promise<{ first: readonly number[]; second: readonly number[] }> {
+    try {
+      const [first = [], second = []] = (await this.#connection.runAndReadAll(sql)).getColumns()
+      // as: the statement casts both to double
+      return { first: first as number[], second: second as number[] }
+    } catch (error) {
+      throw failed(sql, error)
+    }
+  }
+
   async count(relation: string): Promise<number> {
     const [row] = await this.rows<{ n: number }>(`select count(*)::integer as n from ${relation}`)
     return row?.n ?? 0

@@ -80,7 +80,10 @@ async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
     await rename(claimed, target).catch(ignoreMissing)
     await dropClaim(claimed)
   }
-  await writeWhole(`${target}.reason.txt`, `${file.code}: ${file.message}\n\nfile: ${file.path}\nbatch: ${file.batch}\n`)
+  await writeWhole(
+    `${target}.reason.txt`,
+    `${file.code}: ${file.message}\n\nfile: ${file.path}\nbatch: ${file.batch}\n`,
+  )
 }
 
 // ---- files that are done -------------------------------------------------------------------------------------------
@@ -91,7 +94,9 @@ async function moveFiles(_tools: EffectTools, { files }: Settled): Promise<void>
     if (file.state !== 'done' || claimed === undefined) continue
     const done = join(dirname(file.path), 'done')
     await mkdir(done, { recursive: true })
-    await rename(claimed, join(done, nameFor(file, await isThere(join(done, basename(file.path)))))).catch(ignoreMissing)
+    await rename(claimed, join(done, nameFor(file, await isThere(join(done, basename(file.path)))))).catch(
+      ignoreMissing,
+    )
     await dropClaim(claimed)
   }
   await failpoint('effect move files')
@@ -154,7 +159,11 @@ function latencies(files: StoredFile[], visibleAt: Date): { p50: number; p99: nu
   if (total === 0) return null
   const at = (share: number): number => {
     let rows = 0
-    return each.find((file) => (rows += file.rows) >= total * share)?.ms ?? 0
+    for (const file of each) {
+      rows += file.rows
+      if (rows >= total * share) return file.ms
+    }
+    return 0
   }
   return { p50: at(0.5), p99: at(0.99) }
 }
@@ -176,7 +185,8 @@ export async function rotate(path: string): Promise<void> {
     () => 0,
   )
   if (size < maxLogBytes) return
-  for (let n = keptLogs - 1; n >= 1; n--) await rename(n === 1 ? path : `${path}.${n - 1}`, `${path}.${n}`).catch(ignoreMissing)
+  for (let n = keptLogs - 1; n >= 1; n--)
+    await rename(n === 1 ? path : `${path}.${n - 1}`, `${path}.${n}`).catch(ignoreMissing)
 }
 
 async function readTail(path: string, bytes: number): Promise<string> {

@@ -49,10 +49,13 @@ export function explain(plan: Plan): Explanation {
       from: step.from,
       says: stepInWords(step),
       columns: step.columns.map(explained),
-      reasons: step.op === 'validate' ? failuresOf(step).map(({ code, column, message }) => ({ code, column, message })) : [],
+      reasons:
+        step.op === 'validate' ? failuresOf(step).map(({ code, column, message }) => ({ code, column, message })) : [],
       duckdb: [
         ...relationsOf(plan, step, names).map(createSql),
-        ...(step.op === 'table' ? [`copy (\n${copySql(step, names.of(step.id))}\n) to '<spool>.csv' (format csv)`] : []),
+        ...(step.op === 'table'
+          ? [`copy (\n${copySql(step, names.of(step.id), step.mode.is === 'upsert')}\n) to '<spool>.csv' (format csv)`]
+          : []),
       ],
       store: step.op === 'table' ? [createTableSql(step), mergeSql(step)] : [],
     })),
@@ -106,12 +109,14 @@ function stepInWords(step: Step): string {
 /** The explanation as a person reads it in a terminal. */
 export function explanationText(explanation: Explanation): string {
   const lines = [`${explanation.pipeline}  (plan ${explanation.hash})`, '']
-  for (const { id, says, columns } of explanation.sources) lines.push(`source ${id}: ${says}`, ...columnLines(columns), '')
+  for (const { id, says, columns } of explanation.sources)
+    lines.push(`source ${id}: ${says}`, ...columnLines(columns), '')
   for (const step of explanation.steps) {
     lines.push(`step ${step.id} (${step.op}) from ${step.from.join(', ')}: ${step.says}`, ...columnLines(step.columns))
     if (step.reasons.length > 0) {
       lines.push('  a row becomes a dead letter when')
-      for (const { code, column, message } of step.reasons) lines.push(`    ${code.padEnd(18)} ${column ?? 'row'}: ${message}`)
+      for (const { code, column, message } of step.reasons)
+        lines.push(`    ${code.padEnd(18)} ${column ?? 'row'}: ${message}`)
     }
     lines.push('  in DuckDB', ...step.duckdb.flatMap((sql) => [...indented(sql), '']))
     if (step.store.length > 0) lines.push('  in Postgres', ...step.store.flatMap((sql) => [...indented(sql), '']))

@@ -1,11 +1,12 @@
 /** The relations of one batch in DuckDB: a schema of its own, and in it one relation per step. */
+
+import { MillraceError } from '../errors.ts'
+import { operators } from '../operators/index.ts'
+import type { Relation } from '../operators/operator.ts'
+import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { Plan, Step } from '../plan/plan.ts'
-import { operators } from '../operators/index.ts'
-import { MillraceError } from '../errors.ts'
-import type { Relation } from '../operators/operator.ts'
 import { tableRelations } from '../sinks/table.ts'
-import type { Column } from '../plan/columns.ts'
 
 export interface Names {
   schema: string

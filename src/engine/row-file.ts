@@ -20,7 +20,8 @@ export async function printRows(
   const print = async (select: string, suffix: string): Promise<RowFile> => {
     const path = join(folder, `${name}${suffix}.csv`)
     made.push(path)
-    const quoted = rows.quoted.length === 0 ? '' : `, force_quote (${rows.quoted.map((column) => identifier(column)).join(', ')})`
+    const quoted =
+      rows.quoted.length === 0 ? '' : `, force_quote (${rows.quoted.map((column) => identifier(column)).join(', ')})`
     const count = await session.run(
       `copy (\n${select}\n) to ${sqlText(path)} (format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''${quoted})`,
     )
@@ -28,7 +29,8 @@ export async function printRows(
       path,
       columns: rows.columns,
       rows: count,
-      slice: (start, end) => print(`select * from (\n${rows.select}\n) limit ${end - start} offset ${start}`, `-${start}-${end}`),
+      slice: (start, end) =>
+        print(`select * from (\n${rows.select}\n) limit ${end - start} offset ${start}`, `-${start}-${end}`),
     }
   }
   const whole = await print(rows.select, '')

@@ -11,6 +11,7 @@ import type { BatchKind, Lease, Store, Verdicts } from '../store/store.ts'
 import { type Batch, type BatchTools, commitBatch, operateBatch, stageBatch } from './batch.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
+import type { KeyFilter } from './key-filter.ts'
 
 export interface WorkerOptions {
   plan: Plan
@@ -79,6 +80,7 @@ class Worker implements AsyncDisposable {
   }
   #lease: Lease | undefined
   #reader: SourceReader | undefined
+  readonly #filters = new Map<string, KeyFilter>()
   #wantedBy: string | undefined
   #lost: string | undefined
   /** The epochs under which this worker has committed. */
@@ -116,7 +118,12 @@ class Worker implements AsyncDisposable {
         tries++
         this.#progress.retries++
         this.#say({ is: 'retrying', why: messageOf(error), tries, nextInMs })
-        this.#options.log.warn('retrying', { pipeline: this.#options.plan.name, why: messageOf(error), tries, next_in_ms: nextInMs })
+        this.#options.log.warn('retrying', {
+          pipeline: this.#options.plan.name,
+          why: messageOf(error),
+          tries,
+          next_in_ms: nextInMs,
+        })
         await sleep(nextInMs, undefined, { signal }).catch(() => {})
       }
     }
@@ -224,7 +231,8 @@ class Worker implements AsyncDisposable {
     }
     while (!signal.aborted) {
       if (failure !== undefined) throw failure
-      if (this.#lost !== undefined) throw new MillraceError('LEASE_LOST', { message: this.#lost, at: this.#options.plan.name })
+      if (this.#lost !== undefined)
+        throw new MillraceError('LEASE_LOST', { message: this.#lost, at: this.#options.plan.name })
       if (this.#wantedBy !== undefined) {
         await this.#committing
         if (failure !== undefined) throw failure
@@ -264,7 +272,7 @@ class Worker implements AsyncDisposable {
 
   #tools(number: number): BatchTools {
     const { plan, store, spool } = this.#options
-    return { plan, store, spool, session: this.#sessions[number % 2 === 0 ? 0 : 1] }
+    return { plan, store, spool, session: this.#sessions[number % 2 === 0 ? 0 : 1], filters: this.#filters }
   }
 
   async #commit(batch: Batch, tools: BatchTools): Promise<void> {

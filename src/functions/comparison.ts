@@ -5,7 +5,7 @@ import type { Comparand, Operand, OrderedKind, Value } from './value.ts'
 
 type Equality = <K extends Kind>(left: Value<K>, right: Comparand<K>) => Value<'boolean'>
 type Ordering = <K extends OrderedKind>(left: Value<K>, right: Comparand<K>) => Value<'boolean'>
-type Choice = <K extends OrderedKind>(first: Value<K>, ...others: Operand<K>[]) => Value<K>
+type Choice = <K extends OrderedKind>(first: Value<K>, ...others: Operand<NoInfer<K>>[]) => Value<K>
 
 export const equals = define<Equality>({
   name: 'equals',

@@ -5,8 +5,8 @@ import type { KindOfConstant, Operand, Value } from './value.ts'
 
 /** A value of the row on one side lets the other be a constant; two constants say their kind themselves. */
 interface When {
-  <K extends Kind>(condition: Operand<'boolean'>, then: Value<K>, otherwise?: Operand<K>): Value<K>
-  <K extends Kind>(condition: Operand<'boolean'>, then: Operand<K>, otherwise: Value<K>): Value<K>
+  <K extends Kind>(condition: Operand<'boolean'>, then: Value<K>, otherwise?: Operand<NoInfer<K>>): Value<K>
+  <K extends Kind>(condition: Operand<'boolean'>, then: Operand<NoInfer<K>>, otherwise: Value<K>): Value<K>
   <T extends string | number | boolean>(condition: Operand<'boolean'>, then: T, otherwise?: T): Value<KindOfConstant<T>>
 }
 

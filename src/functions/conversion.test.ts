@@ -169,13 +169,14 @@ test('what cannot be converted does not compile, and is refused at run time', ()
   const ratio: Value<'double'> = valueOf({ column: 'ratio' }, double, false)
   const at: Value<'timestamp'> = valueOf({ column: 'at' }, timestamp, false)
   const name: Value<'text'> = valueOf({ column: 'name' }, text, false)
+  const refused = (takes: string) => ({
+    code: 'WRONG_TYPE',
+    message: new RegExp(`must be one of ${takes}, but is the`),
+  })
   // @ts-expect-error engines write the digits of a double differently
-  assert.throws(
-    () => toText(ratio),
-    /argument 1 of toText must be one of text, integer, decimal, boolean, timestamp, json/,
-  )
+  assert.throws(() => toText(ratio), refused('text, integer, decimal, boolean, timestamp, json'))
   // @ts-expect-error a moment is no number
-  assert.throws(() => toInteger(at), /argument 1 of toInteger must be one of text, integer, decimal, double/)
+  assert.throws(() => toInteger(at), refused('text, integer, decimal, double'))
   assert.throws(() => toDecimal(name, 4, 5), { message: 'a decimal of 4 digits in all cannot have 5 after the point' })
   assert.throws(() => toDecimal(name, 39, 0), /argument 2 of toDecimal must be a whole number from 1 to 38/)
 })

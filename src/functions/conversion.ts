@@ -21,13 +21,17 @@ export const toText = define<
   says: 'The value as text: all decimals of a decimal, true or false, a timestamp as ISO 8601 in UTC with six digits of a second; not for doubles, of which engines write the digits differently.',
   args: [{ anyOf: ['text', 'integer', 'decimal', 'boolean', 'timestamp', 'json'] }],
   result: text,
-  duckdb: ([a = ''], [type = text]) =>
-    type.is === 'timestamp'
-      ? `strftime(make_timestamp(epoch_us(${a})), '%Y-%m-%dT%H:%M:%S.%fZ')`
-      : castTo(text, a, type),
+  duckdb: ([a = ''], [type = text]) => {
+    if (type.is === 'timestamp') return `strftime(make_timestamp(epoch_us(${a})), '%Y-%m-%dT%H:%M:%S.%fZ')`
+    const plain = castTo(text, a, type)
+    if (type.is !== 'decimal' || type.scale < type.precision) return plain
+    // DuckDB leaves out the 0 before the point where there is never another digit.
+    return `(case when ${a} < 0 then '-0' || substring(${plain}, 2) else '0' || ${plain} end)`
+  },
   examples: [
     { in: [-5], out: '-5' },
     { in: ['1.50'], out: '1.50', types: [decimal(3, 2)] },
+    { in: ['-0.05'], out: '-0.05', types: [decimal(2, 2)] },
     { in: [true], out: 'true' },
     { in: ['2026-01-31T12:00:00.5+01:00'], out: '2026-01-31T11:00:00.500000Z', types: [timestamp] },
     { in: ['0987-06-05T00:00:00Z'], out: '0987-06-05T00:00:00.000000Z', types: [timestamp] },
@@ -85,6 +89,7 @@ export const toDecimal = define<
     { in: ['1e3', 12, 2], out: null },
     { in: ['', 12, 2], out: null },
     { in: [1.005, 12, 2], out: '1.01' },
+    { in: [9e-10, 12, 2], out: '0.00' },
     { in: [7, 12, 2], out: '7.00' },
   ],
 })
@@ -166,8 +171,18 @@ function decimalFrom(sql: string, from: ColumnType, to: DecimalType): string {
   if (from.is === 'text') {
     return `(case when regexp_full_match(${sql}, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)') then ${readDecimal(sql, to)} end)`
   }
-  // A double by its shortest digits, as 1.005 is meant: its binary value lies below.
-  return from.is === 'double' ? readDecimal(`${sql}::varchar`, to) : `try_cast(${sql} as ${duckdbType(to)})`
+  return from.is === 'double' ? readDouble(sql, to) : `try_cast(${sql} as ${duckdbType(to)})`
+}
+
+// A double by its shortest digits, as 1.005 is meant: its binary value lies below. Below 0.0001 these have an exponent,
+// which DuckDB rounds wrongly ('9e-10' to one decimal is 0.1), so the zeros are written out.
+function readDouble(sql: string, to: DecimalType): string {
+  const size = `abs(${sql})::varchar`
+  const digits = `replace(split_part(${size}, 'e-', 1), '.', '')`
+  const zeros = `repeat('0', split_part(${size}, 'e-', 2)::integer - 1)`
+  const tiny = `(case when ${sql} < 0 then '-0.' else '0.' end || ${zeros} || ${digits})`
+  const cast = to.scale <= 12 ? `::${duckdbType(decimal(18, to.scale))}::${duckdbType(to)}` : `::${duckdbType(to)}`
+  return `(case when ${sql} <> 0 and abs(${sql}) < 0.0001 then ${tiny}${cast} else ${readDecimal(`${sql}::varchar`, to)} end)`
 }
 
 // DuckDB reads a text into more than 18 digits a hundred times slower: most texts fit in 18.

@@ -19,22 +19,22 @@ import type { Comparand, Operand, Value } from './value.ts'
 const texts = listType(text)
 const words: Accepts = { constant: 'list of text' }
 
-export const listOf = define<<K extends ScalarKind>(first: Value<K>, ...others: Operand<K>[]) => Value<`list of ${K}`>>(
-  {
-    name: 'listOf',
-    says: 'A list of the values, in order; never null, though it may hold nulls.',
-    args: ['alike', 'alike'],
-    variadic: true,
-    result: (types) => listType(scalar(commonOf(types))),
-    nullable: () => false,
-    duckdb: (args, types) => `[${alike(args, types).join(', ')}]`,
-    examples: [
-      { in: ['a', 'b'], out: ['a', 'b'] },
-      { in: [1, null], out: [1, null], types: [integer, integer] },
-      { in: [1, 0.5], out: [1, 0.5], types: [integer, double] },
-    ],
-  },
-)
+export const listOf = define<
+  <K extends ScalarKind>(first: Value<K>, ...others: Operand<NoInfer<K>>[]) => Value<`list of ${K}`>
+>({
+  name: 'listOf',
+  says: 'A list of the values, in order; never null, though it may hold nulls.',
+  args: ['alike', 'alike'],
+  variadic: true,
+  result: (types) => listType(scalar(commonOf(types))),
+  nullable: () => false,
+  duckdb: (args, types) => `[${alike(args, types).join(', ')}]`,
+  examples: [
+    { in: ['a', 'b'], out: ['a', 'b'] },
+    { in: [1, null], out: [1, null], types: [integer, integer] },
+    { in: [1, 0.5], out: [1, 0.5], types: [integer, double] },
+  ],
+})
 
 export const listLength = define<(list: Value<`list of ${ScalarKind}`>) => Value<'integer'>>({
   name: 'listLength',
@@ -93,11 +93,14 @@ export const listJoin = define<(list: Value<'list of text'>, separator: string) 
   says: 'The texts of the list as one, with a constant separator between them; nulls in the list are passed over.',
   args: ['list of text', { constant: 'text' }],
   result: text,
-  duckdb: ([list, separator]) => `array_to_string(${list}, ${separator})`,
+  // DuckDB gives null for a list of nothing but nulls, though not for an empty one.
+  duckdb: ([list, separator]) =>
+    `coalesce(array_to_string(${list}, ${separator}), case when ${list} is not null then '' end)`,
   examples: [
     { in: [['a', 'b'], ', '], out: 'a, b' },
     { in: [['a', null, ''], '-'], out: 'a-', types: [texts, text] },
     { in: [[], ','], out: '', types: [texts, text] },
+    { in: [[null], ','], out: '', types: [texts, text] },
     { in: [null, ','], out: null, types: [texts, text] },
   ],
 })

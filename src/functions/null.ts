@@ -31,7 +31,7 @@ export const isPresent = define<(value: Value) => Value<'boolean'>>({
   ],
 })
 
-export const coalesce = define<<K extends Kind>(first: Value<K>, ...others: Operand<K>[]) => Value<K>>({
+export const coalesce = define<<K extends Kind>(first: Value<K>, ...others: Operand<NoInfer<K>>[]) => Value<K>>({
   name: 'coalesce',
   says: 'The first of the values that is not null; null when all are.',
   args: ['alike', 'alike'],

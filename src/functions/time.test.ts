@@ -87,8 +87,8 @@ test('milliseconds are added up to the ends of the calendar, and beyond them giv
 
 test('the time zone of the session changes nothing', async () => {
   await db.run("set TimeZone = 'Asia/Kolkata'")
-  const columns = [{ name: 'at', type: timestamp, nullable: false }]
-  const at = [{ column: 'at' }]
+  const columns = [{ name: 'moment', type: timestamp, nullable: false }]
+  const at = [{ column: 'moment' }]
   const rows = [['2026-01-31T20:10:00.000Z']]
   const day = { call: 'truncateTo', args: [...at, { literal: 'day', type: text }] }
   assert.deepEqual(await evaluate(db, day, columns, rows), ['2026-01-31T00:00:00.000Z'])

@@ -75,9 +75,9 @@ export type Constant<K extends Kind> = K extends 'text'
                 : never
 
 /** The kind of a constant that stands beside no value of the row. A `number` that is not written out may be either. */
-export type KindOfConstant<T extends string | number | boolean> = T extends string
+export type KindOfConstant<T extends string | number | boolean> = [T] extends [string]
   ? 'text'
-  : T extends boolean
+  : [T] extends [boolean]
     ? 'boolean'
     : NumberKind<T & number>
 

@@ -11,32 +11,53 @@ import type { TableStep } from '../plan/plan.ts'
 // A Postgres index entry must fit a third of a page: 2,704 bytes, some of them its own.
 const maxKeyBytes = 2600
 
-/** Relations in order; the last one, `out`, holds the rows that go to the store. */
+/**
+ * Relations in order; the last one, `out`, holds the rows that go to the store, and says of each whether its key may be
+ * `_known` to the table already.
+ */
 export function tableRelations(step: TableStep, names: { input: string; out: string }): Relation[] {
+  const { input, out } = names
   if (step.mode.is === 'append') {
-    return [{ name: names.out, as: 'view', select: `select *\nfrom ${names.input}` }]
+    return [{ name: out, as: 'view', select: `select *, false as _known\nfrom ${input}` }]
   }
   const key = step.mode.key.map((name) => identifier(name))
   const bytes = step.mode.key
     .map((name) => `coalesce(octet_length(encode(${identifier(name)}::varchar)), 0)`)
     .join(' + ')
   // The first row of a key wins where only new keys are inserted, the last one where a row replaces another.
-  const winner = step.mode.is === 'insert if new' ? 'min' : 'max'
+  const [winner, known] =
+    step.mode.is === 'insert if new' ? ['min', `_row in (select _row from ${knownName(out)})`] : ['max', 'true']
   return [
     {
-      name: keyTooLongName(names.out),
+      name: keyTooLongName(out),
       as: 'table',
-      select: `select _row, ${bytes} as _key_bytes\nfrom ${names.input}\nwhere ${bytes} > ${maxKeyBytes}`,
+      select: `select _row, ${bytes} as _key_bytes\nfrom ${input}\nwhere ${bytes} > ${maxKeyBytes}`,
     },
     {
-      name: names.out,
+      name: uniqueName(out),
       as: 'table',
       select: `select *
-from ${names.input}
-where _row in (select ${winner}(_row) from ${names.input} group by ${key.join(', ')})
-  and _row not in (select _row from ${keyTooLongName(names.out)})`,
+from ${input}
+where _row in (select ${winner}(_row) from ${input} group by ${key.join(', ')})
+  and _row not in (select _row from ${keyTooLongName(out)})`,
     },
+    { name: out, as: 'view', select: `select *, ${known} as _known\nfrom ${uniqueName(out)}` },
   ]
+}
+
+/** The rows of a batch, one per key. */
+export function uniqueName(out: string): string {
+  return beside(out, 'unique')
+}
+
+/** The rows whose key this worker may have written before; filled by the engine. */
+export function knownName(out: string): string {
+  return beside(out, 'known')
+}
+
+/** A row's key as a hash of 53 bits, which a double holds. */
+export function keyHashSql(key: string[]): string {
+  return `(hash(${key.map((name) => identifier(name)).join(', ')}) >> 11)::double`
 }
 
 /** The rows whose key no index can hold. */
@@ -45,10 +66,13 @@ export function keyTooLongName(out: string): string {
 }
 
 /** The select that prints a sink's rows for Postgres `COPY` in CSV, in arrival order. */
-export function copySql(step: TableStep, out: string): string {
+export function copySql(step: TableStep, out: string, known: boolean): string {
   const columns = step.columns.map((column) => `  ${postgresText(column)} as ${identifier(column.name)}`)
-  return `select\n${columns.join(',\n')}\nfrom ${out}\norder by _row`
+  return `select\n${columns.join(',\n')}\nfrom ${out}\nwhere ${known ? '' : 'not '}_known\norder by _row`
 }
+
+/** The order in which a sink's rows are numbered: those of new keys first. */
+export const sinkOrder = '_known, _row'
 
 /** The columns whose text must be quoted, so that an empty text is not read as null, nor `\.` as the end. */
 export function quotedColumns(step: TableStep): string[] {

@@ -10,7 +10,15 @@ import { failpoint } from '../failpoint.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
 import { type Client, codeOf, isRowFault, isTransient } from './connection.ts'
-import type { BatchCommit, CommitOutcome, FileProgress, NewDeadLetter, RowFile, SinkOutcome, SinkRows } from './store.ts'
+import type {
+  BatchCommit,
+  CommitOutcome,
+  FileProgress,
+  NewDeadLetter,
+  RowFile,
+  SinkOutcome,
+  SinkRows,
+} from './store.ts'
 import { deadLetterColumns } from './store.ts'
 
 /** What a worker learns about its tables while it runs. */
@@ -25,10 +33,10 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
   await client.query('begin')
   let sent = false
   try {
-    await client.query(
-      `select set_config('millrace.pipeline', $1, true), set_config('millrace.batch', $2, true)`,
-      [batch.pipeline, String(batch.batch)],
-    )
+    await client.query(`select set_config('millrace.pipeline', $1, true), set_config('millrace.batch', $2, true)`, [
+      batch.pipeline,
+      String(batch.batch),
+    ])
     const refused: NewDeadLetter[] = []
     const outcomes: SinkOutcome[] = []
     for (const sink of batch.sinks) outcomes.push(await landSink(client, sink, refused, habits))
@@ -116,7 +124,12 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
 
 // ---- rows into a target table --------------------------------------------------------------------------------------
 
-async function landSink(client: Client, sink: SinkRows, refused: NewDeadLetter[], habits: TableHabits): Promise<SinkOutcome> {
+async function landSink(
+  client: Client,
+  sink: SinkRows,
+  refused: NewDeadLetter[],
+  habits: TableHabits,
+): Promise<SinkOutcome> {
   const outcome: SinkOutcome = {
     step: sink.step.id,
     inserted: 0,
@@ -125,17 +138,24 @@ async function landSink(client: Client, sink: SinkRows, refused: NewDeadLetter[]
     duplicateOrdinals: [],
     refusedOrdinals: [],
   }
-  if (sink.rows.rows === 0) return outcome
+  const fresh = sink.fresh?.rows ?? 0
+  if (fresh + sink.rows.rows === 0) return outcome
   if (sink.step.mode.is !== 'append') await makeStage(client, sink)
-  if (await landStraight(client, sink, outcome, habits)) return outcome
-  await land(client, sink, sink.rows, 0, outcome, refused)
+  if (sink.fresh && fresh > 0 && !(await landStraight(client, sink.step, sink.fresh, outcome, habits))) {
+    await land(client, sink, sink.fresh, 0, outcome, refused)
+  }
+  if (sink.rows.rows > 0) await land(client, sink, sink.rows, fresh, outcome, refused)
   return outcome
 }
 
-// A straight COPY needs no staging, a third less work; it stands or falls with there being no key twice.
-async function landStraight(client: Client, sink: SinkRows, outcome: SinkOutcome, habits: TableHabits): Promise<boolean> {
-  const { step, rows } = sink
-  if (step.mode.is === 'upsert') return false
+// A straight COPY needs no staging, a third less work; it stands or falls with none of the keys being there.
+async function landStraight(
+  client: Client,
+  step: TableStep,
+  rows: RowFile,
+  outcome: SinkOutcome,
+  habits: TableHabits,
+): Promise<boolean> {
   const habit = habits.skipStraight.get(step.id) ?? { batches: 0, next: 1 }
   habits.skipStraight.set(step.id, habit)
   if (habit.batches > 0) {
@@ -187,7 +207,13 @@ async function land(
   await land(client, sink, await rows.slice(half, rows.rows), first + half, outcome, refused)
 }
 
-async function landPart(client: Client, sink: SinkRows, rows: RowFile, first: number, outcome: SinkOutcome): Promise<void> {
+async function landPart(
+  client: Client,
+  sink: SinkRows,
+  rows: RowFile,
+  first: number,
+  outcome: SinkOutcome,
+): Promise<void> {
   const { step } = sink
   const target = identifier(...step.table.split('.'))
   if (step.mode.is === 'append') {
@@ -275,11 +301,7 @@ async function insertDeadLetters(client: Client, letters: NewDeadLetter[]): Prom
     select source, place, line, stage, code, column_name, message, raw, fields
     from   jsonb_to_recordset($1) as letter(
              source text, place text, line bigint, stage text, code text, column_name text, message text, raw text, fields jsonb)`,
-    [
-      JSON.stringify(
-        letters.map(({ columnName, ...letter }) => ({ ...letter, column_name: columnName })),
-      ),
-    ],
+    [JSON.stringify(letters.map(({ columnName, ...letter }) => ({ ...letter, column_name: columnName })))],
   )
 }
 

@@ -68,7 +68,8 @@ async function linkLibraries(home: string, folder: EmbeddedFolder): Promise<Node
   const libraries = join(folder.root, 'libraries')
   await mkdir(libraries, { recursive: true })
   for (const { source, target } of links) await link(source, join(libraries, basename(target)))
-  return { [process.platform === 'darwin' ? 'DYLD_LIBRARY_PATH' : 'LD_LIBRARY_PATH']: libraries }
+  const variable = process.platform === 'darwin' ? 'DYLD_LIBRARY_PATH' : 'LD_LIBRARY_PATH'
+  return { [variable]: `${libraries}:${join(home, 'native', 'lib')}` }
 }
 
 async function link(source: string, target: string): Promise<void> {
@@ -95,9 +96,8 @@ async function giveAway(folder: EmbeddedFolder): Promise<void> {
   const hint =
     'run Millrace as a user other than root, or set MILLRACE_DATA to a folder that the user nobody can reach, or set DATABASE_URL'
   try {
+    for (const path of [dirname(folder.root), packageHome()]) await run('test', ['-x', path], nobody)
     await run('chown', ['-R', `${nobody.uid}:${nobody.gid}`, folder.root])
-    await run('test', ['-x', folder.root], nobody)
-    await run('test', ['-x', packageHome()], nobody)
   } catch (cause) {
     throw new MillraceError('EMBEDDED_POSTGRES', {
       at: folder.root,

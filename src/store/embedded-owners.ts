@@ -86,6 +86,7 @@ export async function firstOwner(folder: EmbeddedFolder, supervisor: Supervisor)
         at: folder.root,
         message: `the supervisor of the embedded Postgres did not start: ${supervisor.ended ?? 'it does not answer'}\n${await endOfLog(folder.supervisorLog, supervisor.logFrom)}`,
         hint: `see ${folder.supervisorLog}; or set DATABASE_URL to use a server of your own`,
+        retry: true,
       })
     }
     await sleep(5)

@@ -45,7 +45,7 @@ export async function makeCluster(folder: EmbeddedFolder): Promise<void> {
   args.push('--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8')
   const initdb = await launch(folder, await findBinaries(folder), 'initdb', [...args, ...options(settings)])
   const how = await initdb.ended
-  if (how !== 'it ended with 0') throw await failed(folder, `initdb made no cluster: ${how}`, initdb.logFrom)
+  if (how !== 'it ended with 0') throw await failed(folder, `initdb made no cluster: ${how}`, initdb)
   await rename(unfinished, folder.cluster)
 }
 
@@ -61,7 +61,7 @@ export async function startServer(folder: EmbeddedFolder, access: Access, log: (
   const args = ['-D', folder.cluster, ...options({ port: String(access.port), ...vital, logging_collector: 'off' })]
   const server = await launch(folder, binaries, 'postgres', args)
   if ((await awaitServer(folder, access, log, server)) === 'ready') server.letGo()
-  else throw await failed(folder, `Postgres did not start: ${await server.ended}`, server.logFrom)
+  else throw await failed(folder, `Postgres did not start: ${await server.ended}`, server)
 }
 
 /** Waits for a server that may still be recovering, or be on its way down, and answers whether there is one in the end. */
@@ -73,6 +73,7 @@ export async function awaitServer(
 ): Promise<'ready' | 'none'> {
   let lastSignOfLife = performance.now()
   let lastSaid = lastSignOfLife
+  let pauseMs = 15
   for (;;) {
     const answer = await ask(folder, access)
     if (answer.is === 'ready') return 'ready'
@@ -103,7 +104,8 @@ export async function awaitServer(
       log(`the embedded Postgres is ${answer.is}; still waiting`)
       lastSaid = now
     }
-    await sleep(20)
+    await sleep(pauseMs)
+    pauseMs = Math.min(pauseMs * 1.2, 250)
   }
 }
 
@@ -160,6 +162,7 @@ type Program = 'initdb' | 'postgres'
 interface Launched {
   readonly ended: Promise<string>
   isRunning(): boolean
+  wasKilled(): boolean
   /** Where its lines begin in the log. */
   readonly logFrom: number
   /** It may outlive this process, which no longer waits for it. */
@@ -186,7 +189,13 @@ async function launch(folder: EmbeddedFolder, binaries: Binaries, program: Progr
   }).finally(() => {
     running = false
   })
-  return { ended, isRunning: () => running, logFrom: size, letGo: () => child.unref() }
+  return {
+    ended,
+    isRunning: () => running,
+    wasKilled: () => child.signalCode !== null,
+    logFrom: size,
+    letGo: () => child.unref(),
+  }
 }
 
 function options(values: Record<string, string>): string[] {
@@ -220,11 +229,12 @@ export async function isPortFree(port: number): Promise<boolean> {
   })
 }
 
-async function failed(folder: EmbeddedFolder, message: string, logFrom?: number): Promise<MillraceError> {
-  const log = await endOfLog(folder.serverLog, logFrom)
+async function failed(folder: EmbeddedFolder, message: string, launched?: Launched): Promise<MillraceError> {
+  const log = await endOfLog(folder.serverLog, launched?.logFrom)
   return new MillraceError('EMBEDDED_POSTGRES', {
     at: folder.root,
     message: log === '' ? message : `${message}\n${log}`,
     hint: `see ${folder.serverLog}; or set DATABASE_URL to use a server of your own`,
+    retry: launched?.wasKilled() ?? false,
   })
 }

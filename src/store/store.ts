@@ -116,7 +116,10 @@ export type BatchKind = 'stream' | 'backfill' | 'replay' | 'spark'
 
 export interface SinkRows {
   step: TableStep
+  /** Rows to be added or merged as the step's mode says. */
   rows: RowFile
+  /** Rows to insert if new whose keys are likely new: a straight COPY may try them. They are numbered before `rows`. */
+  fresh?: RowFile
   /** The store must say which rows were duplicates, not only how many: the plan branches. */
   ordinals: boolean
   /** The dead letter of a row that the database refused. */

@@ -50,7 +50,12 @@ export async function listFolder(folder: string): Promise<string[]> {
 }
 
 /** Takes a file of a watched folder. Undefined when it is not complete yet, or gone. */
-export async function claimFile(folder: string, name: string, id: string, now: number): Promise<Claim | 'not yet' | undefined> {
+export async function claimFile(
+  folder: string,
+  name: string,
+  id: string,
+  now: number,
+): Promise<Claim | 'not yet' | undefined> {
   const path = join(folder, name)
   const stats = await lstat(path, { bigint: true }).catch(() => undefined)
   if (stats === undefined || !stats.isFile()) return undefined
@@ -94,12 +99,18 @@ export async function claimInputs(inputs: string[]): Promise<Claim[]> {
   for (const input of inputs) {
     const found = await expand(input)
     if (found.length === 0) {
-      throw new MillraceError('NO_INPUT', { message: `"${input}" names no file`, hint: 'give a file, a folder, or a glob in quotes' })
+      throw new MillraceError('NO_INPUT', {
+        message: `"${input}" names no file`,
+        hint: 'give a file, a folder, or a glob in quotes',
+      })
     }
     for (const path of found) paths.add(path)
   }
   const claims: Claim[] = []
-  for (const path of [...paths].sort()) claims.push(claimOf(path, path, path, await lstat(path, { bigint: true })))
+  // they arrive when they are given, however old they are
+  const arrivedAt = new Date()
+  for (const path of [...paths].sort())
+    claims.push({ ...claimOf(path, path, path, await lstat(path, { bigint: true })), arrivedAt })
   return claims
 }
 

@@ -144,7 +144,8 @@ class FilesReader implements SourceReader {
       this.#seen.add(claim.id)
       const stored = known.get(claim.id)
       if (stored === undefined) this.#queue.push(claim)
-      else if (stored.state === 'reading') this.#queue.push({ ...claim, ...doneOf(stored), arrivedAt: stored.arrivedAt })
+      else if (stored.state === 'reading')
+        this.#queue.push({ ...claim, ...doneOf(stored), arrivedAt: stored.arrivedAt })
     }
   }
 
@@ -234,7 +235,11 @@ class Stage {
       const before = await handle.stat({ bigint: true })
       if (!unchanged(claim, before)) {
         if (claim.bytesDone > 0) {
-          return this.#quarantine(claim, 'FILE_CHANGED', 'the file changed after a part of it had been read; that part has landed')
+          return this.#quarantine(
+            claim,
+            'FILE_CHANGED',
+            'the file changed after a part of it had been read; that part has landed',
+          )
         }
         Object.assign(claim, { size: Number(before.size), mtimeNs: before.mtimeNs, inode: before.ino })
       }
@@ -301,11 +306,13 @@ class Stage {
     handle: FileHandle,
   ): Promise<{ columns: string[]; bytes: number; lines: number } | { code: string; message: string }> {
     const { format, columns } = this.#options.source
-    if (format.is !== 'csv') return { code: 'FILE_UNREADABLE', message: `files of the format ${format.is} cannot be read yet` }
+    if (format.is !== 'csv')
+      return { code: 'FILE_UNREADABLE', message: `files of the format ${format.is} cannot be read yet` }
     const first = Buffer.alloc(Math.min(claim.size, chunkBytes))
     const { bytesRead } = await handle.read(first, 0, first.length, 0)
     const header = readHeader(first.subarray(0, bytesRead), format, bytesRead >= claim.size)
-    if (header.is === 'incomplete') return { code: 'NO_HEADER', message: 'the first line is longer than a header may be' }
+    if (header.is === 'incomplete')
+      return { code: 'NO_HEADER', message: 'the first line is longer than a header may be' }
     if (header.is === 'bad') return { code: header.code, message: header.message }
     const match = matchHeader(
       header.names,
@@ -401,7 +408,9 @@ class Stage {
       files: this.files,
       filesQuarantined: quarantined,
       positions: [],
-      ranges: this.files.slice(0, 100).map(({ path, state, rowsDone, bytesDone }) => ({ file: path, state, rows: rowsDone, bytes: bytesDone })),
+      ranges: this.files
+        .slice(0, 100)
+        .map(({ path, state, rowsDone, bytesDone }) => ({ file: path, state, rows: rowsDone, bytes: bytesDone })),
       arrivedAt: this.#arrivedAt,
       settles: [],
       release: async () => {

@@ -1,0 +1,57 @@
+/** `npm run bench -- files | latency`: speed and memory beside others, with ratios. */
+import { dirname } from 'node:path'
+import { parseArgs } from 'node:util'
+import { benchFiles, peerNames } from './files.ts'
+import { benchLatency } from './latency.ts'
+
+const usage = `npm run bench -- files [--rows N] [--rounds N] [--peers ${peerNames.join(',')}]
+npm run bench -- latency [--seconds N]
+
+bench/README.md says what is compared and how to read it.
+`
+
+async function main(): Promise<number> {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: {
+      rows: { type: 'string', default: '1000000' },
+      rounds: { type: 'string', default: '3' },
+      peers: { type: 'string', default: peerNames.join(',') },
+      seconds: { type: 'string', default: '30' },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  const root = dirname(import.meta.dirname)
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => stop.abort(new Error(`stopped by ${signal}`)))
+  }
+  switch (positionals[0]) {
+    case 'files': {
+      const asked = values.peers.split(',')
+      const peers = peerNames.filter((peer) => asked.includes(peer))
+      if (peers.length !== asked.length) break
+      const [rows, rounds] = [count(values.rows), count(values.rounds)]
+      await benchFiles({ root, rows, rounds, peers, signal: stop.signal })
+      return 0
+    }
+    case 'latency':
+      await benchLatency({ root, seconds: count(values.seconds), signal: stop.signal })
+      return 0
+  }
+  process.stderr.write(usage)
+  return values.help ? 0 : 2
+}
+
+function count(text: string): number {
+  const number = Number(text)
+  if (!Number.isInteger(number) || number <= 0) throw new Error(`"${text}" is not a whole number above 0`)
+  return number
+}
+
+try {
+  process.exitCode = await main()
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = 1
+}
