@@ -8,6 +8,7 @@ import { MillraceError, nearest } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
 import type { Plan } from '../plan/plan.ts'
 import { type EmbeddedPostgres, openEmbedded } from '../store/embedded.ts'
+import type { MigrationFolder } from '../store/migrations.ts'
 import { openPostgres, type PostgresStore } from '../store/postgres.ts'
 import type { System } from '../system.ts'
 
@@ -34,30 +35,46 @@ export function systemNamed(name: string | undefined): System {
   })
 }
 
-export interface OpenStore extends AsyncDisposable {
-  store: PostgresStore
-  /** Where psql and others find the same database. */
+/** Where Postgres is, for those who only ask it something. */
+export interface OpenDatabase extends AsyncDisposable {
   url: string
   embedded: EmbeddedPostgres | undefined
 }
 
-/** Opens the store of the configuration: the embedded Postgres is started or joined, another one waited for. */
-export async function openStore(config: Config, log: Log, options: { waitMs?: number; signal?: AbortSignal } = {}): Promise<OpenStore> {
-  const embedded =
-    config.database === undefined
-      ? await openEmbedded({
-          dataDirectory: config.dataDirectory,
-          ...(config.postgresPort === 0 ? {} : { port: config.postgresPort }),
-          log: (line) => log.debug(line),
-        })
-      : undefined
-  const url = config.database?.url ?? embedded?.url ?? ''
+/** The Postgres of the configuration: the embedded one is started or joined, and nothing is asked of any other yet. */
+export async function openDatabase(config: Config, log: Log): Promise<OpenDatabase> {
+  if (config.database !== undefined) {
+    return { url: config.database.url, embedded: undefined, async [Symbol.asyncDispose]() {} }
+  }
+  const embedded = await openEmbedded({
+    dataDirectory: config.dataDirectory,
+    ...(config.postgresPort === 0 ? {} : { port: config.postgresPort }),
+    log: (line) => log.debug(line),
+  })
+  return { url: embedded.url, embedded, [Symbol.asyncDispose]: () => embedded[Symbol.asyncDispose]() }
+}
+
+export interface OpenStore extends OpenDatabase {
+  store: PostgresStore
+}
+
+/** How long a verb that only asks or changes something waits for a database that does not answer. */
+export const shortWaitMs = 3000
+
+/** Opens the store of the configuration, waiting for a database that does not answer, and brings its schema up to date. */
+export async function openStore(
+  config: Config,
+  log: Log,
+  options: { waitMs?: number; signal?: AbortSignal; onWait?: (why: string) => void } = {},
+): Promise<OpenStore> {
+  const database = await openDatabase(config, log)
+  const { url, embedded } = database
   try {
     const store = await openPostgres({
       url,
-      waitMs: options.waitMs ?? config.startupWaitMs,
-      onWait: (why) => log.warn('waiting for Postgres', { why }),
-      migrations: systems.flatMap(({ name, migrations }) => (migrations ? [{ owner: name, folder: migrations }] : [])),
+      waitMs: Math.min(options.waitMs ?? config.startupWaitMs, config.startupWaitMs),
+      onWait: options.onWait ?? ((why) => log.warn('waiting for Postgres', { why })),
+      migrations: systemMigrations(),
       ...(options.signal ? { signal: options.signal } : {}),
     })
     return {
@@ -66,13 +83,18 @@ export async function openStore(config: Config, log: Log, options: { waitMs?: nu
       embedded,
       async [Symbol.asyncDispose]() {
         await store[Symbol.asyncDispose]()
-        await embedded?.[Symbol.asyncDispose]()
+        await database[Symbol.asyncDispose]()
       },
     }
   } catch (error) {
-    await embedded?.[Symbol.asyncDispose]()
+    await database[Symbol.asyncDispose]()
     throw error
   }
+}
+
+/** The migrations of all systems, beside Millrace's own. */
+export function systemMigrations(): MigrationFolder[] {
+  return systems.flatMap(({ name, migrations }) => (migrations ? [{ owner: name, folder: migrations }] : []))
 }
 
 /** DuckDB for this process: two threads, and a spool it alone may touch. */

@@ -1,5 +1,6 @@
 /** What a verb of the command line is. */
 import type { ParseArgsOptionsConfig } from 'node:util'
+import { MillraceError } from '../errors.ts'
 
 export interface Verb {
   /** One sentence. */
@@ -18,9 +19,11 @@ export interface VerbOption {
   says: string
 }
 
+export type Options = Record<string, string | boolean | string[] | undefined>
+
 export interface Call {
   words: string[]
-  options: Record<string, string | boolean | string[] | undefined>
+  options: Options
   /** Aborted by Ctrl-C and SIGTERM. */
   signal: AbortSignal
   out: (line: string) => void
@@ -33,3 +36,30 @@ export function parseOptions(options: Record<string, VerbOption>): ParseArgsOpti
 }
 
 export const jsonOption = { json: { type: 'boolean', says: 'print JSON, for programs' } } as const
+
+export function textOption(options: Options, name: string): string | undefined {
+  const value = options[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+/** Every value of an option that may be repeated. */
+export function textsOption(options: Options, name: string): string[] {
+  const value = options[name]
+  return Array.isArray(value) ? value : []
+}
+
+export function wholeNumberOption(options: Options, name: string): number | undefined {
+  const text = textOption(options, name)
+  return text === undefined ? undefined : wholeNumber(`--${name}`, text)
+}
+
+export function wholeNumber(at: string, text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  throw new MillraceError('WRONG_USAGE', { at, message: `"${text}" is not a whole number` })
+}
+
+/** A verb that takes no further words says so instead of ignoring them. */
+export function noWords(words: string[]): void {
+  if (words.length === 0) return
+  throw new MillraceError('WRONG_USAGE', { message: `what is "${words[0]}"?`, hint: 'nothing is expected there' })
+}

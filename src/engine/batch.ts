@@ -79,6 +79,8 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
     },
   }
   await timed(batch, 'read', async () => {
+    // an attempt before this one may have failed half way
+    await session.run(`drop schema if exists ${names.schema} cascade`)
     await session.run(`create schema ${names.schema}`)
     await session.run(`create table ${names.staged} as\n${range.select}`)
   })

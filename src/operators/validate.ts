@@ -284,9 +284,9 @@ export function deadLettersSql(
   replace(
     f.message,
     '{value}',
-    left(case f.column_name
+    coalesce(left(case f.column_name
 ${text.join('\n')}
-    end, 200)
+    end, 200), '')
   ) as message,
   ${where.rawText} as raw,
   null as raw_bytes,

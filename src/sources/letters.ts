@@ -36,11 +36,21 @@ export async function openLettersReader(options: LettersReaderOptions): Promise<
   }
 }
 
-async function stage({ source, set, spool }: LettersReaderOptions, letters: DeadLetter[], name: string): Promise<Range> {
+async function stage(
+  { source, set, spool }: LettersReaderOptions,
+  letters: DeadLetter[],
+  name: string,
+): Promise<Range> {
   const path = join(spool, `${name}.csv`)
   const columns = source.columns.map((column) => column.name)
   await pipeline(Readable.from(rows(letters, columns, set)), createWriteStream(path))
-  const types = [['_row', 'bigint'], ['_place', 'varchar'], ['_line', 'bigint'], ['_raw', 'varchar'], ...columns.map((column) => [column, 'varchar'])]
+  const types = [
+    ['_row', 'bigint'],
+    ['_place', 'varchar'],
+    ['_line', 'bigint'],
+    ['_raw', 'varchar'],
+    ...columns.map((column) => [column, 'varchar']),
+  ]
   return {
     rows: letters.length,
     malformed: 0,
@@ -82,4 +92,3 @@ function* rows(letters: DeadLetter[], columns: string[], set: Record<string, str
 function quoted(value: string | null): string {
   return value === null ? '' : `"${value.replaceAll('"', '""')}"`
 }
-

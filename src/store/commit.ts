@@ -350,7 +350,9 @@ async function writePositions(client: Client, batch: BatchCommit): Promise<void>
       insert into millrace.positions (pipeline, source, partition, position, watermark)
       values ($1, $2, $3, $4, $5)
       on conflict (pipeline, source, partition) do update
-      set    position = excluded.position, watermark = excluded.watermark`,
+      set    position = excluded.position,
+             -- never back, and null does not forget it
+             watermark = greatest(millrace.positions.watermark, excluded.watermark)`,
       [batch.pipeline, source, partition, position, watermark === undefined ? null : new Date(watermark)],
     )
   }

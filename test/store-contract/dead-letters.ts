@@ -131,6 +131,7 @@ export function deadLetters(scenario: Scenario): void {
       { says: 'by a place to the letter, not a pattern', query: () => ({ place: 'in/_' }), found: [] },
       { says: 'by a place with a percent sign', query: () => ({ place: '50%.' }), found: ['b1', 'b2'] },
       { says: 'by a place with a backslash', query: () => ({ place: '\\x' }), found: ['a2'] },
+      { says: 'by a place with a dot', query: () => ({ place: 'b.50' }), found: [] },
       { says: 'by a place in its own case', query: () => ({ place: 'IN/' }), found: [] },
       {
         says: 'since an hour ago',

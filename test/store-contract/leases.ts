@@ -95,6 +95,14 @@ export function leases(scenario: Scenario): void {
       assert.ok((await soon(lost.promise, 'the owner is told')).length > 0)
     })
 
+    scenario('is its owner’s still, but shows that nobody is there', async ({ store, expire }) => {
+      const worker = await work(store)
+      await expire('shop')
+      assert.partialDeepStrictEqual(await store.status(), [{ owner: 'one:1', epoch: 1, alive: false }])
+      // nobody has taken it: what the owner commits is right
+      await worker.commit()
+    })
+
     scenario('is worth nothing any more: a commit under it is refused, and nothing of it is there', async (world) => {
       const first = await work(world.store)
       await first.commit({ sinks: [await into(world, oncePerId, [['a', 'Graz', '1']])] })

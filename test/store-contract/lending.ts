@@ -100,6 +100,24 @@ export function lending(scenario: Scenario): void {
       assert.partialDeepStrictEqual(await second.status(), [{ owner: 'run:2', epoch: borrowed.epoch, alive: true }])
     })
 
+    scenario('is lent by one who is to stop, too, and he does not wait for it', async (world) => {
+      await using second = await world.again()
+      const { owner, wantedBy, answer } = await wanting(world, second)
+      await soon(wantedBy, 'the owner is told')
+      const lent = lend(owner, AbortSignal.abort())
+      taken(await soon(answer, 'the borrower has the lease'))
+      await soon(lent, 'the lender stops')
+    })
+
+    scenario('is not lent by one who has lost it', async (world) => {
+      const owner = await work(world.store)
+      await world.expire('shop')
+      await using second = await world.again()
+      const { epoch } = taken(await second.lease(request('two:2')))
+      await soon(lend(owner), 'the former owner goes on').catch(() => {})
+      assert.partialDeepStrictEqual(await second.status(), [{ owner: 'two:2', lentBy: null, epoch, alive: true }])
+    })
+
     scenario('is lent to nobody when nobody wants it, and may be taken again at once', async ({ store }) => {
       const { lease } = await work(store)
       await soon(lease.lend(never()), 'the lender may take it again')

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
+import type { TableStep } from '../../src/plan/plan.ts'
 import {
   appended,
   contents,
@@ -101,6 +102,32 @@ export function tables(scenario: Scenario): void {
         journal: { inserted: 2, updated: 0, deleted: 0 },
       })
       assert.deepEqual([(await contents(world)).length, (await contents(world, 'journal')).length], [3, 4])
+    })
+
+    scenario('of two sinks, each knowing what the other brought', async (world) => {
+      const step = (id: string): TableStep => ({ ...oncePerId, id })
+      const worker = await work(world.store, [step('web'), step('shop')])
+      const { sinks } = await worker.commit({
+        sinks: [
+          await into(world, step('web'), [
+            ['a', 'web', '1'],
+            ['b', 'web', '2'],
+          ]),
+          await into(world, step('shop'), [
+            ['b', 'shop', '3'],
+            ['c', 'shop', '4'],
+          ]),
+        ],
+      })
+      assert.deepEqual(sinks, [
+        outcome({ step: 'web', inserted: 2 }),
+        outcome({ step: 'shop', inserted: 1, duplicates: 1, duplicateOrdinals: [0] }),
+      ])
+      assert.deepEqual(await contents(world), [
+        ['a', 'web', '1'],
+        ['b', 'web', '2'],
+        ['c', 'shop', '4'],
+      ])
     })
   })
 

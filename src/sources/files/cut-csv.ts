@@ -78,7 +78,20 @@ const spoolChunk = 1024 * 1024
 // file, line, three delimiters and a line end
 const prefixRoom = 40
 
-type Verdict = 'row' | 'empty line' | 'incomplete' | MalformedCode
+type Verdict = 'row' | 'empty line' | 'look again' | 'incomplete' | MalformedCode
+
+/**
+ * Bytes looked at for a row of several lines that was given up. All line ends in them are within quotes, so a later row
+ * that reaches one of them within quotes takes the same way, and need not go it again.
+ */
+interface Ahead {
+  from: number
+  to: number
+  inQuotes: boolean
+  fieldStart: number
+  /** Where the delimiters stand. */
+  delimiters: number[]
+}
 
 /** Cuts one range of one file. When `push` returns, all rows up to `consumed` have reached the sinks. */
 export class CsvCutter {
@@ -111,6 +124,9 @@ export class CsvCutter {
   #quotedFields: number[] = []
   // DuckDB reads it as it stands: no lone CR, no quote within an unquoted field
   #plain = true
+  #ahead: Ahead = nothingAhead()
+  // a part of the row was passed over, since it is known from #ahead
+  #jumped = false
 
   #out = Buffer.alloc(0)
   #outLength = 0
@@ -147,7 +163,10 @@ export class CsvCutter {
       if (verdict === 'incomplete') break
       if (verdict === 'row') this.#takeRow(bytes)
       else if (verdict === 'empty line') this.#next(bytes, this.#at)
-      else this.#takeMalformed(bytes, verdict, last)
+      else if (verdict === 'look again') {
+        this.#ahead = nothingAhead()
+        this.#begin(this.#start)
+      } else this.#takeMalformed(bytes, verdict, last)
     }
     this.#keepRest(bytes)
     this.#flushRows()
@@ -171,6 +190,11 @@ export class CsvCutter {
     for (;;) {
       if (this.#inQuotes) {
         at = this.#scanQuoted(bytes, at, stop)
+        if (this.#delimiters >= fields) {
+          verdict = this.#broken('TOO_MANY_FIELDS')
+          break
+        }
+        if (!this.#inQuotes) continue
       } else {
         // as number: below stop there is a byte
         while (at < stop && special[bytes[at] as number] === 0) at++
@@ -194,10 +218,12 @@ export class CsvCutter {
         this.#inQuotes = quote === 'doubled'
         at += quote === 'doubled' ? 2 : 1
       } else if (byte === delimiter) {
-        if (++this.#delimiters === fields) {
+        if (this.#delimiters + 1 === fields) {
           verdict = this.#broken('TOO_MANY_FIELDS')
           break
         }
+        this.#delimiters++
+        if (this.#firstLineEnd >= 0) this.#ahead.delimiters.push(at)
         this.#fieldStart = ++at
       } else if (byte === LF) {
         verdict = this.#rowEnds(bytes, at)
@@ -215,10 +241,11 @@ export class CsvCutter {
       }
     }
     this.#at = at
+    if (this.#firstLineEnd >= 0 && verdict === 'UNCLOSED_QUOTE') this.#rememberAhead()
     return verdict
   }
 
-  // The next quote, counting the lines on the way.
+  // The next quote, counting the lines on the way; or where #ahead ends, if the way there is known.
   #scanQuoted(bytes: Buffer, from: number, stop: number): number {
     const quote = this.#quote
     let at = from
@@ -227,11 +254,38 @@ export class CsvCutter {
       if (byte === quote) break
       if (byte === LF) {
         this.#innerLines++
-        if (this.#firstLineEnd < 0) this.#firstLineEnd = at
+        if (this.#firstLineEnd < 0) {
+          this.#firstLineEnd = at
+          if (this.#jump(at)) at = this.#ahead.to - 1
+          if (!this.#inQuotes) return at + 1
+        }
       }
       at++
     }
     return at
+  }
+
+  // At the first line end of a row, in quotes.
+  #jump(lineEnd: number): boolean {
+    const { from, to, inQuotes, fieldStart, delimiters } = this.#ahead
+    if (lineEnd < from || lineEnd >= to) {
+      this.#ahead = nothingAhead()
+      return false
+    }
+    const passed = delimiters.findIndex((at) => at > lineEnd)
+    delimiters.splice(0, passed < 0 ? delimiters.length : passed)
+    this.#delimiters += delimiters.length
+    this.#inQuotes = inQuotes
+    this.#fieldStart = fieldStart
+    this.#jumped = true
+    return true
+  }
+
+  #rememberAhead(): void {
+    this.#ahead.from = this.#firstLineEnd
+    this.#ahead.to = this.#at
+    this.#ahead.inQuotes = this.#inQuotes
+    this.#ahead.fieldStart = this.#fieldStart
   }
 
   // What a quote within a quoted field is, by what follows it.
@@ -248,6 +302,7 @@ export class CsvCutter {
     const { fields } = this.#options
     if (fields > 1 && this.#withoutCr(bytes, end) === this.#start) return 'empty line'
     if (this.#delimiters + 1 < fields) return this.#broken('TOO_FEW_FIELDS')
+    if (this.#jumped) return 'look again'
     if (this.#start < this.#suspect) {
       const row = bytes.subarray(this.#start, end)
       if (row.includes(0)) return 'NUL_BYTE'
@@ -403,6 +458,7 @@ export class CsvCutter {
     this.#firstLineEnd = -1
     this.#innerLines = 0
     this.#plain = true
+    this.#jumped = false
     if (this.#quotedFields.length > 0) this.#quotedFields = []
   }
 
@@ -435,6 +491,11 @@ export class CsvCutter {
     if (this.#firstLineEnd >= 0) this.#firstLineEnd -= start
     this.#checked = Math.max(0, this.#checked - start)
     this.#suspect = Math.max(0, this.#suspect - start)
+    const ahead = this.#ahead
+    ahead.from -= start
+    ahead.to -= start
+    ahead.fieldStart -= start
+    for (const [i, at] of ahead.delimiters.entries()) ahead.delimiters[i] = at - start
   }
 
   // A line end parts no character, so whole lines can be checked at once.
@@ -468,6 +529,10 @@ export function checkDialect({ delimiter, quote }: CsvDialect): void {
     message: `the delimiter ${JSON.stringify(delimiter)} and the quote ${JSON.stringify(quote)} do not part fields`,
     hint: 'each is one ASCII character, no digit and no line end, and they differ',
   })
+}
+
+function nothingAhead(): Ahead {
+  return { from: 0, to: 0, inQuotes: false, fieldStart: 0, delimiters: [] }
 }
 
 function nothingCut(): Cut {

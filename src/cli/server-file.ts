@@ -1,0 +1,97 @@
+/** How processes of one data directory find its server, and ask it what only the workers themselves know. */
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import type { WorkerState } from '../engine/run.ts'
+
+export interface ServerAddress {
+  pid: number
+  host: string
+  port: number
+}
+
+/** What the server says of a pipeline: all that status needs of it. */
+export interface ServedPipeline {
+  pipeline: string
+  state: WorkerState | null
+  retries: number
+}
+
+export async function writeServerFile(dataDirectory: string, address: ServerAddress): Promise<void> {
+  const path = fileIn(dataDirectory)
+  await writeFile(`${path}.${process.pid}`, `${JSON.stringify(address)}\n`)
+  await rename(`${path}.${process.pid}`, path)
+}
+
+/** Takes the file away, unless another server has written its own meanwhile. */
+export async function removeServerFile(dataDirectory: string): Promise<void> {
+  const written = await readServerFile(dataDirectory)
+  if (written?.pid === process.pid) await rm(fileIn(dataDirectory), { force: true })
+}
+
+/** The server of this data directory, if its process lives. */
+export async function findServer(dataDirectory: string): Promise<ServerAddress | undefined> {
+  const written = await readServerFile(dataDirectory)
+  return written !== undefined && isAlive(written.pid) ? written : undefined
+}
+
+/** What the server's workers do; undefined when it does not answer in time. */
+export async function askServer(address: ServerAddress, waitMs = 2000): Promise<ServedPipeline[] | undefined> {
+  const answer = await getJson(`${urlOf(address)}/api/pipelines`, waitMs)
+  if (typeof answer !== 'object' || answer === null || !('pipelines' in answer)) return undefined
+  // as: it is our own server, of this data directory
+  return Array.isArray(answer.pipelines) ? (answer.pipelines as ServedPipeline[]) : undefined
+}
+
+export function urlOf({ host, port }: { host: string; port: number }): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // it is there, and somebody else's
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+// Not fetch: its pool keeps the process alive for a while, and this is asked by commands that should end.
+function getJson(url: string, waitMs: number): Promise<unknown> {
+  return new Promise((resolve) => {
+    const asked = request(url, { agent: false, signal: AbortSignal.timeout(waitMs) }, (response) => {
+      let body = ''
+      response.setEncoding('utf8')
+      response.on('data', (part) => {
+        body += part
+      })
+      response.on('end', () => resolve(parsed(body)))
+      response.on('error', () => resolve(undefined))
+    })
+    asked.on('error', () => resolve(undefined))
+    asked.end()
+  })
+}
+
+async function readServerFile(dataDirectory: string): Promise<ServerAddress | undefined> {
+  const text = await readFile(fileIn(dataDirectory), 'utf8').catch(() => '')
+  const found = parsed(text)
+  if (typeof found !== 'object' || found === null || !('pid' in found) || !('host' in found) || !('port' in found))
+    return
+  const { pid, host, port } = found
+  if (typeof pid === 'number' && typeof host === 'string' && typeof port === 'number') return { pid, host, port }
+  return undefined
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function fileIn(dataDirectory: string): string {
+  return join(dataDirectory, 'server.json')
+}

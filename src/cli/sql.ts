@@ -1,0 +1,79 @@
+import { MillraceError } from '../errors.ts'
+import { type Client, clientConfig, connect, connectPatiently } from '../store/connection.ts'
+import { openDatabase, readConfig, shortWaitMs } from './open.ts'
+import { type Answer, readOnly } from './read-only.ts'
+import { counted, printable, tableLines } from './text.ts'
+import { jsonOption, type Verb } from './verb.ts'
+
+export const sql: Verb = {
+  says: 'Runs one select against the database that Millrace uses, read-only.',
+  usage: '"<select>" [--json]',
+  options: { ...jsonOption },
+  examples: [
+    'millrace sql "select event_type, count(*) from user_events group by 1"',
+    'millrace sql "select * from millrace.batches order by batch desc limit 5" --json',
+  ],
+  async run({ words, options, signal, out }) {
+    const [statement, ...more] = words
+    if (statement === undefined || more.length > 0) {
+      throw new MillraceError('WRONG_USAGE', {
+        message:
+          statement === undefined
+            ? 'which select?'
+            : 'there is more than one statement, or one without quotes around it',
+        hint: 'millrace sql "select 1"',
+      })
+    }
+    const { config, log } = readConfig()
+    await using database = await openDatabase(config, log)
+    const settings = clientConfig(database.url)
+    const client = await connectPatiently(settings, {
+      waitMs: Math.min(shortWaitMs, config.startupWaitMs),
+      onWait: (why) => log.warn('waiting for Postgres', { why }),
+      signal,
+    })
+    const cancel = (): void => {
+      void cancelStatement(client, () => connect(settings))
+    }
+    signal.addEventListener('abort', cancel)
+    try {
+      if (options['json'] === true) await readOnly(client, statement, 'json', ({ rows }) => printJson(rows, out))
+      else await readOnly(client, statement, 'cells', (answer) => printTable(answer, out))
+    } finally {
+      signal.removeEventListener('abort', cancel)
+      await client.end().catch(() => {})
+    }
+    return 0
+  },
+}
+
+async function printJson(rows: Answer['rows'], out: (line: string) => void): Promise<void> {
+  for await (const some of rows) for (const [row] of some) out(row ?? '{}')
+}
+
+// Columns are as wide as the first rows need; the answer may be larger than memory.
+async function printTable({ columns, rows }: Answer, out: (line: string) => void): Promise<void> {
+  const titles = columns.map(({ name, isNumber }) => ({
+    title: printable(name),
+    to: isNumber ? ('right' as const) : ('left' as const),
+  }))
+  let count = 0
+  for await (const some of rows) {
+    const lines = tableLines(
+      titles,
+      some.map((row) => row.map((value) => (value === null ? '' : printable(value)))),
+    )
+    for (const line of count === 0 ? lines : lines.slice(1)) out(line)
+    count += some.length
+  }
+  if (count === 0) for (const line of tableLines(titles, [])) out(line)
+  out(`(${counted(count, 'row')})`)
+}
+
+// A statement is stopped from another connection; this one is busy with it.
+async function cancelStatement(client: Client, connectAnew: () => Promise<Client>): Promise<void> {
+  const { processID } = client as Client & { processID?: number }
+  const other = await connectAnew().catch(() => undefined)
+  await other?.query('select pg_cancel_backend($1)', [processID]).catch(() => {})
+  await other?.end().catch(() => {})
+}

@@ -1,0 +1,271 @@
+/**
+ * Generated histories: files of random rows, cut into random batches, with a throw at any fail point and a new start
+ * after it. However it went, tables, dead letters and books must be what the reference says of all rows at once.
+ */
+import assert from 'node:assert/strict'
+import { mkdir, mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Duck } from '../src/engine/duckdb.ts'
+import { runPipeline } from '../src/engine/run.ts'
+import { MillraceError } from '../src/errors.ts'
+import { arm, failpoints } from '../src/failpoint.ts'
+import { lower } from '../src/functions/text.ts'
+import { createLog } from '../src/log.ts'
+import { decimal, files, integer, oneOf, pipeline, table, text } from '../src/pipeline.ts'
+import type { Plan } from '../src/plan/plan.ts'
+import { openFilesReader } from '../src/sources/files/reader.ts'
+import { type MemoryDatabase, memoryDatabase, openMemoryStore } from '../src/store/memory.ts'
+import { type InputRow, reference } from './reference.ts'
+
+/** Numbers from a seed: the same seed, the same history. */
+export function randomFrom(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(state ^ (state >>> 15), state | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+export interface Bench extends AsyncDisposable {
+  duck: Duck
+  folder: string
+}
+
+/** What many histories share: a DuckDB and a folder. */
+export async function openBench(): Promise<Bench> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-histories-'))
+  const duck = await Duck.open({
+    folders: [join(folder, 'spool')],
+    temporary: join(folder, 'duckdb'),
+    memoryLimitMb: 200,
+    threads: 1,
+  })
+  return {
+    duck,
+    folder,
+    async [Symbol.asyncDispose]() {
+      await duck[Symbol.asyncDispose]()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+const source = (folder: string) =>
+  files(folder, {
+    format: 'csv',
+    columns: {
+      id: text().notEmpty(),
+      kind: oneOf('view', 'buy', 'Return'),
+      amount: integer().atLeast(0),
+      price: decimal(6, 2).optional(),
+      note: text().optional(),
+    },
+  })
+
+/** Plans of every shape this engine runs. */
+const plans: ((folder: string) => Plan)[] = [
+  (folder) =>
+    pipeline('once')
+      .from(source(folder))
+      .into(table('once', { oncePer: 'id' })).plan,
+  (folder) =>
+    pipeline('filtered')
+      .from(source(folder))
+      .filter((row) => row.amount.moreThan(2).or(row.note.isPresent()))
+      .into(table('filtered', { oncePer: ['id', 'kind'] })).plan,
+  (folder) => pipeline('deduped').from(source(folder)).dedup('id', 'note').into(table('deduped')).plan,
+  (folder) =>
+    pipeline('latest')
+      .from(source(folder))
+      .into(table('latest', { key: 'id' })).plan,
+  (folder) =>
+    pipeline('branches')
+      .from(source(folder))
+      .also((flow) => flow.filter((row) => row.kind.equals('buy')).into(table('bought', { oncePer: 'id' })))
+      .filter((row) => row.amount.lessThan(5))
+      .into(table('small', { oncePer: 'note' })).plan,
+  (folder) =>
+    pipeline('computed')
+      .from(source(folder))
+      .check('BUY_OF_NOTHING', (row) => row.kind.differsFrom('buy').or(row.amount.moreThan(0)), {
+        message: 'a purchase has an amount',
+        column: 'amount',
+      })
+      .dedup('id')
+      .select((row) => ({ id: row.id, kind: lower(row.kind), more: row.amount.plus(1) }))
+      .into(table('computed', { key: 'id' }))
+      .into(table('everything')).plan,
+]
+
+/** Runs the history of a seed and compares it with the reference; the error names the seed. */
+export async function checkHistory(bench: Bench, seed: number): Promise<void> {
+  const random = randomFrom(seed)
+  const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T
+  const upTo = (n: number): number => Math.floor(random() * (n + 1))
+  const folder = join(bench.folder, `history-${seed}`)
+  const raw = join(folder, 'raw')
+  await mkdir(join(folder, 'temp'), { recursive: true })
+  await mkdir(raw, { recursive: true })
+  const plan = pick(plans)(raw)
+  const database = memoryDatabase(Date.now)
+  const told: string[] = [`seed ${seed}`, plan.name]
+  const input: InputRow[] = []
+  try {
+    let fileNumber = 0
+    const waves = 1 + upTo(2)
+    for (let wave = 0; wave < waves; wave++) {
+      for (let i = upTo(4); i >= 0; i--) {
+        const name = `${String(++fileNumber).padStart(3, '0')}.csv`
+        input.push(...(await dropFile(folder, name, random)))
+      }
+      const throws = upTo(2)
+      for (let i = 0; i < throws; i++) {
+        const setting = `${pick(failpoints)}@${1 + upTo(3)}=throw`
+        told.push(setting)
+        arm(setting)
+        await drain(bench, plan, database, folder, random).catch((error: unknown) => {
+          if (!(error instanceof MillraceError && error.code === 'FAILPOINT')) throw error
+        })
+        arm(undefined)
+      }
+      await drain(bench, plan, database, folder, random)
+    }
+    await compare(plan, input, database, folder)
+  } catch (error) {
+    throw new Error(
+      `a history went wrong: ${told.join(', ')}\n${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    )
+  } finally {
+    arm(undefined)
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function drain(
+  bench: Bench,
+  plan: Plan,
+  database: MemoryDatabase,
+  folder: string,
+  random: () => number,
+): Promise<void> {
+  await using store = openMemoryStore(database)
+  await store.register(plan)
+  const [[id, from] = []] = Object.entries(plan.sources)
+  if (id === undefined || from?.is !== 'files') throw new Error('the plan reads no files')
+  const spool = join(bench.folder, 'spool', plan.name, `${Math.floor(random() * 2 ** 30)}`)
+  await runPipeline({
+    plan,
+    store,
+    duck: bench.duck,
+    spool,
+    openReader: () =>
+      openFilesReader({
+        id,
+        source: from,
+        spool,
+        known: (ids) => store.files(plan.name, id, ids),
+        onProblem: (problem) => {
+          throw problem
+        },
+      }),
+    effects: { quarantine: join(folder, 'error'), logs: join(folder, 'logs') },
+    limits: { rows: 1 + Math.floor(random() * 20), bytes: 1 + Math.floor(random() * 400) },
+    intervalMs: 0,
+    owner: 'test:1',
+    kind: 'stream',
+    bounded: true,
+    log: createLog('error', { write: () => {} }),
+    signal: new AbortController().signal,
+  })
+}
+
+// ---- input ---------------------------------------------------------------------------------------------------------
+
+async function dropFile(folder: string, name: string, random: () => number): Promise<InputRow[]> {
+  const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T
+  const columns = pick([
+    ['id', 'kind', 'amount', 'price', 'note'],
+    ['note', 'amount', 'id', 'price', 'kind'],
+  ] as const)
+  const rows: InputRow[] = []
+  const lines: string[] = [columns.join(',')]
+  let line = 2
+  for (let i = Math.floor(random() * 12); i > 0; i--) {
+    const fields: Record<string, string> = {
+      id: pick(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'Ä', '']),
+      kind: pick(['view', 'view', 'view', 'buy', 'Return', 'steal']),
+      amount: pick(['0', '1', '2', '3', '7', '+4', '-1', 'x', '', '1.5']),
+      price: pick(['1.50', '', '0', '9999.99', '10000', '1.234', '-0', 'NaN']),
+      note: pick(['', '', 'n', 'm', 'a "quoted" one', 'two\nlines', 'comma, in it', "it's", '\\.', 'NULL']),
+    }
+    const text = columns.map((column) => csvField(fields[column] ?? '')).join(',')
+    rows.push({ place: join(folder, 'raw', name), line, fields })
+    lines.push(text)
+    line += text.split('\n').length
+  }
+  const temporary = join(folder, 'temp', name)
+  await writeFile(temporary, `${lines.join('\n')}\n`)
+  const before = new Date(Date.now() - 1000)
+  await utimes(temporary, before, before)
+  await rename(temporary, join(folder, 'raw', name))
+  return rows
+}
+
+function csvField(value: string): string {
+  return /[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value
+}
+
+// ---- comparison ----------------------------------------------------------------------------------------------------
+
+async function compare(plan: Plan, input: InputRow[], database: MemoryDatabase, folder: string): Promise<void> {
+  const expected = reference(plan, input)
+  for (const step of plan.steps) {
+    if (step.op !== 'table') continue
+    const stored = (database.tables.get(step.table)?.rows ?? []).map(inOrder)
+    const wanted = (expected.tables[step.table] ?? []).map((row) =>
+      inOrder(
+        Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value === null ? null : String(value)])),
+      ),
+    )
+    assert.deepEqual(stored.sort(), wanted.sort(), `table ${step.table}`)
+  }
+  await using store = openMemoryStore(database)
+  const letters = (await store.deadLetters({ pipeline: plan.name })).map(
+    ({ place, line, code, columnName }) => `${place}:${line} ${code} ${columnName}`,
+  )
+  assert.deepEqual(
+    letters.sort(),
+    expected.deadLetters.map(({ place, line, code, column }) => `${place}:${line} ${code} ${column}`).sort(),
+    'dead letters',
+  )
+
+  const ledger = await store.ledger(plan.name, {})
+  const sum = (count: (line: (typeof ledger)[number]) => number): number =>
+    ledger.reduce((total, line) => total + count(line), 0)
+  assert.deepEqual(
+    {
+      rowsIn: sum((line) => line.rowsIn),
+      written: sum((line) => line.written),
+      filtered: sum((line) => line.filtered),
+      duplicates: sum((line) => line.duplicates),
+      dead: sum((line) => line.dead),
+    },
+    expected.books,
+    'books',
+  )
+  const done = await readdir(join(folder, 'raw', 'done')).catch(() => [])
+  assert.deepEqual(done.sort(), [...new Set(await namesOf(database, plan))].sort(), 'files that are done')
+  assert.deepEqual(await readdir(join(folder, 'raw', '.claimed')), [], 'claims')
+}
+
+async function namesOf(database: MemoryDatabase, plan: Plan): Promise<string[]> {
+  return [...(database.pipelines.get(plan.name)?.files.values() ?? [])].map(({ path }) => path.split('/').at(-1) ?? '')
+}
+
+function inOrder(row: Record<string, string | null>): string {
+  return JSON.stringify(Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1)))
+}

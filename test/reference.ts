@@ -1,0 +1,226 @@
+/**
+ * What a pipeline means, slow and obvious, over arrays: every row alone and in order, with no batches, no SQL and no
+ * state but what stands here. The engine is judged by it.
+ */
+import type { Column } from '../src/plan/columns.ts'
+import type { Expression } from '../src/plan/expression.ts'
+import type { Plan, Rule, Step, TableStep, ValidateStep } from '../src/plan/plan.ts'
+
+export interface InputRow {
+  place: string
+  line: number
+  /** The fields as they stand in the file, by column. */
+  fields: Record<string, string>
+}
+
+export type Value = string | number | boolean | null
+export type OutputRow = Record<string, Value>
+
+export interface ReferenceResult {
+  /** By table, in the order the rows came to be there. */
+  tables: Record<string, OutputRow[]>
+  deadLetters: { place: string; line: number; code: string; column: string | null }[]
+  books: { rowsIn: number; written: number; filtered: number; duplicates: number; dead: number }
+}
+
+type Verdict = 'written' | 'filtered' | 'duplicates' | 'dead'
+
+export function reference(plan: Plan, input: InputRow[]): ReferenceResult {
+  const result: ReferenceResult = {
+    tables: {},
+    deadLetters: [],
+    books: { rowsIn: 0, written: 0, filtered: 0, duplicates: 0, dead: 0 },
+  }
+  const seen = new Map<string, Set<string>>()
+  for (const row of input) {
+    const verdicts: { step: number; verdict: Verdict }[] = []
+    // what each step hands on for this row; nothing when the row does not get there
+    const at = new Map<string, OutputRow>()
+    plan.steps.forEach((step, i) => {
+      if (step.op === 'validate') {
+        const checked = validate(step, row)
+        if ('code' in checked) {
+          result.deadLetters.push({ place: row.place, line: row.line, ...checked })
+          verdicts.push({ step: i, verdict: 'dead' })
+        } else at.set(step.id, checked.values)
+        return
+      }
+      const values = at.get(step.from[0] ?? '')
+      if (values === undefined) return
+      const verdict = pass(step, values, at, seen, result.tables)
+      if (verdict !== undefined) verdicts.push({ step: i, verdict })
+    })
+    result.books.rowsIn++
+    const [first] = verdicts.sort((a, b) => a.step - b.step)
+    const verdict = verdicts.some(({ verdict }) => verdict === 'written') ? 'written' : (first?.verdict ?? 'filtered')
+    result.books[verdict]++
+  }
+  return result
+}
+
+function pass(
+  step: Step,
+  values: OutputRow,
+  at: Map<string, OutputRow>,
+  seen: Map<string, Set<string>>,
+  tables: Record<string, OutputRow[]>,
+): Verdict | undefined {
+  switch (step.op) {
+    case 'filter':
+      if (evaluate(step.where, values) !== true) return 'filtered'
+      at.set(step.id, values)
+      return undefined
+    case 'select':
+      at.set(
+        step.id,
+        Object.fromEntries(
+          Object.entries(step.select).map(([name, expression]) => [name, evaluate(expression, values)]),
+        ),
+      )
+      return undefined
+    case 'dedup': {
+      const keys = seen.get(step.id) ?? new Set()
+      seen.set(step.id, keys)
+      const key = JSON.stringify(step.by.map((name) => values[name]))
+      if (keys.has(key)) return 'duplicates'
+      keys.add(key)
+      at.set(step.id, values)
+      return undefined
+    }
+    case 'table':
+      return land(step, values, tables)
+    default:
+      throw new Error(`the reference knows no step of the kind ${step.op}`)
+  }
+}
+
+function land(step: TableStep, values: OutputRow, tables: Record<string, OutputRow[]>): Verdict {
+  tables[step.table] ??= []
+  const rows = tables[step.table] ?? []
+  const { mode } = step
+  if (mode.is === 'append') {
+    rows.push(values)
+    return 'written'
+  }
+  const there = rows.findIndex((row) => mode.key.every((name) => row[name] === values[name]))
+  if (there >= 0 && mode.is === 'insert if new') return 'duplicates'
+  if (there >= 0) rows[there] = values
+  else rows.push(values)
+  return 'written'
+}
+
+// ---- validation ----------------------------------------------------------------------------------------------------
+
+type Checked = { values: OutputRow } | { code: string; column: string | null }
+
+function validate(step: ValidateStep, row: InputRow): Checked {
+  const values: OutputRow = {}
+  for (const column of step.columns) {
+    const parsed = parse(column, row.fields[column.name] ?? '')
+    if ('code' in parsed) return { code: parsed.code, column: column.name }
+    for (const rule of step.rules[column.name] ?? []) {
+      const code = parsed.value === null ? undefined : broken(rule, parsed.value)
+      if (code !== undefined) return { code, column: column.name }
+    }
+    values[column.name] = parsed.value
+  }
+  for (const check of step.checks) {
+    if (evaluate(check.where, values) !== true) return { code: check.code, column: check.column ?? null }
+  }
+  return { values }
+}
+
+function parse(column: Column, text: string): { value: Value } | { code: string } {
+  const { type, nullable } = column
+  if (text === '' && nullable) return { value: null }
+  switch (type.is) {
+    case 'text':
+      return { value: text }
+    case 'integer':
+      if (text === '') return { code: 'MISSING' }
+      if (!/^[+-]?\d+$/.test(text)) return { code: 'NOT_AN_INTEGER' }
+      return Math.abs(Number(text)) > Number.MAX_SAFE_INTEGER ? { code: 'OUT_OF_RANGE' } : { value: Number(text) }
+    case 'decimal': {
+      if (text === '') return { code: 'MISSING' }
+      const match = /^([+-]?)(\d+)(?:\.(\d+))?$/.exec(text)
+      if (!match) return { code: 'NOT_A_NUMBER' }
+      if ((match[3] ?? '').length > type.scale) return { code: 'TOO_MANY_DECIMALS' }
+      const whole = (match[2] ?? '').replace(/^0+(?=\d)/, '')
+      if (whole !== '0' && whole.length > type.precision - type.scale) return { code: 'OUT_OF_RANGE' }
+      return {
+        value: Number(text)
+          .toFixed(type.scale)
+          .replace(/^-(0\.0+)$/, '$1'),
+      }
+    }
+    case 'timestamp': {
+      if (text === '') return { code: 'MISSING' }
+      const utc = /(Z|[+-]\d\d(:?\d\d)?)$/.test(text.slice(10)) ? text : `${text}Z`
+      const date = new Date(utc.replace(' ', 'T'))
+      if (!/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(text) || Number.isNaN(date.getTime()))
+        return { code: 'NOT_A_TIMESTAMP' }
+      return { value: date.toISOString() }
+    }
+    default:
+      throw new Error(`the reference parses no ${type.is}`)
+  }
+}
+
+function broken(rule: Rule, value: Value): string | undefined {
+  switch (rule.rule) {
+    case 'not empty':
+      return value === '' ? 'EMPTY' : undefined
+    case 'one of':
+      return rule.values.includes(String(value)) ? undefined : 'NOT_ONE_OF'
+    case 'at least':
+      return Number(value) < Number(rule.value) ? 'BELOW_MINIMUM' : undefined
+    case 'at most':
+      return Number(value) > Number(rule.value) ? 'ABOVE_MAXIMUM' : undefined
+    case 'length at most':
+      return [...String(value)].length > rule.characters ? 'TOO_LONG' : undefined
+  }
+}
+
+// ---- expressions ---------------------------------------------------------------------------------------------------
+
+function evaluate(expression: Expression, row: OutputRow): Value {
+  if ('column' in expression) return row[expression.column] ?? null
+  if ('literal' in expression) return Array.isArray(expression.literal) ? null : expression.literal
+  if ('sql' in expression) throw new Error('the reference runs no SQL')
+  const args = expression.args.map((arg) => evaluate(arg, row))
+  const [a = null, b = null] = args
+  const compare = (holds: (difference: number) => boolean): Value =>
+    a === null || b === null
+      ? null
+      : holds(typeof a === 'number' || typeof b === 'number' ? Number(a) - Number(b) : a < b ? -1 : a > b ? 1 : 0)
+  switch (expression.call) {
+    case 'equals':
+      return compare((difference) => difference === 0)
+    case 'differsFrom':
+      return compare((difference) => difference !== 0)
+    case 'lessThan':
+      return compare((difference) => difference < 0)
+    case 'moreThan':
+      return compare((difference) => difference > 0)
+    case 'atLeast':
+      return compare((difference) => difference >= 0)
+    case 'atMost':
+      return compare((difference) => difference <= 0)
+    case 'isNull':
+      return a === null
+    case 'isPresent':
+      return a !== null
+    case 'and':
+      return args.includes(false) ? false : args.includes(null) ? null : true
+    case 'or':
+      return args.includes(true) ? true : args.includes(null) ? null : false
+    case 'not':
+      return a === null ? null : !a
+    case 'plus':
+      return a === null || b === null ? null : Number(a) + Number(b)
+    case 'lower':
+      return a === null ? null : String(a).toLowerCase()
+    default:
+      throw new Error(`the reference cannot call ${expression.call}`)
+  }
+}
