@@ -63,16 +63,10 @@ export function startCommand({ program, args, env = {}, signal }: Command): Runn
   }
 }
 
-/** Runs a command to its end and gives its stdout and the seconds it took. */
-export async function runCommand(
-  command: Command,
-  watch: (pid: number) => void = () => {},
-): Promise<{ out: string; seconds: number }> {
-  const started = performance.now()
+/** Runs a command to its end and gives its stdout. */
+export async function runCommand(command: Command): Promise<string> {
   await using running = startCommand(command)
-  watch(running.pid)
-  const out = await running.ended
-  return { out, seconds: (performance.now() - started) / 1000 }
+  return await running.ended
 }
 
 function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {

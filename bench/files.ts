@@ -1,10 +1,10 @@
 /** Events in CSV files into one indexed table: Millrace beside the limit of Postgres and beside Spark. */
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { lastJson, runCommand } from './command.ts'
+import { type Command, lastJson, startCommand } from './command.ts'
 import { type Dataset, dataset, type Expected } from './data.ts'
-import { highWaterMark, Peak, residentOfPostgres, residentOfTree } from './memory.ts'
 import { type Postgres, query, startPostgres, targetTable } from './postgres.ts'
+import { highWaterMark, Peak, processorSeconds, residentOfPostgres, residentOfTree } from './processes.ts'
 import { machine, median, printTable, saveResult } from './report.ts'
 import { rivalParts } from './rivals.ts'
 
@@ -37,6 +37,9 @@ interface Run {
   workSeconds: number
   memoryMb: number
   postgresMb: number
+  /** Processor time, which a busy machine stretches less than it does the clock's. */
+  processorSeconds: number
+  postgresProcessorSeconds: number
   more?: object
 }
 
@@ -97,9 +100,12 @@ export async function benchFiles({ root, rows, rounds, peers, signal }: FilesOpt
 async function runPeer(peer: PeerName, round: number, setting: Setting): Promise<Run> {
   const prepared = { ...setting, signal: AbortSignal.any([setting.signal, timeLimit(setting.data.expected)]) }
   using postgresPeak = new Peak(() => residentOfPostgres(setting.postgres.pid))
+  const before = processorSeconds(setting.postgres.pid)
   const run = await landWith(peer, prepared)
+  const postgresProcessorSeconds = processorSeconds(setting.postgres.pid) - before
+  const postgresMb = Math.round(postgresPeak.most)
   await verify(peer, setting)
-  return { peer, round, ...run, postgresMb: postgresPeak.megabytes }
+  return { peer, round, ...run, postgresMb, postgresProcessorSeconds }
 }
 
 /** Even a slow machine lands 5,000 rows a second. */
@@ -107,7 +113,7 @@ function timeLimit({ rows }: Expected): AbortSignal {
   return AbortSignal.timeout((120 + rows / 5_000) * 1000)
 }
 
-type Landed = Omit<Run, 'peer' | 'round' | 'postgresMb'>
+type Landed = Omit<Run, 'peer' | 'round' | 'postgresMb' | 'postgresProcessorSeconds'>
 
 async function landWith(peer: PeerName, setting: Setting): Promise<Landed> {
   switch (peer) {
@@ -138,12 +144,19 @@ async function copyStraight({ table, url, data, signal }: Setting): Promise<Land
 
 async function psql(url: string, statements: string[], signal: AbortSignal): Promise<Landed> {
   const args = ['-X', '-q', '-v', 'ON_ERROR_STOP=1', ...statements.flatMap((text) => ['-c', text]), url]
-  let pid = 0
-  using peak = new Peak(() => (pid === 0 ? 0 : highWaterMark(pid)))
-  const { seconds } = await runCommand({ program: 'psql', args, signal }, (started) => {
-    pid = started
-  })
-  return { wallSeconds: seconds, workSeconds: seconds, memoryMb: peak.megabytes }
+  const { cost } = await measured({ program: 'psql', args, signal }, highWaterMark)
+  return { ...cost, workSeconds: cost.wallSeconds }
+}
+
+/** Runs a peer's command: what it wrote, and what it cost. */
+async function measured(command: Command, memoryOf: (pid: number) => number) {
+  const started = performance.now()
+  await using running = startCommand(command)
+  using memory = new Peak(() => memoryOf(running.pid))
+  using processor = new Peak(() => processorSeconds(running.pid))
+  const out = await running.ended
+  const wallSeconds = (performance.now() - started) / 1000
+  return { out, cost: { wallSeconds, memoryMb: Math.round(memory.most), processorSeconds: processor.most } }
 }
 
 interface SparkSaid {
@@ -161,15 +174,11 @@ async function spark({ root, table, url, data, scratch, spark: parts, signal }: 
   const rejected = columns.replaceAll(/\w+/g, (name) => `${name} text`)
   await query(url, `create table rejected (${rejected}, reason text, file text)`)
   const args = [join(root, 'bench/rivals/spark_files.py'), data.raw, url, parts.jar, scratch]
-  let pid = 0
-  using peak = new Peak(() => (pid === 0 ? 0 : residentOfTree(pid)))
-  const { out, seconds } = await runCommand({ program: parts.python, args, signal }, (started) => {
-    pid = started
-  })
+  const { out, cost } = await measured({ program: parts.python, args, signal }, residentOfTree)
   const said = lastJson<SparkSaid>(out)
   const [letters] = await query<{ n: number }>(url, 'select count(*)::int as n from rejected')
   same('spark', 'rows in its table of bad rows', letters?.n, data.expected.invalid)
-  return { wallSeconds: seconds, workSeconds: said.seconds, memoryMb: peak.megabytes, more: said }
+  return { ...cost, workSeconds: said.seconds, more: said }
 }
 
 /** The contract of `millrace run --json`: its last line on stdout. */
@@ -188,11 +197,7 @@ interface Books {
 async function millrace({ root, url, data, scratch, signal }: Setting): Promise<Landed> {
   const args = [join(root, 'src/cli/main.ts'), 'run', 'shop-events', '--input', data.raw, '--json']
   const env = { DATABASE_URL: url, MILLRACE_DATA: join(scratch, 'data') }
-  let pid = 0
-  using peak = new Peak(() => (pid === 0 ? 0 : highWaterMark(pid)))
-  const { out, seconds } = await runCommand({ program: process.execPath, args, env, signal }, (started) => {
-    pid = started
-  })
+  const { out, cost } = await measured({ program: process.execPath, args, env, signal }, highWaterMark)
   const books = lastJson<Books>(out)
   const { expected } = data
   same('millrace', 'rows_in', books.rows_in, expected.rows)
@@ -201,7 +206,7 @@ async function millrace({ root, url, data, scratch, signal }: Setting): Promise<
   same('millrace', 'dead', books.dead, expected.invalid)
   const [letters] = await query<{ n: number }>(url, 'select count(*)::int as n from millrace.dead_letters')
   same('millrace', 'dead letters', letters?.n, expected.invalid)
-  return { wallSeconds: seconds, workSeconds: books.seconds, memoryMb: peak.megabytes, more: books }
+  return { ...cost, workSeconds: books.seconds, more: books }
 }
 
 /** A peer that landed other rows than the others has measured nothing: the bench ends with an error. */
@@ -246,6 +251,8 @@ interface Figures {
   workRowsPerSecond: number
   memoryMb: number
   postgresMb: number
+  processorSeconds: number
+  postgresProcessorSeconds: number
 }
 
 /** Median over the rounds of the peer's seconds over Millrace's, and their spread. */
@@ -269,27 +276,34 @@ function summary(runs: Run[], expected: Expected, machineFacts: object): Summary
       workRowsPerSecond: Math.round(expected.landed / work),
       memoryMb: Math.max(...own.map((run) => run.memoryMb)),
       postgresMb: Math.max(...own.map((run) => run.postgresMb)),
+      processorSeconds: median(own.map((run) => run.processorSeconds)),
+      postgresProcessorSeconds: median(own.map((run) => run.postgresProcessorSeconds)),
     }
   }
   const ratios: Summary['ratios'] = {}
-  const compare = (name: string, peer: PeerName, seconds: 'wallSeconds' | 'workSeconds', goal?: number) => {
+  const compare = (name: string, peer: PeerName, seconds: (run: Run) => number, goal?: number) => {
     const ratio = ratioOf(runs, peer, seconds)
     if (ratio !== undefined) ratios[name] = goal === undefined ? ratio : { ...ratio, goal }
   }
-  compare('speed over the staging limit, whole command', 'limit', 'wallSeconds', 0.9)
-  compare('speed over the staging limit, without the start', 'limit', 'workSeconds')
-  compare('speed over a straight copy, whole command', 'copy', 'wallSeconds')
-  compare('speed over Spark, without the start', 'spark', 'workSeconds', 2)
-  compare('speed over Spark, whole command', 'spark', 'wallSeconds')
+  const wall = (run: Run) => run.wallSeconds
+  const work = (run: Run) => run.workSeconds
+  const processor = (run: Run) => run.processorSeconds + run.postgresProcessorSeconds
+  compare('speed over the staging limit, whole command', 'limit', wall, 0.9)
+  compare('speed over the staging limit, work only', 'limit', work)
+  compare('processor time, the staging limit over it', 'limit', processor)
+  compare('speed over a straight copy, whole command', 'copy', wall)
+  compare('speed over Spark, work only', 'spark', work, 2)
+  compare('speed over Spark, whole command', 'spark', wall)
+  compare('processor time, Spark over it', 'spark', processor)
   const rounds = new Set(runs.map((run) => run.round)).size
   return { machine: machineFacts, expected, rounds, peers, ratios, runs }
 }
 
-function ratioOf(runs: Run[], peer: PeerName, seconds: 'wallSeconds' | 'workSeconds'): Ratio | undefined {
-  const ours = new Map(runs.filter((run) => run.peer === 'millrace').map((run) => [run.round, run[seconds]]))
+function ratioOf(runs: Run[], peer: PeerName, seconds: (run: Run) => number): Ratio | undefined {
+  const ours = new Map(runs.filter((run) => run.peer === 'millrace').map((run) => [run.round, seconds(run)]))
   const ratios = runs.flatMap((run) => {
     const own = ours.get(run.round)
-    return run.peer === peer && own !== undefined ? [run[seconds] / own] : []
+    return run.peer === peer && own !== undefined ? [seconds(run) / own] : []
   })
   if (ratios.length === 0) return undefined
   return { median: median(ratios), spread: [Math.min(...ratios), Math.max(...ratios)] }
@@ -298,21 +312,22 @@ function ratioOf(runs: Run[], peer: PeerName, seconds: 'wallSeconds' | 'workSeco
 function print(result: Summary, absent: string[]): void {
   process.stdout.write('\n')
   printTable(
-    ['', 'seconds', 'least', 'most', 'rows/s', 'work only', 'rows/s', 'memory MB', 'Postgres MB'],
+    ['', 'seconds', 'spread', 'rows/s', 'work only', 'rows/s', 'processor s', 'Postgres', 'memory MB', 'Postgres'],
     peerNames.flatMap((peer) => {
       const figures = result.peers[peer]
       if (figures === undefined) return []
-      const { wallSeconds, workSeconds, spread, rowsPerSecond, workRowsPerSecond, memoryMb, postgresMb } = figures
-      const seconds = [wallSeconds, ...spread].map((one) => one.toFixed(2))
       return [
         [
           says[peer],
-          ...seconds,
-          thousands(rowsPerSecond),
-          workSeconds.toFixed(2),
-          thousands(workRowsPerSecond),
-          String(memoryMb),
-          String(postgresMb),
+          figures.wallSeconds.toFixed(2),
+          range(figures.spread),
+          thousands(figures.rowsPerSecond),
+          figures.workSeconds.toFixed(2),
+          thousands(figures.workRowsPerSecond),
+          figures.processorSeconds.toFixed(1),
+          figures.postgresProcessorSeconds.toFixed(1),
+          String(figures.memoryMb),
+          String(figures.postgresMb),
         ],
       ]
     }),
@@ -321,7 +336,7 @@ function print(result: Summary, absent: string[]): void {
   const ratios = Object.entries(result.ratios).map(([name, { median: middle, spread, goal }]) => [
     `Millrace: ${name}`,
     middle.toFixed(2),
-    spread.map((one) => one.toFixed(2)).join('-'),
+    range(spread),
     goal === undefined ? '' : `goal ${goal}: ${middle >= goal ? 'reached' : 'MISSED'}`,
   ])
   const own = result.peers.millrace
@@ -349,6 +364,10 @@ async function printGrowth(here: string, result: Summary): Promise<void> {
     `\nMillrace's memory: ${result.peers.millrace.memoryMb} MB over ${thousands(result.expected.rows)} rows, ` +
       `${before.memoryMb} MB over ${thousands(other)} (an earlier run)\n`,
   )
+}
+
+function range([least, most]: [number, number]): string {
+  return `${least.toFixed(2)}-${most.toFixed(2)}`
 }
 
 function rotated<T>(list: readonly T[], by: number): T[] {

@@ -5,8 +5,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import { type Running, startCommand } from './command.ts'
 import { goodRow, header, lineOf } from './data.ts'
-import { highWaterMark } from './memory.ts'
 import { query, startPostgres } from './postgres.ts'
+import { highWaterMark } from './processes.ts'
 import { machine, percentile, printTable, saveResult } from './report.ts'
 
 const everyMs = 100
@@ -25,6 +25,8 @@ interface Dropped {
   /** The id of the file's last row: when it is visible, so is the file. */
   lastId: string
   arrivedAt: number
+  /** How long after its time it was dropped: what the bench itself was behind. */
+  behindMs: number
   visibleAt?: number
 }
 
@@ -42,7 +44,7 @@ export async function benchLatency({ root, seconds, signal }: LatencyOptions): P
     await using worker = startCommand({ program: process.execPath, args, env, signal })
     await firstFile(url, room, folder, worker, signal)
     const files = await dropAndWatch(url, room, folder, seconds, worker, signal)
-    const memoryMb = Math.round(highWaterMark(worker.pid) / 1e6)
+    const memoryMb = highWaterMark(worker.pid)
     await stop(worker)
     await verify(url, 1 + files.length)
     const measured = files.slice((warmUpSeconds * 1000) / everyMs).map((file) => (file.visibleAt ?? 0) - file.arrivedAt)
@@ -54,6 +56,7 @@ export async function benchLatency({ root, seconds, signal }: LatencyOptions): P
       p50: percentile(measured, 0.5),
       p99: percentile(measured, 0.99),
       most: Math.max(...measured),
+      behindMs: Math.max(...files.map((file) => file.behindMs)),
       memoryMb,
       ledger,
       latenciesMs: measured.map((one) => Math.round(one * 10) / 10),
@@ -100,8 +103,9 @@ async function dropAndWatch(
       const started = performance.now()
       for (let at = 0; at < total; at++) {
         // By the clock, not by the last file: a slow write does not lower the rate.
-        await pause(Math.max(0, started + at * everyMs - performance.now()), undefined, { signal })
-        files.push(await drop(room, folder, at + 1))
+        const due = started + at * everyMs
+        await pause(Math.max(0, due - performance.now()), undefined, { signal })
+        files.push(await drop(room, folder, at + 1, due))
       }
     }
     const watchAll = async () => {
@@ -131,7 +135,7 @@ async function dropAndWatch(
 }
 
 /** Writes a file aside and moves it in, as a careful sender does; its clock starts just before the move. */
-async function drop(room: string, folder: string, number: number): Promise<Dropped> {
+async function drop(room: string, folder: string, number: number, due = performance.now()): Promise<Dropped> {
   const name = `events-${String(number).padStart(6, '0')}.csv`
   const aside = join(room, 'writing', name)
   const rows = Array.from({ length: rowsPerFile }, (_, at) => goodRow(seed, number * rowsPerFile + at, Date.now()))
@@ -140,7 +144,7 @@ async function drop(room: string, folder: string, number: number): Promise<Dropp
   await utimes(aside, before, before)
   const arrivedAt = performance.now()
   await rename(aside, join(folder, 'raw', name))
-  return { lastId: rows.at(-1)?.id ?? '', arrivedAt }
+  return { lastId: rows.at(-1)?.id ?? '', arrivedAt, behindMs: arrivedAt - due }
 }
 
 /** What is waited for cannot come once the worker has ended. */
@@ -199,11 +203,12 @@ interface Result {
   p50: number
   p99: number
   most: number
+  behindMs: number
   memoryMb: number
   ledger: Ledger | undefined
 }
 
-function print({ events, files, p50, p99, most, memoryMb, ledger }: Result): void {
+function print({ events, files, p50, p99, most, behindMs, memoryMb, ledger }: Result): void {
   const goal = (value: number, below: number) => `goal < ${below}: ${value < below ? 'reached' : 'MISSED'}`
   process.stdout.write(`\n${events} events in ${files} files, one every ${everyMs} ms; arrival to visible:\n\n`)
   printTable(
@@ -214,7 +219,9 @@ function print({ events, files, p50, p99, most, memoryMb, ledger }: Result): voi
       ['most', most.toFixed(1), ''],
     ],
   )
-  process.stdout.write(`\nthe worker held ${memoryMb} MB at most\n`)
+  process.stdout.write(
+    `\nthe files came at most ${behindMs.toFixed(0)} ms behind their time; the worker held ${memoryMb.toFixed(0)} MB at most\n`,
+  )
   if (ledger === undefined) return
   const { batches, rows_in, rows_per_batch, batch_p50_ms, batch_p99_ms } = ledger
   process.stdout.write(

@@ -14,7 +14,7 @@ export interface RivalParts {
 export async function rivalParts(root: string, withSpark: boolean, signal: AbortSignal): Promise<RivalParts> {
   if (!withSpark) return { spark: undefined, absent: [] }
   const setup = { program: join(root, '.ci/setup'), args: ['--bench'], signal }
-  const { out } = await runCommand(setup)
+  const out = await runCommand(setup)
   const cache = process.env['MILLRACE_CI_CACHE'] ?? join(homedir(), '.cache/millrace-ci')
   const found = parseEnv(await readFile(join(cache, 'env'), 'utf8'))
   const [python, jar] = [found['MILLRACE_SPARK_PYTHON'], found['MILLRACE_JDBC_JAR']]

@@ -7,7 +7,9 @@ import { eventually } from './crash/process.ts'
 import { namesIn, openWorld, type World } from './crash/world.ts'
 import { type TestDatabase, testDatabase } from './postgres.ts'
 
-const full = Boolean(process.env['CI'] || process.env['MILLRACE_FULL'])
+// CI runs this a second time, on another Postgres: there the core is enough.
+const again = process.env['MILLRACE_TEST_DATABASE_URL'] !== undefined
+const full = Boolean(process.env['MILLRACE_FULL'] || (process.env['CI'] && !again))
 const everything = [...firstWave, ...secondWave]
 
 interface Case {
@@ -22,16 +24,21 @@ const core: Case[] = [
   { point: 'after rows', occurrence: 2 },
   { point: 'commit sent', occurrence: 1 },
   { point: 'commit acknowledged', occurrence: 2 },
-  { point: 'effect quarantine', occurrence: 2 },
-  { point: 'effect move files', occurrence: 1 },
+  { point: 'effect quarantine', occurrence: 1 },
+  { point: 'effect move files', occurrence: 4 },
   { point: 'effect metrics', occurrence: 2 },
 ]
-const all: Case[] = failpoints.flatMap((point) => [1, 2].map((occurrence) => ({ point, occurrence })))
+// An effect's point is reached twice in a batch, on both of its sides.
+const all: Case[] = failpoints.flatMap((point) =>
+  (isEffect(point) ? [1, 2, 3, 4] : [1, 2]).map((occurrence) => ({ point, occurrence })),
+)
 const chosen = full ? all : core
 // The files of a bounded run are neither listed nor claimed: they stay where they are.
 const bounded = chosen.filter(({ point }) => point !== 'listed' && point !== 'claimed')
 
-describe(`killed with SIGKILL at a fail point, ${full ? 'all' : 'the core (MILLRACE_FULL=1: all)'}`, { concurrency: 2 }, () => {
+describe(`killed with SIGKILL at a fail point, ${full ? 'all' : 'the core (MILLRACE_FULL=1: all)'}`, {
+  concurrency: 2,
+}, () => {
   // keeps the shared server up from case to case
   let server: TestDatabase
   before(async () => {
@@ -78,11 +85,12 @@ describe(`killed with SIGKILL at a fail point, ${full ? 'all' : 'the core (MILLR
       await diedThere(world, { point, occurrence })
       await using second = world.start(command)
       assert.deepEqual(await second.ended(), { code: 0, signal: null }, second.story())
-      await judge(world, everything, 'in place')
+      await judge(world, everything, everything)
+      if (occurrence > 1) return
       await using third = world.start(command)
       assert.deepEqual(await third.ended(), { code: 0, signal: null }, third.story())
       assert.partialDeepStrictEqual(JSON.parse(third.out), { pipeline: 'shop-events', rows_in: 0, batches: 0 })
-      await judge(world, everything, 'in place')
+      await judge(world, everything, everything)
     })
   }
 })
@@ -113,7 +121,13 @@ async function diedThere(world: World, { point, occurrence }: Case): Promise<voi
     case 'effect quarantine':
     case 'effect move files':
     case 'effect metrics':
+      assert.ok(batch >= Math.ceil(occurrence / 2), `${batch} batches were committed`)
+      return
     case 'effects done':
       assert.ok(batch >= occurrence, `${batch} batches were committed`)
   }
+}
+
+function isEffect(point: Failpoint): boolean {
+  return point.startsWith('effect ')
 }

@@ -1,13 +1,16 @@
 /** What most verbs need: the configuration, and a store, embedded or not. */
+import { stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
 import { type Config, loadConfig, type SettingSpec } from '../config.ts'
 import { Duck, spoolFolder } from '../engine/duckdb.ts'
-import { MillraceError, nearest } from '../errors.ts'
+import { MillraceError, messageOf, nearest } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
 import type { Plan } from '../plan/plan.ts'
+import { codeOf } from '../store/connection.ts'
 import { type EmbeddedPostgres, openEmbedded } from '../store/embedded.ts'
+import { embeddedFolder } from '../store/embedded-folder.ts'
 import type { MigrationFolder } from '../store/migrations.ts'
 import { openPostgres, type PostgresStore } from '../store/postgres.ts'
 import type { System } from '../system.ts'
@@ -17,11 +20,17 @@ export function systemSettings(): Record<string, SettingSpec> {
   return Object.assign({}, ...systems.map((system) => system.settings))
 }
 
-export function readConfig(): { config: Config; log: Log } {
+export function readConfig({ quiet = false } = {}): { config: Config; log: Log } {
   const config = loadConfig(systemSettings())
   const log = createLog(config.logLevel)
-  for (const warning of config.warnings) log.warn(warning)
+  // quiet: who asks says the warnings in his own way
+  if (!quiet) for (const warning of config.warnings) log.warn(warning)
   return { config, log }
+}
+
+/** The log of a command that prints its own answer: only what is wrong, unless everything was asked for. */
+export function commandLog(config: Config): Log {
+  return createLog(config.logLevel === 'info' ? 'warn' : config.logLevel)
 }
 
 export function systemNamed(name: string | undefined): System {
@@ -52,6 +61,15 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
     log: (line) => log.debug(line),
   })
   return { url: embedded.url, embedded, [Symbol.asyncDispose]: () => embedded[Symbol.asyncDispose]() }
+}
+
+/** Whether the embedded Postgres was ever started on this data directory. */
+export async function hasCluster({ dataDirectory }: Config): Promise<boolean> {
+  const { cluster } = embeddedFolder(dataDirectory)
+  return await stat(cluster).then(
+    () => true,
+    () => false,
+  )
 }
 
 export interface OpenStore extends OpenDatabase {
@@ -115,4 +133,12 @@ export function planOf(system: System, config: Config): Plan {
 /** Who owns a lease, as status shows it: two workers of one process are two owners. */
 export function ownerName(): string {
   return `${hostname()}:${process.pid}`
+}
+
+/** Whatever was thrown, as a person should read it: only a fault of ours shows where it happened. */
+export function sentenceOf(error: unknown): string {
+  if (error instanceof MillraceError) return String(error)
+  const code = codeOf(error)
+  if (code !== undefined && !code.startsWith('ERR_')) return `${code}: ${messageOf(error) || 'no connection'}`
+  return (error instanceof Error && error.stack) || String(error)
 }

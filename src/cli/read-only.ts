@@ -44,8 +44,12 @@ export async function readOnly(
 // Through a cursor: the answer may be larger than memory.
 async function select(client: Client, sql: string, form: 'cells' | 'json'): Promise<Answer> {
   const declare = 'declare answer no scroll cursor for '
-  if (form === 'cells') await send(client, sql, declare, '')
-  else await send(client, sql, `${declare}select row_to_json(answer) from (\n`, '\n) answer')
+  await send(client, sql, declare, '')
+  if (form === 'json') {
+    // only now: whatever is wrong with the statement has been said of it as it stands
+    await client.query('close answer')
+    await send(client, sql, `${declare}select row_to_json(_millrace_row)\nfrom (\n`, '\n) _millrace_row')
+  }
   const fetch = (): Promise<Result> => send(client, sql, `fetch ${rowsAtATime} from answer --`, '')
   const first = await fetch()
   return {

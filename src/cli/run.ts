@@ -40,7 +40,11 @@ export const run: Verb = {
       log,
       signal,
       bounded: { inputs: inputs.length === 0 ? undefined : inputs, again: options['again'] === true },
-      onProgress: show.update,
+      onProgress: (progress) => {
+        // the embedded server may be killed by whoever; as long as this run lives, it is started again
+        if (progress.state.is === 'retrying') void opened.embedded?.ensureUp().catch(() => {})
+        show.update(progress)
+      },
       onProblem: (problem) => problems.push(problem),
     })
     show.end()

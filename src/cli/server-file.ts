@@ -1,5 +1,6 @@
 /** How processes of one data directory find its server, and ask it what only the workers themselves know. */
-import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFileSync, rmSync } from 'node:fs'
+import { rename, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import type { WorkerState } from '../engine/run.ts'
@@ -24,14 +25,13 @@ export async function writeServerFile(dataDirectory: string, address: ServerAddr
 }
 
 /** Takes the file away, unless another server has written its own meanwhile. */
-export async function removeServerFile(dataDirectory: string): Promise<void> {
-  const written = await readServerFile(dataDirectory)
-  if (written?.pid === process.pid) await rm(fileIn(dataDirectory), { force: true })
+export function removeServerFile(dataDirectory: string): void {
+  if (readServerFile(dataDirectory)?.pid === process.pid) rmSync(fileIn(dataDirectory), { force: true })
 }
 
 /** The server of this data directory, if its process lives. */
-export async function findServer(dataDirectory: string): Promise<ServerAddress | undefined> {
-  const written = await readServerFile(dataDirectory)
+export function findServer(dataDirectory: string): ServerAddress | undefined {
+  const written = readServerFile(dataDirectory)
   return written !== undefined && isAlive(written.pid) ? written : undefined
 }
 
@@ -74,14 +74,22 @@ function getJson(url: string, waitMs: number): Promise<unknown> {
   })
 }
 
-async function readServerFile(dataDirectory: string): Promise<ServerAddress | undefined> {
-  const text = await readFile(fileIn(dataDirectory), 'utf8').catch(() => '')
-  const found = parsed(text)
+function readServerFile(dataDirectory: string): ServerAddress | undefined {
+  const found = parsed(textOf(fileIn(dataDirectory)))
   if (typeof found !== 'object' || found === null || !('pid' in found) || !('host' in found) || !('port' in found))
     return
   const { pid, host, port } = found
   if (typeof pid === 'number' && typeof host === 'string' && typeof port === 'number') return { pid, host, port }
   return undefined
+}
+
+// Empty when there is none.
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
 }
 
 function parsed(text: string): unknown {

@@ -2,7 +2,7 @@ import { MillraceError } from '../errors.ts'
 import { type Client, clientConfig, connect, connectPatiently } from '../store/connection.ts'
 import { openDatabase, readConfig, shortWaitMs } from './open.ts'
 import { type Answer, readOnly } from './read-only.ts'
-import { counted, printable, tableLines } from './text.ts'
+import { counted, printable, tableLines, widthsOf } from './text.ts'
 import { jsonOption, type Verb } from './verb.ts'
 
 export const sql: Verb = {
@@ -58,15 +58,18 @@ async function printTable({ columns, rows }: Answer, out: (line: string) => void
     to: isNumber ? ('right' as const) : ('left' as const),
   }))
   let count = 0
-  for await (const some of rows) {
-    const lines = tableLines(
-      titles,
-      some.map((row) => row.map((value) => (value === null ? '' : printable(value)))),
-    )
-    for (const line of count === 0 ? lines : lines.slice(1)) out(line)
+  let widths: number[] | undefined
+  const print = (some: (string | null)[][]): void => {
+    const cells = some.map((row) => row.map((value) => (value === null ? '' : printable(value))))
+    const isFirst = widths === undefined
+    widths ??= widthsOf(titles, cells)
+    const [title = '', ...lines] = tableLines(titles, cells, widths)
+    if (isFirst) for (const line of [title, widths.map((width) => '-'.repeat(width)).join('  ')]) out(line)
+    for (const line of lines) out(line)
     count += some.length
   }
-  if (count === 0) for (const line of tableLines(titles, [])) out(line)
+  for await (const some of rows) print(some)
+  if (count === 0) print([])
   out(`(${counted(count, 'row')})`)
 }
 

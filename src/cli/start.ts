@@ -1,33 +1,46 @@
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
-import type { Progress } from '../engine/run.ts'
-import { messageOf } from '../errors.ts'
+import { MillraceError, messageOf } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
-import { openServer } from '../server/server.ts'
+import { openServer, type Server } from '../server/server.ts'
 import type { System } from '../system.ts'
-import { type OpenStore, openDuck, openStore, readConfig, systemNamed } from './open.ts'
+import { type Board, describePipelines, newBoard, notReady, refresh } from './board.ts'
 import { runGenerator } from './generate.ts'
+import { type OpenStore, openDuck, openStore, readConfig, systemNamed } from './open.ts'
+import { findServer, removeServerFile, urlOf, writeServerFile } from './server-file.ts'
 import { liveSummary } from './summary.ts'
-import type { Call, Verb } from './verb.ts'
+import { labelledLines } from './text.ts'
+import { type Call, jsonOption, noWords, type Verb } from './verb.ts'
+import { filesSources } from './waiting-files.ts'
 import { runSystem } from './worker.ts'
 
 export const start: Verb = {
   says: 'Runs everything in one process: server, and all pipelines.',
-  usage: '[--demo]',
-  options: { demo: { type: 'boolean', says: 'also feed the pipelines gently with sample data' } },
-  examples: ['millrace start', 'millrace start --demo'],
-  run: (call) => runAll(call, { chosen: systems, serve: true, demo: call.options['demo'] === true }),
+  usage: '[--demo] [--json]',
+  options: {
+    demo: { type: 'boolean', says: 'also feed the pipelines gently with sample data' },
+    json: { type: 'boolean', says: 'say where it runs as JSON, and show no live summary' },
+  },
+  examples: ['millrace start', 'millrace start --demo', 'PORT=5050 millrace start'],
+  async run(call) {
+    noWords(call.words)
+    return await runAll(call, { chosen: systems, serve: true, demo: call.options['demo'] === true })
+  },
 }
 
 export const work: Verb = {
   says: 'Runs pipelines without a server; another worker of the same pipeline stands by.',
-  usage: '[pipeline...]',
-  options: {},
+  usage: '[pipeline...] [--json]',
+  options: { ...jsonOption },
   examples: ['millrace work', 'millrace work shop-events'],
   run: (call) =>
-    runAll(call, { chosen: call.words.length === 0 ? systems : call.words.map(systemNamed), serve: false, demo: false }),
+    runAll(call, {
+      chosen: call.words.length === 0 ? systems : call.words.map(systemNamed),
+      serve: false,
+      demo: false,
+    }),
 }
 
 interface Chosen {
@@ -36,75 +49,216 @@ interface Chosen {
   demo: boolean
 }
 
-async function runAll({ signal, out }: Call, { chosen, serve, demo }: Chosen): Promise<number> {
-  const { config, log: quietLog } = readConfig()
-  const live = serve && process.stdout.isTTY === true
-  // the summary owns the terminal; what matters of the log stands in it
-  const log: Log = live ? createLog('warn') : quietLog
-  log.info('configuration', { settings: Object.fromEntries(config.resolved.filter(({ from }) => from !== 'default').map(({ name, value }) => [name, value])), data: config.dataDirectory })
-  await using opened = await openStore(config, log, { signal })
-  await using duck = await openDuck(config)
-  const progress = new Map<string, Progress>()
+async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: Chosen): Promise<number> {
+  const { config, log: plainLog } = readConfig()
+  const json = options['json'] === true
+  const live = serve && !json && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb'
+  const board = newBoard(chosen, config, new Date())
+  await mkdir(config.dataDirectory, { recursive: true })
+  // The server comes first: a taken port is told at once, and health answers while the database is waited for.
+  await using server = serve ? await serverOf(board, config, plainLog) : undefined
+  using summary = live ? liveSummary(board, process.stdout) : undefined
+  const log = summary === undefined ? plainLog : logAbove((line) => summary.print(line))
+  if (summary === undefined) log.info('configuration', { settings: given(config), data: config.dataDirectory })
+
+  let failed = false
   const stop = new AbortController()
-  signal.addEventListener('abort', () => stop.abort(signal.reason))
-  await using server = serve ? await openServer({ host: config.host, port: config.port, log, notReady: () => notReady(opened, progress, chosen), pipelines: () => describePipelines(opened, progress) }) : undefined
-  if (server) await writeServerFile(config, server.port)
-  using summary = live ? liveSummary({ progress, config, url: opened.url, port: server?.port ?? config.port, out: process.stdout }) : undefined
-  if (server && !live) {
-    out(`Millrace is running: http://${config.host}:${server.port}/api/pipelines`)
-    out(`psql ${opened.url}`)
-  }
-  const pipelines = chosen.map((system) =>
-    runSystem({
-      system,
-      config,
-      store: opened.store,
-      duck,
-      log,
-      signal: stop.signal,
-      onProgress: (now) => {
-        progress.set(system.name, now)
-        summary?.changed()
-      },
-    }).catch((error: unknown) => {
-      log.error('a pipeline stopped', { pipeline: system.name, why: messageOf(error) })
-      // without a server nobody would see that nothing runs any more
-      if (!serve) throw error
-      return undefined
-    }),
-  )
-  const keeper = keepPostgresUp(opened, stop.signal, log)
-  const feeders = demo ? chosen.map((system) => feed(system, config, stop.signal, log)) : []
+  onAbort(signal, () => {
+    board.phase = 'stopping'
+    stop.abort(signal.reason)
+    endInTime()
+  })
   try {
-    await (serve ? Promise.all([...pipelines, stopped(stop.signal)]) : Promise.all(pipelines))
-  } finally {
-    stop.abort()
-    await Promise.allSettled([...pipelines, ...feeders, keeper])
+    await using opened = await openStore(config, log, {
+      signal,
+      onWait: (why) => {
+        if (summary === undefined) log.warn('waiting for Postgres', { why })
+        board.waitingFor = why
+      },
+    })
+    board.store = opened.store
+    board.waitingFor = undefined
+    const lines = json
+      ? [JSON.stringify(addresses(opened, server, config))]
+      : whereToLook(opened, server, config, board, demo)
+    for (const line of lines) summary === undefined ? out(line) : summary.print(line)
+    await using duck = await openDuck(config)
+    const tools = { config, log, store: opened.store, duck, signal: stop.signal }
+    const pipelines = [...board.lines.values()].map(async (line) => {
+      try {
+        await runSystem({
+          ...tools,
+          system: line.system,
+          onProgress: (now) => {
+            line.progress = { ...now }
+          },
+        })
+      } catch (error) {
+        failed = true
+        line.progress = { ...line.progress, state: { is: 'stopped', why: messageOf(error) } }
+        log.error('a pipeline stopped', { pipeline: line.system.name, why: messageOf(error) })
+        // without a server nobody would see that nothing runs any more
+        if (!serve) throw error
+      }
+    })
+    const feeds = demo ? chosen.map((system) => feed(system, config, stop.signal, log)) : []
+    // neither is waited for at the end: they ask a database that may not answer
+    void keepPostgresUp(opened, stop.signal, log)
+    void keepFresh(board, stop.signal)
+    try {
+      await (serve ? stopped(stop.signal) : Promise.all(pipelines))
+    } finally {
+      stop.abort()
+      await Promise.allSettled([...pipelines, ...feeds])
+      closeInTime(failed ? 1 : 0, () => {
+        summary?.[Symbol.dispose]()
+        if (server !== undefined) removeServerFile(config.dataDirectory)
+      })
+      await Promise.race([refresh(board), sleep(500, undefined, { ref: false })])
+      board.store = undefined
+      board.phase = 'stopped'
+    }
+  } catch (error) {
+    board.phase = 'stopped'
+    // told to stop while it still waited for the database
+    if (!signal.aborted) throw error
   }
-  return 0
+  return failed ? 1 : 0
+}
+
+async function serverOf(board: Board, config: Config, log: Log): Promise<Server> {
+  const { host, port, dataDirectory } = config
+  const another = findServer(dataDirectory)
+  const server = await openServer({
+    host,
+    port,
+    log,
+    notReady: () => notReady(board),
+    pipelines: () => describePipelines(board),
+  }).catch((error: unknown) => {
+    if (!(error instanceof MillraceError) || error.code !== 'PORT_TAKEN' || another?.port !== port) throw error
+    throw new MillraceError('PORT_TAKEN', {
+      message: `port ${port} is in use by Millrace itself, which runs on this data directory already (pid ${another.pid})`,
+      hint: '`millrace status` shows what it does; stop it first, or choose another port with PORT',
+      cause: error,
+    })
+  })
+  await writeServerFile(dataDirectory, { pid: process.pid, host, port: server.port })
+  return {
+    port: server.port,
+    async [Symbol.asyncDispose]() {
+      removeServerFile(dataDirectory)
+      await server[Symbol.asyncDispose]()
+    },
+  }
+}
+
+// ---- what is said --------------------------------------------------------------------------------------------------
+
+function given(config: Config): Record<string, string> {
+  return Object.fromEntries(
+    config.resolved.filter(({ from }) => from !== 'default').map(({ name, value }) => [name, value]),
+  )
+}
+
+// The summary owns the terminal: what matters of the log stands above it. That a pipeline retries stands in the summary.
+function logAbove(print: (line: string) => void): Log {
+  const log = process.stderr.isTTY ? createLog('warn', { write: print, readable: true }) : createLog('warn')
+  return {
+    ...log,
+    warn: (event, fields) => {
+      if (event !== 'retrying' || !process.stderr.isTTY) log.warn(event, fields)
+    },
+  }
+}
+
+function addresses(
+  opened: OpenStore,
+  server: Server | undefined,
+  { host, dataDirectory }: Config,
+): Record<string, unknown> {
+  return {
+    pid: process.pid,
+    server: server === undefined ? null : urlOf({ host, port: server.port }),
+    // the password of a database that is not ours does not belong on a screen
+    database: opened.embedded === undefined ? null : opened.url,
+    data: dataDirectory,
+  }
+}
+
+function whereToLook(
+  opened: OpenStore,
+  server: Server | undefined,
+  config: Config,
+  board: Board,
+  demo: boolean,
+): string[] {
+  const pairs: [string, string][] = []
+  if (server !== undefined) pairs.push(['server', `${urlOf({ host: config.host, port: server.port })}/api/pipelines`])
+  if (opened.embedded === undefined) pairs.push(['database', `as ${config.database?.from} says`])
+  else pairs.push(['psql', `psql "${opened.url}"`])
+  for (const { plan } of board.lines.values()) {
+    for (const { folder } of filesSources(plan)) pairs.push([plan.name, `reads files dropped into ${folder}`])
+  }
+  if (demo) pairs.push(['demo', 'sample data comes in at 10 events a second, 2 % of it wrong'])
+  return ['Millrace is running', ...labelledLines(pairs), '']
+}
+
+// ---- until it is told to stop --------------------------------------------------------------------------------------
+
+const graceMs = { batch: 30_000, close: 3_000 }
+
+// The batch in hand is finished, or given up by the store when the database is silent; beyond that nothing is waited for.
+function endInTime(): void {
+  setTimeout(() => {
+    const seconds = graceMs.batch / 1000
+    process.stderr.write(`it did not stop within ${seconds} s, and is ended now; nothing committed is lost\n`)
+    process.exit(1)
+  }, graceMs.batch).unref()
+}
+
+// All is done, but a question that the database does not answer would keep its connection open.
+function closeInTime(exitCode: number, last: () => void): void {
+  setTimeout(() => {
+    last()
+    process.exit(exitCode)
+  }, graceMs.close).unref()
+}
+
+function onAbort(signal: AbortSignal, act: () => void): void {
+  if (signal.aborted) act()
+  else signal.addEventListener('abort', act, { once: true })
 }
 
 function stopped(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve())
-  })
+  return new Promise((resolve) => onAbort(signal, resolve))
+}
+
+async function every(ms: number, signal: AbortSignal, act: () => Promise<void>): Promise<void> {
+  while (!signal.aborted) {
+    await act()
+    await sleep(ms, undefined, { signal }).catch(() => {})
+  }
+}
+
+async function keepFresh(board: Board, signal: AbortSignal): Promise<void> {
+  await every(2000, signal, () => refresh(board))
 }
 
 // The embedded server may be killed by whoever; as long as this process lives, it is started again.
 async function keepPostgresUp({ embedded }: OpenStore, signal: AbortSignal, log: Log): Promise<void> {
   if (embedded === undefined) return
-  while (!signal.aborted) {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, 1000)
-      signal.addEventListener('abort', () => {
-        clearTimeout(timer)
-        resolve()
-      })
-    })
-    if (signal.aborted) return
-    await embedded.ensureUp().catch((error: unknown) => log.warn('the embedded Postgres does not come up', { why: messageOf(error) }))
-  }
+  let said: string | undefined
+  await every(1000, signal, async () => {
+    try {
+      await embedded.ensureUp()
+      said = undefined
+    } catch (error) {
+      const why = messageOf(error)
+      if (why !== said) log.warn('the embedded Postgres does not come up', { why })
+      said = why
+    }
+  })
 }
 
 async function feed(system: System, config: Config, signal: AbortSignal, log: Log): Promise<void> {
@@ -115,48 +269,3 @@ async function feed(system: System, config: Config, signal: AbortSignal, log: Lo
     log.warn('the demo feed stopped', { pipeline: system.name, why: messageOf(error) })
   }
 }
-
-async function notReady(opened: OpenStore, progress: Map<string, Progress>, chosen: readonly System[]): Promise<string | undefined> {
-  try {
-    await opened.store.select('select 1')
-  } catch (error) {
-    return `the database does not answer: ${messageOf(error)}`
-  }
-  for (const { name } of chosen) {
-    const state = progress.get(name)?.state
-    if (state === undefined || state.is === 'starting') return `${name} is starting`
-    if (state.is === 'retrying') return `${name} is retrying: ${state.why}`
-    if (state.is === 'stopped') return `${name} has stopped: ${state.why}`
-  }
-  return undefined
-}
-
-async function describePipelines(opened: OpenStore, progress: Map<string, Progress>): Promise<unknown[]> {
-  const stored = await opened.store.status()
-  return stored.map((status) => ({
-    pipeline: status.pipeline,
-    owner: status.owner,
-    lent_by: status.lentBy,
-    epoch: status.epoch,
-    state: progress.get(status.pipeline)?.state ?? null,
-    batch: status.batch,
-    last_committed_at: status.lastCommittedAt,
-    books: {
-      rows_in: status.rowsIn,
-      written: status.written,
-      filtered: status.filtered,
-      duplicates: status.duplicates,
-      late: status.late,
-      dead: status.dead,
-    },
-    files_quarantined: status.filesQuarantined,
-    dead_letters_open: status.deadLettersOpen,
-    retries: progress.get(status.pipeline)?.retries ?? 0,
-  }))
-}
-
-// How other processes of this data directory find the server.
-async function writeServerFile(config: Config, port: number): Promise<void> {
-  await writeFile(join(config.dataDirectory, 'server.json'), `${JSON.stringify({ pid: process.pid, host: config.host, port })}\n`)
-}
-

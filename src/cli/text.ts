@@ -49,8 +49,7 @@ export interface TableColumn {
 }
 
 /** Lines of a table: the titles, then the rows, in columns two spaces apart. */
-export function tableLines(columns: TableColumn[], rows: string[][]): string[] {
-  const widths = columns.map(({ title }, i) => Math.max(widthOf(title), ...rows.map((row) => widthOf(row[i] ?? ''))))
+export function tableLines(columns: TableColumn[], rows: string[][], widths = widthsOf(columns, rows)): string[] {
   const line = (cells: string[]): string =>
     cells
       .map((cell, i) => padded(cell, widths[i] ?? 0, columns[i]?.to))
@@ -59,10 +58,32 @@ export function tableLines(columns: TableColumn[], rows: string[][]): string[] {
   return [line(columns.map(({ title }) => title)), ...rows.map(line)]
 }
 
+/** How wide each column must be for its title and these rows. */
+export function widthsOf(columns: TableColumn[], rows: string[][]): number[] {
+  return columns.map(({ title }, i) =>
+    rows.reduce((width, row) => Math.max(width, widthOf(row[i] ?? '')), widthOf(title)),
+  )
+}
+
 /** Lines of labels and what belongs to them, the latter below one another. */
 export function labelledLines(pairs: [label: string, text: string][], indent = '  '): string[] {
   const width = Math.max(0, ...pairs.map(([label]) => widthOf(label)))
-  return pairs.map(([label, text]) => `${indent}${padded(label, width)}  ${text}`.trimEnd())
+  return pairs.flatMap(([label, text]) =>
+    text.split('\n').map((line, i) => `${indent}${padded(i === 0 ? label : '', width)}  ${line}`.trimEnd()),
+  )
+}
+
+/** The text in lines of at most `width` cells, broken between words. */
+export function wrapped(text: string, width: number): string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    if (line !== '' && widthOf(line) + 1 + widthOf(word) > width) {
+      lines.push(line)
+      line = word
+    } else line = line === '' ? word : `${line} ${word}`
+  }
+  return [...lines, line]
 }
 
 /** 1234567 as 1,234,567. */

@@ -8,7 +8,8 @@ import { type Progress, runPipeline } from '../engine/run.ts'
 import { MillraceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { sources } from '../sources/index.ts'
-import type { Store } from '../store/store.ts'
+import { openLettersReader } from '../sources/letters.ts'
+import type { DeadLetter, Store } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { ownerName, planOf } from './open.ts'
 
@@ -21,12 +22,14 @@ export interface SystemRun {
   signal: AbortSignal
   /** A bounded run: over these files, or over what is in the folder now. */
   bounded?: { inputs: string[] | undefined; again: boolean }
+  /** A replay: over these dead letters, each with these values in place of its own. */
+  letters?: { open(): Promise<DeadLetter[]>; set: Record<string, string | null> }
   onProgress?: (progress: Progress) => void
   onProblem?: (problem: MillraceError) => void
 }
 
 export async function runSystem(run: SystemRun): Promise<Progress> {
-  const { system, config, store, duck, log, signal, bounded } = run
+  const { system, config, store, duck, log, signal, bounded, letters } = run
   const plan = planOf(system, config)
   const [entry] = Object.entries(plan.sources)
   const source = entry?.[1]
@@ -42,21 +45,23 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     store,
     duck,
     spool,
-    openReader: () =>
-      sources.files({
+    openReader: () => {
+      if (letters !== undefined) return openLettersReader({ source, ...letters, spool })
+      return sources.files({
         id,
         source,
         spool,
         known: (ids) => store.files(plan.name, id, ids),
         onProblem: run.onProblem ?? ((problem) => log.error(problem.toString())),
         ...(bounded?.inputs === undefined ? {} : { inputs: { paths: bounded.inputs, again: bounded.again } }),
-      }),
+      })
+    },
     effects: { quarantine: system.quarantine?.(config.settings), logs: join(config.dataDirectory, 'logs') },
     limits: { rows: config.batchMaxRows, bytes: config.batchMaxBytes },
     intervalMs: config.batchIntervalMs,
     owner: ownerName(),
-    kind: bounded === undefined ? 'stream' : 'backfill',
-    bounded: bounded !== undefined,
+    kind: letters !== undefined ? 'replay' : bounded !== undefined ? 'backfill' : 'stream',
+    bounded: bounded !== undefined || letters !== undefined,
     log,
     signal,
     ...(run.onProgress ? { onProgress: run.onProgress } : {}),

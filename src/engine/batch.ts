@@ -216,14 +216,14 @@ async function printDedupKeys(tools: BatchTools, batch: Batch): Promise<Printed 
   if (steps.length === 0) return undefined
   const selects = steps.map((step) => {
     const out = batch.names.of(step.id)
-    return `select ${sqlText(plan.name)} as pipeline, ${sqlText(step.id)} as step, k._key as key
+    return `select ${sqlText(step.id)} as step, k._key as key
 from ${keyedName(out)} k
 where k._row in (select _row from ${out})`
   })
   return await printRows(session, tools.spool, `${batch.number}-keys`, {
     select: selects.join('\nunion all\n'),
-    columns: ['pipeline', 'step', 'key'],
-    quoted: ['pipeline', 'step', 'key'],
+    columns: ['step', 'key'],
+    quoted: ['step', 'key'],
   })
 }
 

@@ -4,7 +4,7 @@
  */
 import { appendFile, copyFile, mkdir, open, rename, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { failpoint } from '../failpoint.ts'
+import { type Failpoint, failpoint } from '../failpoint.ts'
 import type { Plan } from '../plan/plan.ts'
 import { claimedFolder, dropClaim } from '../sources/files/claims.ts'
 import type { LedgerLine, Store, StoredFile } from '../store/store.ts'
@@ -25,13 +25,14 @@ interface Settled {
 
 interface Effect {
   name: string
+  point: Failpoint
   run(tools: EffectTools, batch: Settled): Promise<void>
 }
 
 const effects: Effect[] = [
-  { name: 'quarantine', run: quarantineBatch },
-  { name: 'move files', run: moveFiles },
-  { name: 'metrics', run: writeMetrics },
+  { name: 'quarantine', point: 'effect quarantine', run: quarantineBatch },
+  { name: 'move files', point: 'effect move files', run: moveFiles },
+  { name: 'metrics', point: 'effect metrics', run: writeMetrics },
 ]
 
 /** Runs every effect for the committed batches it has not been run for, and remembers how far each has come. */
@@ -43,7 +44,10 @@ export async function runEffects(tools: EffectTools): Promise<void> {
     const batch = { line, files: await store.filesOfBatch(plan.name, line.batch) }
     for (const effect of effects) {
       if ((cursors.get(effect) ?? 0) >= line.batch) continue
+      // reached on both sides: nothing of it is there yet, and all of it but the memory of it
+      await failpoint(effect.point)
       await effect.run(tools, batch)
+      await failpoint(effect.point)
       await store.advanceEffect(plan.name, effect.name, line.batch)
     }
     await failpoint('effects done')
@@ -66,7 +70,6 @@ async function quarantineBatch({ plan, store, quarantine }: EffectTools, { line,
       if (file.state === 'quarantined') await quarantineFile(quarantine, file)
     }
   }
-  await failpoint('effect quarantine')
 }
 
 async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
@@ -99,7 +102,6 @@ async function moveFiles(_tools: EffectTools, { files }: Settled): Promise<void>
     )
     await dropClaim(claimed)
   }
-  await failpoint('effect move files')
 }
 
 // Where a file of a watched folder lies after its claim; a file of a bounded run has its own path as its id.
@@ -146,7 +148,6 @@ async function writeMetrics({ logs }: EffectTools, { line, files }: Settled): Pr
     latency_ms: latencies(files, line.committedAt),
   })
   await appendOnce(path, `"pipeline":${JSON.stringify(line.pipeline)},"batch":${line.batch},`, `${record}\n`)
-  await failpoint('effect metrics')
 }
 
 // From a file's arrival to its rows being visible, weighted by rows.

@@ -88,6 +88,8 @@ class Worker implements AsyncDisposable {
   /** The commit under way, with what follows it. */
   #committing: Promise<void> = Promise.resolve()
   #effects: Promise<void> = Promise.resolve()
+  /** Perhaps no batch follows that would hear of it. */
+  #effectFailure: unknown
   #staged: Batch[] = []
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
@@ -102,18 +104,24 @@ class Worker implements AsyncDisposable {
   async run(): Promise<Progress> {
     const { signal } = this.#options
     let tries = 0
+    let committed = 0
+    let failedAt = 0
     while (!signal.aborted) {
       try {
         if (!(await this.#own())) continue
-        tries = 0
         const why = await this.#makeBatches()
         if (why === 'done') break
-      } catch (error) {
+      } catch (thrown) {
         await this.#abandon()
+        const error = await this.#whyReally(thrown)
         if (!mayPass(error)) {
           this.#say({ is: 'stopped', why: messageOf(error) })
           throw error
         }
+        // a database that gives the lease and refuses each commit is not made better by haste
+        if (this.#progress.batches > committed || performance.now() - failedAt > 3 * backOff.mostMs) tries = 0
+        committed = this.#progress.batches
+        failedAt = performance.now()
         const nextInMs = Math.min(backOff.mostMs, backOff.firstMs * 2 ** Math.min(tries, 10))
         tries++
         this.#progress.retries++
@@ -138,13 +146,15 @@ class Worker implements AsyncDisposable {
     const { store, plan, owner, bounded, signal, log } = this.#options
     this.#wantedBy = undefined
     this.#lost = undefined
+    this.#effectFailure = undefined
     const answer = await store.lease({
       pipeline: plan.name,
       owner,
       borrow: bounded,
       signal,
       onWanted: (by) => {
-        this.#wantedBy = by
+        // a bounded run ends by itself, and then it is the next one's turn
+        if (!bounded) this.#wantedBy = by
       },
       onLost: (why) => {
         this.#lost = why
@@ -198,6 +208,20 @@ class Worker implements AsyncDisposable {
     this.#progress.filesQuarantined += filesQuarantined
   }
 
+  // A worker that was stopped until another took its place finds its files gone; only that it was replaced counts.
+  async #whyReally(error: unknown): Promise<unknown> {
+    const { store, plan } = this.#options
+    const lease = this.#lease
+    if (lease === undefined || mayPass(error)) return error
+    try {
+      const { epoch } = await store.committed(plan.name)
+      if (epoch === lease.epoch) return error
+      return new MillraceError('LEASE_LOST', { message: 'another worker owns it now', at: plan.name, cause: error })
+    } catch (unreachable) {
+      return mayPass(unreachable) ? unreachable : error
+    }
+  }
+
   async #letGo(): Promise<void> {
     await this.#committing.catch(() => {})
     await this.#effects.catch(() => {})
@@ -230,6 +254,7 @@ class Worker implements AsyncDisposable {
       })
     }
     while (!signal.aborted) {
+      failure ??= this.#effectFailure
       if (failure !== undefined) throw failure
       if (this.#lost !== undefined)
         throw new MillraceError('LEASE_LOST', { message: this.#lost, at: this.#options.plan.name })
@@ -257,6 +282,7 @@ class Worker implements AsyncDisposable {
       this.#staged.push(batch)
       await this.#committing
       if (failure !== undefined) throw failure
+      if (signal.aborted) break
       await operateBatch(tools, batch)
       commit(batch, tools)
       if (!bounded && !isLarge(range, limits)) {
@@ -291,7 +317,9 @@ class Worker implements AsyncDisposable {
     // not waited for here: the next batch may be committed meanwhile
     const effects = runEffects(this.#effectTools())
     this.#effects = effects
-    effects.catch(() => {})
+    effects.catch((error) => {
+      this.#effectFailure = error
+    })
   }
 
   #effectTools(): EffectTools {

@@ -73,7 +73,7 @@ test('the type the examples give is the type of what they answer', () => {
   }
 })
 
-test('a function reads well on hover: its arguments and its result by their kinds', () => {
+test('a function has the signature one would write by hand', () => {
   const { lower, round, listGet, dividedBy } = functions
   const signatures: [
     (value: Operand<'text'>) => Value<'text'>,

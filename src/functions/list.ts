@@ -94,8 +94,7 @@ export const listJoin = define<(list: Value<'list of text'>, separator: string) 
   args: ['list of text', { constant: 'text' }],
   result: text,
   // DuckDB gives null for a list of nothing but nulls, though not for an empty one.
-  duckdb: ([list, separator]) =>
-    `coalesce(array_to_string(${list}, ${separator}), case when ${list} is not null then '' end)`,
+  duckdb: ([list, separator]) => `array_to_string(list_filter(${list}, lambda part: part is not null), ${separator})`,
   examples: [
     { in: [['a', 'b'], ', '], out: 'a, b' },
     { in: [['a', null, ''], '-'], out: 'a-', types: [texts, text] },

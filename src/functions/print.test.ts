@@ -135,6 +135,17 @@ test('plain JSON that is no expression is refused before it reaches SQL', () => 
   }
 })
 
+test('calls can be nested 100 deep, and no deeper', async () => {
+  const nested = (depth: number) => {
+    let expression: Expression = of(0, integer)
+    for (let i = 0; i < depth; i++) expression = { call: 'plus', args: [expression, of(1, integer)] }
+    return expression
+  }
+  assert.equal(await evaluateConstant(db, nested(100)), 100)
+  assert.throws(() => printDuckdb(nested(101), []), { code: 'INVALID_PLAN' })
+  assert.throws(() => printDuckdb(nested(5_000), []), { message: 'an expression is nested more than 100 calls deep' })
+})
+
 test('a literal that is not of its type is refused', () => {
   const wrong: [unknown, ColumnType][] = [
     ['a\0b', text],

@@ -28,8 +28,9 @@ export function typeOfExpression(
 }
 
 /** The expression with the type of every part. */
-export function typed(expression: Expression, columns: readonly Column[]): TypedExpression {
+export function typed(expression: Expression, columns: readonly Column[], depth = 0): TypedExpression {
   checkShape(expression)
+  checkDepth(depth)
   if ('column' in expression) {
     const column = columns.find(({ name }) => name === expression.column)
     if (column) return { expression, type: column.type, nullable: column.nullable }
@@ -43,7 +44,7 @@ export function typed(expression: Expression, columns: readonly Column[]): Typed
   }
   if ('call' in expression) {
     const entry = entryOf(expression.call)
-    const args = expression.args.map((arg) => typed(arg, columns))
+    const args = expression.args.map((arg) => typed(arg, columns, depth + 1))
     return { expression, ...typeOfCall(entry, args), entry, args }
   }
   return { expression, type: checkType(expression.type), nullable: true }
@@ -85,6 +86,15 @@ function typeFrom(type: unknown): ColumnType | undefined {
 
 function isWithin(value: unknown, least: number, most: number): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most
+}
+
+// DuckDB refuses SQL nested a thousand deep, and a call can be six levels of it.
+function checkDepth(depth: number): void {
+  if (depth <= 100) return
+  throw new MillraceError('INVALID_PLAN', {
+    message: 'an expression is nested more than 100 calls deep',
+    hint: 'compute a part of it in a select before; and(), or() and concat() take any number of values at once',
+  })
 }
 
 function checkShape(expression: unknown): void {

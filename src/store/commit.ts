@@ -44,7 +44,7 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
     if (refused.length > 0) await insertDeadLetters(client, refused)
     await failpoint('after rows')
 
-    if (batch.dedupKeys) await copy(client, 'millrace.dedup_keys', ['pipeline', 'step', 'key'], batch.dedupKeys)
+    if (batch.dedupKeys) await copy(client, 'millrace.dedup_keys', ['step', 'key'], batch.dedupKeys)
     await failpoint('after state')
 
     const verdicts = await batch.books(outcomes)

@@ -1,5 +1,6 @@
 /** How Postgres is reached: addresses, TLS, waiting for a server that starts, and what its errors mean. */
 import { readFileSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { MillraceError, messageOf } from '../errors.ts'
@@ -10,7 +11,10 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number)
 export type Client = pg.Client
 
 /** Settings for `pg` from a URL and the PGSSL* variables, with the meaning that libpq gives to `sslmode`. */
-export function clientConfig(url: string, environment: Record<string, string | undefined> = process.env): pg.ClientConfig {
+export function clientConfig(
+  url: string,
+  environment: Record<string, string | undefined> = process.env,
+): pg.ClientConfig {
   const parsed = new URL(url)
   const parameter = (name: string, variable: string): string | undefined => {
     const value = parsed.searchParams.get(name) ?? environment[variable]
@@ -70,8 +74,12 @@ function readPem(name: string, path: string): string {
   }
 }
 
+const sockets = new WeakMap<Client, Socket>()
+
 export async function connect(config: pg.ClientConfig): Promise<Client> {
-  const client = new pg.Client(config)
+  const socket = new Socket()
+  const client = new pg.Client({ ...config, stream: () => socket })
+  sockets.set(client, socket)
   // A session that dies while nothing runs on it must not end the process; the next statement reports it.
   client.on('error', () => {})
   try {
@@ -81,6 +89,17 @@ export async function connect(config: pg.ClientConfig): Promise<Client> {
     await client.end().catch(() => {})
     throw error
   }
+}
+
+/** Ends a session without a word to the server, which may not be listening; what waits for an answer fails. */
+export function breakOff(client: Client): void {
+  sockets.get(client)?.destroy()
+}
+
+/** Ends sessions; one whose server does not react is broken off. */
+export async function hangUp(...clients: Client[]): Promise<void> {
+  await Promise.race([Promise.allSettled(clients.map((client) => client.end())), sleep(500, undefined, { ref: false })])
+  for (const client of clients) breakOff(client)
 }
 
 /** Connects, waiting up to `waitMs` for a server that does not answer or is starting; a refusal is not waited for. */
@@ -103,7 +122,11 @@ export async function connectPatiently(
         })
       }
       wait.onWait(messageOf(error) || String(error))
-      await sleep(Math.min(2000, Math.max(0, deadline - Date.now())), undefined, wait.signal ? { signal: wait.signal } : {}).catch(() => {})
+      await sleep(
+        Math.min(2000, Math.max(0, deadline - Date.now())),
+        undefined,
+        wait.signal ? { signal: wait.signal } : {},
+      ).catch(() => {})
     }
   }
 }
@@ -129,7 +152,10 @@ export function isTransient(error: unknown): boolean {
     if (/^(08|40|53|57P)/.test(code)) return true
     if (/^E[A-Z]+$/.test(code)) return true
   }
-  return error instanceof Error && /terminated|timeout expired|Connection ended|not queryable|connection error/i.test(error.message)
+  return (
+    error instanceof Error &&
+    /terminated|timeout expired|read timeout|Connection ended|not queryable|connection error/i.test(error.message)
+  )
 }
 
 /** A row that the database cannot take: out of range, against a constraint, too large for an index. */

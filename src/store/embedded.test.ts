@@ -35,7 +35,7 @@ describe('the embedded Postgres', { concurrency: 2, skip: process.platform === '
     assert.deepEqual(row, {
       database: 'millrace',
       zone: 'UTC',
-      upper: 'STRASSE ÄRGER'.replace('SS', 'ß'),
+      upper: 'STRAßE ÄRGER',
       sorted: 'B_abä',
       durable: 'onon',
       listens: '127.0.0.1',

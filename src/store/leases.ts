@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MillraceError } from '../errors.ts'
-import type { Client } from './connection.ts'
+import { breakOff, type Client } from './connection.ts'
 import type { Lease, LeaseAnswer, LeaseRequest } from './store.ts'
 
 /** How long a lease lasts, by the database's clock, and how often its owner renews it. */
@@ -38,34 +38,87 @@ const readLease = `
  * Takes the lease for two sessions: `work` commits, `watch` renews and listens. Answers who holds it when its owner lives;
  * with `borrow` it asks the owner and waits.
  */
-export async function takeLease(request: LeaseRequest, work: Client, watch: Client): Promise<LeaseAnswer> {
-  const { pipeline, owner } = request
-  await watch.query('insert into millrace.leases (pipeline) values ($1) on conflict do nothing', [pipeline])
-  if (request.borrow) {
-    await watch.query('update millrace.leases set wanted_by = $2 where pipeline = $1 and owner is not null and owner <> $2', [pipeline, owner])
-    await watch.query(`select pg_notify('millrace_lease', $1)`, [pipeline])
-  }
+export async function takeLease(
+  request: LeaseRequest,
+  work: Client,
+  watch: Client,
+): Promise<{ is: 'taken'; lease: PostgresLease } | Extract<LeaseAnswer, { is: 'held' }>> {
+  const { pipeline, owner, borrow, signal } = request
+  await watch.query(
+    `
+    insert into millrace.leases (pipeline)
+    select $1
+    -- "on conflict" alone would wait for an owner that was stopped in its commit
+    where  not exists (select from millrace.leases where pipeline = $1)
+    on conflict do nothing`,
+    [pipeline],
+  )
   for (;;) {
     const row = await lookAt(watch, pipeline)
     const lentToMe = row.owner === owner && row.sessions === 0
     const ownerGone = row.owner === null || row.expired || (row.sessions > 0 && row.alive === 0)
     if (lentToMe || ownerGone) {
       const epoch = await take(request, row, work, watch)
-      if (epoch !== undefined) return { is: 'taken', lease: await PostgresLease.hold(request, epoch, watch) }
+      if (epoch !== undefined) return { is: 'taken', lease: await PostgresLease.hold(request, epoch, work, watch) }
       continue
     }
-    if (!request.borrow || request.signal?.aborted) {
+    if (!borrow || signal?.aborted) {
+      if (borrow) await stopAsking(watch, pipeline, owner)
       return { is: 'held', by: row.owner ?? '', expiresInMs: row.expires_in_ms }
     }
+    await ask(watch, pipeline, owner)
     await sleep(leaseTimes.lookMs)
   }
+}
+
+// The row is never waited for: an owner that was stopped after its epoch check has it locked, and only expiry ends that.
+async function ask(client: Client, pipeline: string, owner: string): Promise<void> {
+  const { rowCount } = await client.query(
+    `
+    with free as (
+      select pipeline
+      from   millrace.leases
+      where  pipeline = $1 and owner is not null and wanted_by is null
+      for no key update skip locked
+    )
+    update millrace.leases l
+    set    wanted_by = $2
+    from   free
+    where  l.pipeline = free.pipeline`,
+    [pipeline, owner],
+  )
+  if (rowCount === 1) await client.query(`select pg_notify('millrace_lease', $1)`, [pipeline])
+}
+
+// What was lent to the one who gives up goes back at once, and not at its expiry.
+async function stopAsking(client: Client, pipeline: string, owner: string): Promise<void> {
+  await client.query(
+    `
+    with mine as (
+      select pipeline, owner = $2 and backends = '[]' as lent
+      from   millrace.leases
+      where  pipeline = $1 and (wanted_by = $2 or owner = $2 and backends = '[]')
+      for no key update skip locked
+    )
+    update millrace.leases l
+    set    wanted_by = nullif(l.wanted_by, $2),
+           owner = case when not lent then l.owner end,
+           lent_by = case when not lent then l.lent_by end,
+           expires_at = case when lent then '-infinity' else l.expires_at end
+    from   mine
+    where  l.pipeline = mine.pipeline`,
+    [pipeline, owner],
+  )
 }
 
 async function lookAt(client: Client, pipeline: string): Promise<LeaseRow> {
   const { rows } = await client.query<LeaseRow>(readLease, [pipeline])
   const [row] = rows
   if (row) return row
-  throw new MillraceError('LEASE_LOST', { at: pipeline, message: 'the pipeline was reset while its lease was being taken' })
+  throw new MillraceError('LEASE_LOST', {
+    at: pipeline,
+    message: 'the pipeline was reset while its lease was being taken',
+  })
 }
 
 async function take(request: LeaseRequest, seen: LeaseRow, work: Client, watch: Client): Promise<number | undefined> {
@@ -76,8 +129,9 @@ async function take(request: LeaseRequest, seen: LeaseRow, work: Client, watch: 
     set    owner = $2,
            epoch = epoch + 1,
            expires_at = clock_timestamp() + $3 * interval '1 millisecond',
-           wanted_by = case when wanted_by = $2 then wanted_by end,
-           lent_by = case when wanted_by = $2 then lent_by end,
+           wanted_by = nullif(wanted_by, $2),
+           -- while the borrower has it, it stays known who lent it
+           lent_by = case when owner = $2 and backends = '[]' then lent_by end,
            backends = (select jsonb_agg(jsonb_build_object('pid', pid, 'started', backend_start))
                        from   pg_stat_activity
                        where  pid = any($4))
@@ -117,34 +171,68 @@ async function endSessions(client: Client, pipeline: string, epoch: number): Pro
   })
 }
 
-class PostgresLease implements Lease {
+/**
+ * Locks the pipeline's row for the transaction of `writer`, which must not wait for an owner that was stopped in its
+ * commit: once its lease has run out its sessions are ended, as a taker of the lease would.
+ */
+export async function lockPipeline(writer: Client, reader: Client, pipeline: string): Promise<void> {
+  for (;;) {
+    const { rowCount } = await writer.query(
+      'select from millrace.pipelines where pipeline = $1 for no key update skip locked',
+      [pipeline],
+    )
+    if (rowCount === 1) return
+    const row = await lookAt(reader, pipeline)
+    if (row.expired) await endSessions(reader, pipeline, row.epoch)
+    await sleep(leaseTimes.lookMs)
+  }
+}
+
+export class PostgresLease implements Lease {
   readonly pipeline: string
   readonly epoch: number
   readonly #request: LeaseRequest
+  readonly #work: Client
   readonly #watch: Client
+  #renewal: Promise<void> | undefined
+  #again = false
   #timer: NodeJS.Timeout | undefined
   #ended = false
 
-  private constructor(request: LeaseRequest, epoch: number, watch: Client) {
+  private constructor(request: LeaseRequest, epoch: number, work: Client, watch: Client) {
     this.pipeline = request.pipeline
     this.epoch = epoch
     this.#request = request
+    this.#work = work
     this.#watch = watch
   }
 
-  static async hold(request: LeaseRequest, epoch: number, watch: Client): Promise<PostgresLease> {
-    const lease = new PostgresLease(request, epoch, watch)
+  static async hold(request: LeaseRequest, epoch: number, work: Client, watch: Client): Promise<PostgresLease> {
+    const lease = new PostgresLease(request, epoch, work, watch)
     watch.on('notification', (message) => {
-      if (message.channel === 'millrace_lease' && message.payload === request.pipeline) void lease.#renew()
+      if (message.channel === 'millrace_lease' && message.payload === request.pipeline) lease.#renew()
     })
     watch.on('end', () => lease.#lost('the session that renews the lease ended'))
     await watch.query('listen millrace_lease')
-    lease.#timer = setInterval(() => void lease.#renew(), leaseTimes.renewMs)
+    lease.#timer = setInterval(() => lease.#renew(), leaseTimes.renewMs)
     return lease
   }
 
-  async #renew(): Promise<void> {
+  // Also hears who would like to borrow it; told to hear while it does so, it does so once more.
+  #renew(): void {
     if (this.#ended) return
+    if (this.#renewal !== undefined) {
+      this.#again = true
+      return
+    }
+    this.#again = false
+    this.#renewal = this.#renewOnce().finally(() => {
+      this.#renewal = undefined
+      if (this.#again) this.#renew()
+    })
+  }
+
+  async #renewOnce(): Promise<void> {
     try {
       const { rows } = await this.#watch.query<{ wanted_by: string | null }>(
         `
@@ -157,26 +245,34 @@ class PostgresLease implements Lease {
       if (this.#ended) return
       const [row] = rows
       if (row === undefined) this.#lost('another worker has taken it')
-      else if (row.wanted_by !== null && row.wanted_by !== this.#request.owner) this.#request.onWanted(row.wanted_by)
+      else if (row.wanted_by !== null) this.#request.onWanted(row.wanted_by)
     } catch (error) {
       this.#lost(error instanceof Error ? error.message : String(error))
+      // a server that is silent may never answer, and a commit that waits for it would wait for ever
+      for (const client of [this.#work, this.#watch]) breakOff(client)
     }
   }
 
   #lost(why: string): void {
     if (this.#ended) return
-    this.#end()
+    this.drop()
     this.#request.onLost(why)
   }
 
-  #end(): void {
+  /** Stops renewing, and tells nobody: whoever takes the lease anew must not hear of the end of the one before. */
+  drop(): void {
     this.#ended = true
     clearInterval(this.#timer)
   }
 
   async release(): Promise<void> {
     if (this.#ended) return
-    this.#end()
+    this.drop()
+    await this.#giveBack()
+  }
+
+  async #giveBack(): Promise<void> {
+    await this.#renewal
     await this.#watch.query(
       `
       update millrace.leases
@@ -188,16 +284,19 @@ class PostgresLease implements Lease {
 
   async lend(signal: AbortSignal): Promise<void> {
     if (this.#ended) return
-    this.#end()
+    this.drop()
+    await this.#renewal
     // The lease passes to the borrower by name, for as long as a lease lasts: if it died meanwhile, expiry gives it back.
-    await this.#watch.query(
+    const { rowCount } = await this.#watch.query(
       `
       update millrace.leases
-      set    owner = wanted_by, lent_by = owner, backends = '[]',
+      set    owner = wanted_by, wanted_by = null, lent_by = owner, backends = '[]',
              expires_at = clock_timestamp() + $3 * interval '1 millisecond'
       where  pipeline = $1 and epoch = $2 and wanted_by is not null`,
       [this.pipeline, this.epoch, leaseTimes.lastsMs],
     )
+    // the borrower has given up, or the lease was taken
+    if (rowCount === 0) return await this.#giveBack()
     while (!signal.aborted) {
       const row = await lookAt(this.#watch, this.pipeline)
       if (row.owner === null || row.expired || (row.sessions > 0 && row.alive === 0)) return

@@ -1,15 +1,16 @@
 /** The store in Postgres 15 or later, embedded or any other. */
 import { createReadStream, createWriteStream } from 'node:fs'
 import { pipeline as pump } from 'node:stream/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { MillraceError } from '../errors.ts'
 import { planChange } from '../plan/compatible.ts'
 import { isSink, type Plan, planHash } from '../plan/plan.ts'
 import { commitBatch, type TableHabits } from './commit.ts'
-import { type Client, clientConfig, connect, connectPatiently, placeOf } from './connection.ts'
+import { type Client, clientConfig, connect, connectPatiently, hangUp, placeOf } from './connection.ts'
 import { discard, editFields, findDeadLetters } from './dead-letters.ts'
-import { takeLease } from './leases.ts'
+import { leaseTimes, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
 import type {
   BatchCommit,
@@ -19,7 +20,6 @@ import type {
   DeadLetter,
   DeadLetterQuery,
   FileProgress,
-  Lease,
   LeaseAnswer,
   LeaseRequest,
   LedgerLine,
@@ -45,7 +45,9 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresSt
   const config = clientConfig(options.url)
   const client = await connectPatiently(config, options)
   try {
-    const { rows } = await client.query<{ version: number }>(`select current_setting('server_version_num')::int as version`)
+    const { rows } = await client.query<{ version: number }>(
+      `select current_setting('server_version_num')::int as version`,
+    )
     const version = rows[0]?.version ?? 0
     if (version < 150_000) {
       throw new MillraceError('DATABASE_TOO_OLD', {
@@ -61,7 +63,7 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresSt
 }
 
 interface Owned {
-  lease: Lease
+  lease: PostgresLease
   work: Client
   watch: Client
   habits: TableHabits
@@ -72,14 +74,19 @@ export class PostgresStore implements Store {
   /** The migrations this opening applied. */
   readonly applied: Migration[]
   readonly #config: pg.ClientConfig
+  /** For small questions: a server that does not answer them for as long as a lease lasts has failed. */
   readonly #pool: pg.Pool
+  /** For what may rightly take long. */
+  readonly #patientPool: pg.Pool
   readonly #owned = new Map<string, Owned>()
 
   constructor(config: pg.ClientConfig, applied: Migration[]) {
     this.#config = config
     this.applied = applied
-    this.#pool = new pg.Pool({ ...config, max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true })
-    this.#pool.on('error', () => {})
+    const limits = { max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true }
+    this.#pool = new pg.Pool({ ...config, ...limits, query_timeout: leaseTimes.lastsMs })
+    this.#patientPool = new pg.Pool({ ...config, ...limits })
+    for (const pool of [this.#pool, this.#patientPool]) pool.on('error', () => {})
   }
 
   async register(plan: Plan): Promise<void> {
@@ -87,11 +94,12 @@ export class PostgresStore implements Store {
       await client.query(`select pg_advisory_xact_lock(hashtext('millrace tables'))`)
       for (const step of plan.steps) if (isSink(step) && step.op === 'table') await prepareTable(client, step)
       const hash = planHash(plan)
-      const { rows } = await client.query<{ plan_hash: string; plan: Plan }>(
-        'select plan_hash, plan from millrace.pipelines where pipeline = $1 for update',
-        [plan.name],
+      const { rows } = await client.query<{ plan_hash: string; plan: Plan; same: boolean }>(
+        'select plan_hash, plan, plan = $2 as same from millrace.pipelines where pipeline = $1',
+        [plan.name, JSON.stringify(plan)],
       )
       const [stored] = rows
+      if (stored?.same) return
       if (stored && stored.plan_hash !== hash) {
         const change = planChange(stored.plan, plan)
         if (change.is === 'different') {
@@ -102,6 +110,7 @@ export class PostgresStore implements Store {
           })
         }
       }
+      if (stored) await lockPipeline(client, this.#queries, plan.name)
       await client.query(
         `
         insert into millrace.pipelines (pipeline, plan_hash, plan)
@@ -116,17 +125,22 @@ export class PostgresStore implements Store {
 
   async lease(request: LeaseRequest): Promise<LeaseAnswer> {
     await this.#forget(request.pipeline)
-    const work = await connect({ ...this.#config, application_name: `millrace ${request.pipeline}` })
-    const watch = await connect({ ...this.#config, application_name: `millrace lease ${request.pipeline}` }).catch(async (error) => {
-      await work.end().catch(() => {})
-      throw error
-    })
+    const session = (name: string, more: pg.ClientConfig = {}): Promise<Client> =>
+      connect({ ...this.#config, application_name: `millrace ${name}`, ...more })
+    const work = await session(request.pipeline)
+    // all it asks is small: no answer for as long as a lease lasts is a failure
+    const watch = await session(`lease ${request.pipeline}`, { query_timeout: leaseTimes.lastsMs }).catch(
+      async (error) => {
+        await hangUp(work)
+        throw error
+      },
+    )
     const answer = await takeLease(request, work, watch).catch(async (error) => {
-      await Promise.allSettled([work.end(), watch.end()])
+      await hangUp(work, watch)
       throw error
     })
     if (answer.is === 'held') {
-      await Promise.allSettled([work.end(), watch.end()])
+      await hangUp(work, watch)
       return answer
     }
     const { lease } = answer
@@ -141,9 +155,10 @@ export class PostgresStore implements Store {
           await this.#forget(request.pipeline)
         },
         lend: async (signal) => {
-          await work.end().catch(() => {})
-          await lease.lend(signal)
-          await this.#forget(request.pipeline)
+          // from here on nothing can be committed under it
+          this.#owned.delete(request.pipeline)
+          await hangUp(work)
+          await lease.lend(signal).finally(() => hangUp(watch))
         },
       },
     }
@@ -154,11 +169,8 @@ export class PostgresStore implements Store {
     const owned = this.#owned.get(pipeline)
     if (owned === undefined) return
     this.#owned.delete(pipeline)
-    await Promise.race([
-      Promise.allSettled([owned.work.end(), owned.watch.end()]),
-      // a dead connection may never say that it ended
-      new Promise((resolve) => setTimeout(resolve, 500).unref()),
-    ])
+    owned.lease.drop()
+    await hangUp(owned.work, owned.watch)
   }
 
   async committed(pipeline: string): Promise<Committed> {
@@ -170,7 +182,12 @@ export class PostgresStore implements Store {
       where  p.pipeline = $1`,
       [pipeline],
     )
-    const positions = await this.#pool.query<{ source: string; partition: string; position: number; watermark: Date | null }>(
+    const positions = await this.#pool.query<{
+      source: string
+      partition: string
+      position: number
+      watermark: Date | null
+    }>(
       'select source, partition, position, watermark from millrace.positions where pipeline = $1 order by source, partition',
       [pipeline],
     )
@@ -186,7 +203,29 @@ export class PostgresStore implements Store {
     if (owned === undefined || owned.lease.epoch !== batch.epoch) {
       throw new MillraceError('LEASE_LOST', { at: batch.pipeline, message: 'this worker does not hold the lease' })
     }
-    return await commitBatch(owned.work, batch, owned.habits)
+    try {
+      return await commitBatch(owned.work, batch, owned.habits)
+    } catch (error) {
+      const told = error instanceof MillraceError && (error.code === 'COMMIT_UNKNOWN' || error.code === 'LEASE_LOST')
+      if (told || !(await this.#wasReplaced(batch))) throw error
+      throw new MillraceError('LEASE_LOST', {
+        at: `${batch.pipeline} batch ${batch.batch}`,
+        message:
+          'another worker owns the pipeline now, and ended the session of this one; nothing of this batch was written',
+        hint: 'this worker stops or stands by; the other one goes on from what is stored',
+        cause: error,
+      })
+    }
+  }
+
+  // A worker whose lease ran out finds its sessions ended: that its successor did it is what counts.
+  async #wasReplaced({ pipeline, epoch }: BatchCommit): Promise<boolean> {
+    const now = await Promise.race([
+      this.committed(pipeline).catch(() => undefined),
+      // one that does not answer now is asked when it is back
+      sleep(1000, undefined, { ref: false }),
+    ])
+    return now !== undefined && now.epoch !== epoch
   }
 
   async files(pipeline: string, source: string, ids: string[]): Promise<Map<string, StoredFile>> {
@@ -341,11 +380,11 @@ export class PostgresStore implements Store {
 
   get #queries(): Client {
     // as: a pool's query has the shape of a client's, the only method these functions use
-    return this.#pool as unknown as Client
+    return this.#patientPool as unknown as Client
   }
 
   async #transaction<T>(work: (client: Client) => Promise<T>): Promise<T> {
-    const client = await this.#pool.connect()
+    const client = await this.#patientPool.connect()
     let broken: Error | undefined
     try {
       await client.query('begin')
@@ -365,10 +404,13 @@ export class PostgresStore implements Store {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const pipeline of [...this.#owned.keys()]) {
-      await this.#owned.get(pipeline)?.lease.release().catch(() => {})
+      await this.#owned
+        .get(pipeline)
+        ?.lease.release()
+        .catch(() => {})
       await this.#forget(pipeline)
     }
-    await this.#pool.end()
+    await Promise.all([this.#pool.end(), this.#patientPool.end()])
   }
 }
 

@@ -44,25 +44,24 @@ export function goodFile(name: string, ids: string[]): InputFile {
  * across files and across waves, a file without rows, one that cannot be read, and one that takes several batches.
  */
 export const firstWave: InputFile[] = [
-  goodFile('a-good.csv', ['a1', 'a2', 'a3', 'a4', 'a5', 'a6']),
   {
-    name: 'b-mixed.csv',
+    name: 'a-mixed.csv',
     header: columns.toReversed(),
     rows: [
-      event('b1', 'first'),
-      event('b2', 'first', { price: '12.345' }),
-      event('b1', 'repeats a row of this file'),
-      event('a2', 'repeats a row of another file'),
+      event('a1', 'first'),
+      event('a2', 'first', { price: '12.345' }),
+      event('a1', 'repeats a row of this file'),
       event('', 'has no id'),
-      event('b3', 'with a "quote",\nand a line end'),
-      event('b4', 'first', { event_type: 'refund' }),
-      event('b2', 'its first row was dead'),
-      event('b5', 'first', { event_timestamp: 'yesterday' }),
-      event('b6', 'first', { event_timestamp: '2026-02-03T04:05:06+02:00' }),
+      event('a3', 'with a "quote",\nand a line end'),
+      event('a4', 'first', { event_type: 'refund' }),
+      event('a2', 'its first row was dead'),
+      event('a5', 'first', { event_timestamp: 'yesterday' }),
+      event('a6', 'first', { event_timestamp: '2026-02-03T04:05:06+02:00' }),
     ].map((row) => row.toReversed()),
   },
-  { name: 'c-wrong-header.csv', header: ['event_id', 'customer', 'amount'], rows: [['c1', 'nobody', '1']] },
-  { name: 'd-empty.csv', header: columns, rows: [] },
+  { name: 'b-wrong-header.csv', header: ['event_id', 'customer', 'amount'], rows: [['b1', 'nobody', '1']] },
+  { name: 'c-empty.csv', header: columns, rows: [] },
+  goodFile('d-good.csv', ['d1', 'd2', 'a1', 'd3', 'd4', 'd5', 'd6']),
   {
     // rows so long that the file is read in several portions
     name: 'e-large.csv',
@@ -93,7 +92,7 @@ export const secondWave: InputFile[] = [
   },
   goodFile('g-good.csv', ['g1', 'g2', 'g3', 'g4', 'g5', 'g6']),
   { name: 'h-wrong-header.csv', header: columns.slice(1), rows: [event('h1', 'nobody').slice(1)] },
-  goodFile('i-good.csv', ['i1', 'i2', 'i3', 'a3', 'g6', 'i4']),
+  goodFile('i-good.csv', ['i1', 'i2', 'i3', 'd3', 'g6', 'i4']),
 ]
 
 export function textOf({ header, rows }: InputFile): string {

@@ -18,13 +18,17 @@ interface LedgerRow {
   inserted: number
 }
 
-/** Checks everything that these files must have left, read from the watched folder or where they lie. */
-export async function judge(world: World, files: InputFile[], where: 'watched' | 'in place' = 'watched'): Promise<void> {
+/** Checks everything that these files must have left, some of them perhaps read where they lie. */
+export async function judge(world: World, files: InputFile[], inPlace: InputFile[] = []): Promise<void> {
   const expected = modelOf(files)
   await judgeTables(world, expected)
   const ledger = await judgeBooks(world, expected)
   await judgeQuarantine(world, ledger)
-  await judgeFolders(world, expected, where)
+  await judgeFolders(
+    world,
+    expected,
+    inPlace.map(({ name }) => name),
+  )
   await judgeMetrics(world, ledger)
 }
 
@@ -47,11 +51,12 @@ async function judgeTables(world: World, expected: Expected): Promise<void> {
   )
 
   const files = await world.sql<{ path: string; state: string; rows: number }>(
-    'select path, state, rows_done as rows from millrace.files order by path',
+    'select path, state, rows_done as rows from millrace.files',
   )
+  assert.equal(files.length, Object.keys(expected.files).length, 'each file is there once')
   assert.deepEqual(
-    files.map(({ path, state, rows }) => [basename(path), { state, rows }]),
-    Object.entries(expected.files).sort(),
+    Object.fromEntries(files.map(({ path, state, rows }) => [basename(path), { state, rows }])),
+    expected.files,
     'the files',
   )
 }
@@ -80,9 +85,17 @@ async function judgeBooks(world: World, expected: Expected): Promise<LedgerRow[]
     'the books',
   )
   const batches = ledger.map(({ batch }) => batch)
-  assert.deepEqual(batches, [...batches.keys()].map((i) => i + 1), 'batches are numbered without a gap')
+  assert.deepEqual(
+    batches,
+    [...batches.keys()].map((i) => i + 1),
+    'batches are numbered without a gap',
+  )
   const epochs = ledger.map(({ epoch }) => epoch)
-  assert.deepEqual(epochs, epochs.toSorted((a, b) => a - b), 'epochs only rise')
+  assert.deepEqual(
+    epochs,
+    epochs.toSorted((a, b) => a - b),
+    'epochs only rise',
+  )
   const [stored] = await world.sql<{ batch: number }>('select batch from millrace.pipelines')
   assert.equal(stored?.batch ?? 0, ledger.length, 'the stored batch is the last of the ledger')
   return ledger
@@ -107,11 +120,15 @@ async function judgeQuarantine(world: World, ledger: LedgerRow[]): Promise<void>
       where  batch = $1`,
       [batch],
     )
-    assert.deepEqual(rows.sort(), letters.map(({ row }) => row).sort(), `${batch}.csv holds the dead letters of its batch`)
+    assert.deepEqual(
+      rows.sort(),
+      letters.map(({ row }) => row).sort(),
+      `${batch}.csv holds the dead letters of its batch`,
+    )
   }
 }
 
-async function judgeFolders(world: World, expected: Expected, where: 'watched' | 'in place'): Promise<void> {
+async function judgeFolders(world: World, expected: Expected, inPlace: string[]): Promise<void> {
   const named = (state: string): string[] =>
     Object.keys(expected.files)
       .filter((name) => expected.files[name]?.state === state)
@@ -120,17 +137,25 @@ async function judgeFolders(world: World, expected: Expected, where: 'watched' |
   // before the file's own name stands the claim, or the batch
   const wholes = quarantined.filter((name) => !name.endsWith('.reason.txt'))
   assert.deepEqual(wholes.map((name) => name.replace(/^(batch-\d+|\w+-\w+-\w+)-/, '')).sort(), named('quarantined'))
-  assert.deepEqual(quarantined.filter((name) => name.endsWith('.reason.txt')), wholes.map((name) => `${name}.reason.txt`).sort())
+  assert.deepEqual(
+    quarantined.filter((name) => name.endsWith('.reason.txt')),
+    wholes.map((name) => `${name}.reason.txt`).sort(),
+  )
   for (const name of wholes) {
     assert.match(await readFile(join(world.error, `${name}.reason.txt`), 'utf8'), /^HEADER_MISMATCH: /)
   }
-  if (where === 'in place') {
-    assert.deepEqual(await namesIn(world.inputs), Object.keys(expected.files).sort(), 'the inputs stay where they are')
-    return
-  }
-  assert.deepEqual(await namesIn(join(world.raw, 'done')), named('done'), 'files that are done')
+  assert.deepEqual(await namesIn(world.inputs), inPlace.toSorted(), 'the inputs stay where they are')
+  assert.deepEqual(
+    await namesIn(join(world.raw, 'done')),
+    named('done').filter((name) => !inPlace.includes(name)),
+    'files that are done',
+  )
   assert.deepEqual(await namesIn(join(world.raw, '.claimed')), [], 'claims')
-  assert.deepEqual((await namesIn(world.raw)).filter((name) => name.endsWith('.csv')), [], 'files that wait')
+  assert.deepEqual(
+    (await namesIn(world.raw)).filter((name) => name.endsWith('.csv')),
+    [],
+    'files that wait',
+  )
 }
 
 async function judgeMetrics(world: World, ledger: LedgerRow[]): Promise<void> {

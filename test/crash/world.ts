@@ -1,12 +1,15 @@
 /** Where a crash test plays: a folder, a database, the processes in them, and a judge of what they left behind. */
-import { mkdir, mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Client, clientConfig, connect } from '../../src/store/connection.ts'
+import { breakOff, type Client, clientConfig, connect } from '../../src/store/connection.ts'
+import { type Cluster, clusterIn } from './cluster.ts'
 import { type InputFile, textOf } from './events.ts'
 import { eventually, type Millrace, startMillrace } from './process.ts'
 
 export interface World extends AsyncDisposable {
+  /** The embedded Postgres in `data`, if it has one. */
+  cluster: Cluster
   /** MILLRACE_DATA */
   data: string
   raw: string
@@ -18,13 +21,15 @@ export interface World extends AsyncDisposable {
   drop(files: InputFile[]): Promise<void>
   /** Puts files where a bounded run is to find them. */
   lay(files: InputFile[]): Promise<void>
+  /** Another name of the shop's folder. */
+  alias(): Promise<string>
   start(args: string[], env?: Record<string, string>): Millrace
-  /** Waits until everything dropped has been read, committed and followed up. */
+  /** Waits until all of these files have been read and committed, and every commit has been followed up. */
   drained(files: InputFile[], options?: { withinMs?: number; worker?: Millrace }): Promise<void>
 }
 
-/** A world on a server that is there; without `url`, on the embedded one that Millrace starts, which `found` finds. */
-export async function openWorld(database: { url: string } | { found: (data: string) => Promise<string> }): Promise<World> {
+/** A world on a server that is there; without one, on the embedded one that Millrace itself starts in its data directory. */
+export async function openWorld(database?: { url: string }): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-crash-'))
   const data = join(folder, 'data')
   const shop = join(folder, 'shop')
@@ -33,24 +38,25 @@ export async function openWorld(database: { url: string } | { found: (data: stri
   const inputs = join(folder, 'inputs')
   const outside = join(folder, 'outside')
   for (const path of [raw, inputs, outside]) await mkdir(path, { recursive: true })
+  const cluster = await clusterIn(data)
   const started: Millrace[] = []
   let client: Client | undefined
   const world: World = {
+    cluster,
     data,
     raw,
     error,
     inputs,
     async sql<Row extends object>(statement: string, parameters: unknown[] = []) {
-      client ??= await connect(clientConfig('url' in database ? database.url : await database.found(data)))
-      try {
-        return (await client.query<Row>(statement, parameters)).rows
-      } catch (error) {
+      if (client === undefined) {
+        const fresh = await connect(clientConfig(database?.url ?? (await cluster.url())))
         // the server of some tests goes away now and then; the next question finds it again
-        const broken = client
-        client = undefined
-        await broken.end().catch(() => {})
-        throw error
+        fresh.on('end', () => {
+          if (client === fresh) client = undefined
+        })
+        client = fresh
       }
+      return (await client.query<Row>(statement, parameters)).rows
     },
     async drop(files) {
       for (const file of files) {
@@ -65,13 +71,18 @@ export async function openWorld(database: { url: string } | { found: (data: stri
     async lay(files) {
       for (const file of files) await writeFile(join(inputs, file.name), textOf(file))
     },
+    async alias() {
+      const path = join(folder, 'shop-by-another-name')
+      await symlink(shop, path)
+      return path
+    },
     start(args, env = {}) {
       const process = startMillrace(args, folder, {
         MILLRACE_DATA: data,
         SHOP_EVENTS_DIR: shop,
         // small batches, so that there are many
         BATCH_MAX_ROWS: '5',
-        ...('url' in database ? { DATABASE_URL: database.url } : {}),
+        ...(database === undefined ? {} : { DATABASE_URL: database.url }),
         ...env,
       })
       started.push(process)
@@ -85,9 +96,12 @@ export async function openWorld(database: { url: string } | { found: (data: stri
           const [now] = await world
             .sql<{ finished: number; effects: number; behind: boolean }>(
               `
-              select (select count(*)::int from millrace.files where state <> 'reading') as finished,
+              select (select count(*)::int
+                      from   millrace.files
+                      where  state <> 'reading' and regexp_replace(path, '.*/', '') = any($1)) as finished,
                      (select count(*)::int from millrace.effects) as effects,
                      exists (select from millrace.effects e join millrace.pipelines p using (pipeline) where e.batch < p.batch) as behind`,
+              [files.map(({ name }) => name)],
             )
             // the schema may not be there yet, or the server not up again
             .catch(() => [])
@@ -99,7 +113,8 @@ export async function openWorld(database: { url: string } | { found: (data: stri
     },
     async [Symbol.asyncDispose]() {
       for (const process of started) await process[Symbol.asyncDispose]()
-      await client?.end().catch(() => {})
+      if (client) breakOff(client)
+      await cluster[Symbol.asyncDispose]()
       await rm(folder, { recursive: true, force: true })
     },
   }

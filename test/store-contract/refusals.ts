@@ -5,6 +5,7 @@ import type { SinkOutcome } from '../../src/store/store.ts'
 import {
   appended,
   contents,
+  freshInto,
   inOrder,
   into,
   latestPerId,
@@ -159,7 +160,8 @@ export function refusals(scenario: Scenario): void {
             // an upsert gets one row per key
             if (mode === 'upsert') rows = [...new Map(rows.map((row) => [keyOf(row), row])).values()]
             const expected = obvious(mode, there, rows)
-            const { sinks } = await worker.commit({ sinks: [await into(world, step, rows)] })
+            const fresh = mode === 'upsert' ? 0 : Math.floor(random() * rows.length)
+            const { sinks } = await worker.commit({ sinks: [await freshInto(world, step, rows, fresh)] })
             assert.deepEqual(sinks.map(ordered), [expected])
             assert.deepEqual(await contents(world), inOrder([...there.values()]))
           }

@@ -4,10 +4,12 @@ import type { TableStep } from '../../src/plan/plan.ts'
 import {
   appended,
   contents,
+  freshInto,
   inOrder,
   into,
   latestPerId,
   oncePerId,
+  ordered,
   outcome,
   type Scenario,
   sink,
@@ -194,6 +196,33 @@ export function tables(scenario: Scenario): void {
       assert.deepEqual(sinks, [outcome({ inserted: 5, duplicates: 1, duplicateOrdinals: [4] })])
       const again = await worker.commit({ sinks: [await into(world, step, rows)] })
       assert.deepEqual(again.sinks, [outcome({ duplicates: 6, duplicateOrdinals: [0, 1, 2, 3, 4, 5] })])
+    })
+
+    // In Postgres they may come in by a road of their own, which is closed when one of them is there after all.
+    scenario('takes rows that are likely new before the others, whether they are new or not', async (world) => {
+      const worker = await work(world.store)
+      const land = async (rows: (string | null)[][], fresh: number) =>
+        (await worker.commit({ sinks: [await freshInto(world, oncePerId, rows, fresh)] })).sinks.map(ordered)
+      const row = (id: string, city: string, amount: string | null = '1') => [id, city, amount]
+      assert.deepEqual(await land([row('a', '1st'), row('b', '1st')], 2), [outcome({ inserted: 2 })])
+      assert.deepEqual(await land([row('c', '2nd'), row('d', '2nd'), row('c', 'no'), row('a', 'no')], 2), [
+        outcome({ inserted: 2, duplicates: 2, duplicateOrdinals: [2, 3] }),
+      ])
+      assert.deepEqual(
+        await land([row('e', '3rd'), row('a', 'no'), row('f', '3rd'), row('e', 'no'), row('g', '3rd')], 4),
+        [outcome({ inserted: 3, duplicates: 2, duplicateOrdinals: [1, 3] })],
+      )
+      assert.deepEqual(
+        await land([row('h', '4th'), row('i', 'no', null), row('b', 'no'), row('j', 'no', null), row('h', 'no')], 3),
+        [outcome({ inserted: 1, duplicates: 2, duplicateOrdinals: [2, 4], refusedOrdinals: [1, 3] })],
+      )
+      assert.deepEqual(await land([row('k', '5th')], 1), [outcome({ inserted: 1 })])
+      assert.deepEqual(await land([row('l', '6th')], 0), [outcome({ inserted: 1 })])
+      assert.deepEqual(
+        (await contents(world)).map(([id, city]) => `${id} ${city}`),
+        ['a 1st', 'b 1st', 'c 2nd', 'd 2nd', 'e 3rd', 'f 3rd', 'g 3rd', 'h 4th', 'k 5th', 'l 6th'],
+      )
+      assert.deepEqual((await world.store.deadLetters({})).map(({ place }) => place).toSorted(), ['row 1', 'row 3'])
     })
 
     scenario('does not take back a row because its batch was refused once', async (world) => {

@@ -136,7 +136,7 @@ export function batchOf(parts: Partial<BatchCommit> & Pick<BatchCommit, 'batch'>
     settles: [],
     phases: {},
     books: async (outcomes) => {
-      const rowsIn = sum(sinks.map(({ rows }) => rows.rows)) + lettersGiven
+      const rowsIn = sum(sinks.map(({ rows, fresh }) => rows.rows + (fresh?.rows ?? 0))) + lettersGiven
       const duplicates = sum(outcomes.map((outcome) => outcome.duplicates))
       const dead = sum(outcomes.map((outcome) => outcome.refusedOrdinals.length)) + lettersGiven
       return { rowsIn, written: rowsIn - duplicates - dead, filtered: 0, duplicates, late: 0, dead }
@@ -168,6 +168,17 @@ export async function into(
     reject: async (ordinal, sqlState, message) => letterOf({ place: `row ${ordinal}`, code: sqlState, message }),
     ...options,
   }
+}
+
+/** Rows of which the first `fresh` are likely new. */
+export async function freshInto(
+  world: World,
+  step: TableStep,
+  rows: (string | null)[][],
+  fresh: number,
+): Promise<SinkRows> {
+  const { rows: likelyNew } = await into(world, step, rows.slice(0, fresh))
+  return await into(world, step, rows.slice(fresh), { fresh: likelyNew })
 }
 
 /** What a sink is said to have taken. */

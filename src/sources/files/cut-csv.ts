@@ -9,8 +9,7 @@
  * A row is malformed at the first byte that breaks a rule. Then only its first line is given up, and cutting goes on at
  * the next line, so that an unclosed quote never takes its neighbours with it: if the rule broke on a later line, the
  * reason is UNCLOSED_QUOTE. Looking ahead ends at a quote that stands wrong, at one delimiter too many, or after
- * `maxRowBytes`. Each line that opens a quote closes the one looked at from before, or adds a delimiter to it: so no byte
- * is looked at more often than a row has fields, and few are looked at more than twice.
+ * `maxRowBytes`, and what was seen is remembered (`Ahead`), so that the time grows with the bytes whatever they are.
  * A row of good form whose bytes are no text (a NUL, invalid UTF-8) is malformed whole.
  *
  * The file is long because it is one state machine: its parts share the row at hand.
@@ -89,8 +88,9 @@ interface Ahead {
   to: number
   inQuotes: boolean
   fieldStart: number
-  /** Where the delimiters stand. */
+  /** Where the delimiters stand; those before `next` have been passed. */
   delimiters: number[]
+  next: number
 }
 
 /** Cuts one range of one file. When `push` returns, all rows up to `consumed` have reached the sinks. */
@@ -267,16 +267,19 @@ export class CsvCutter {
 
   // At the first line end of a row, in quotes.
   #jump(lineEnd: number): boolean {
-    const { from, to, inQuotes, fieldStart, delimiters } = this.#ahead
-    if (lineEnd < from || lineEnd >= to) {
+    const ahead = this.#ahead
+    if (lineEnd < ahead.from || lineEnd >= ahead.to) {
       this.#ahead = nothingAhead()
       return false
     }
-    const passed = delimiters.findIndex((at) => at > lineEnd)
-    delimiters.splice(0, passed < 0 ? delimiters.length : passed)
-    this.#delimiters += delimiters.length
-    this.#inQuotes = inQuotes
-    this.#fieldStart = fieldStart
+    while ((ahead.delimiters[ahead.next] ?? lineEnd) < lineEnd) ahead.next++
+    if (ahead.next > 1000 && 2 * ahead.next > ahead.delimiters.length) {
+      ahead.delimiters = ahead.delimiters.slice(ahead.next)
+      ahead.next = 0
+    }
+    this.#delimiters += ahead.delimiters.length - ahead.next
+    this.#inQuotes = ahead.inQuotes
+    this.#fieldStart = ahead.fieldStart
     this.#jumped = true
     return true
   }
@@ -532,7 +535,7 @@ export function checkDialect({ delimiter, quote }: CsvDialect): void {
 }
 
 function nothingAhead(): Ahead {
-  return { from: 0, to: 0, inQuotes: false, fieldStart: 0, delimiters: [] }
+  return { from: 0, to: 0, inQuotes: false, fieldStart: 0, delimiters: [], next: 0 }
 }
 
 function nothingCut(): Cut {
@@ -556,11 +559,13 @@ function extend(line: SkippedLine, bytes: Buffer): void {
 }
 
 function writeNumber(out: Buffer, from: number, value: number): number {
+  if (value >= 1e9) return from + out.write(String(value), from, 'latin1')
   let digits = 1
-  for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits++
+  for (let power = 10; power <= value; power *= 10) digits++
   let rest = value
   for (let at = from + digits - 1; at >= from; at--) {
-    const tens = Math.floor(rest / 10)
+    // whole numbers of 32 bits divide fastest
+    const tens = (rest / 10) | 0
     out[at] = ZERO + rest - tens * 10
     rest = tens
   }

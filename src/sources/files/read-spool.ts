@@ -1,11 +1,13 @@
 /**
- * The files between `CsvCutter` and DuckDB: how a malformed row is written, and how both kinds are read. Every option was held against generated rows; the test keeps it so.
+ * The files between `CsvCutter` and DuckDB: how a malformed row is written, and how both kinds are read. What the options
+ * keep away was seen in DuckDB 1.5.6, and the tests would see it again:
  *
  * - `parallel = false`: a parallel scan starts within rows and guesses whether it stands in quotes. Seen to fail, and once
  *   to read other values, on good rows with quotes, with and without line ends in them. Several paths are still read on
  *   several threads, one file each: part a large spool into files of about 8 MB.
  * - `new_line`: else the line end is guessed from the first rows, and a CR in quotes before an LF is an error.
- * - `force_not_null`: an empty field is the empty text, whatever a null would look like.
+ * - `nullstr` with `allow_quoted_nulls`: a text that no unquoted field can be, so that an empty field is the empty text.
+ *   `force_not_null` is no way to it: when a query reads only some columns, it is applied to others.
  * - `hive_partitioning = false`: else a folder named `a=1` above the spool adds a column.
  * - `buffer_size`: else it is 16 times the longest line, allocated whole for each file that is being read.
  */
@@ -24,8 +26,7 @@ export function readSpoolSql(
   dialect: CsvDialect,
   { longestRow }: { longestRow: number },
 ): string {
-  const texts = ['_quoted', ...columns]
-  return readCsv(paths, dialect, texts, longestRow)
+  return readCsv(paths, dialect, ['_quoted', ...columns], longestRow)
 }
 
 /** The malformed rows of these files: `_file`, `_line`, `code`, `raw` and `hex`, which is empty unless `raw` had to be escaped. */
@@ -33,17 +34,20 @@ export function readMalformedSql(paths: readonly string[]): string {
   return readCsv(paths, { delimiter: ',', quote: '"' }, ['code', 'raw', 'hex'], 6 * rawKept + 1000)
 }
 
-/** The text a row was cut from, without its line end: an expression over the columns of `readSpoolSql`. */
+/**
+ * The text a row was cut from, without its line end: an expression over the columns of `readSpoolSql`, in which an empty
+ * text may have become a null.
+ */
 export function rawSql(columns: readonly string[], dialect: CsvDialect, relation: string): string {
   const quote = sqlText(dialect.quote)
-  const delimiter = ` || ${sqlText(dialect.delimiter)} || `
-  const column = (name: string) => identifier(relation, name)
-  const plain = columns.map(column)
-  const quoted = columns.map((name, i) => {
-    const inQuotes = `${quote} || replace(${column(name)}, ${quote}, ${sqlText(dialect.quote.repeat(2))}) || ${quote}`
-    return `case when substr(${column('_quoted')}, ${i + 1}, 1) = '1' then ${inQuotes} else ${column(name)} end`
+  const between = `, ${sqlText(dialect.delimiter)}, `
+  const fields = columns.map((name) => identifier(relation, name))
+  const quoted = identifier(relation, '_quoted')
+  const restored = fields.map((field, i) => {
+    const inQuotes = `concat(${quote}, replace(${field}, ${quote}, ${sqlText(dialect.quote.repeat(2))}), ${quote})`
+    return `case when substr(${quoted}, ${i + 1}, 1) = '1' then ${inQuotes} else ${field} end`
   })
-  return `case when ${column('_quoted')} = '' then ${plain.join(delimiter)} else ${quoted.join(delimiter)} end`
+  return `case when ${quoted} = '' then concat(${fields.join(between)}) else concat(${restored.join(between)}) end`
 }
 
 const smallestBuffer = 4 * 1024 * 1024
@@ -63,8 +67,8 @@ function readCsv(paths: readonly string[], dialect: CsvDialect, texts: readonly 
   auto_detect = false, header = false, parallel = false, null_padding = false, hive_partitioning = false,
   delim = ${sqlText(dialect.delimiter)}, quote = ${sqlText(dialect.quote)}, escape = ${sqlText(dialect.quote)}, new_line = '\\n',
   columns = {${types.join(', ')}},
-  force_not_null = [${texts.map(sqlText).join(', ')}],
-  max_line_size = ${longestRow}, buffer_size = ${Math.max(2 * longestRow, smallestBuffer)}
+  nullstr = e'\\n', allow_quoted_nulls = false,
+  max_line_size = ${longestRow}, buffer_size = ${Math.max(longestRow, smallestBuffer)}
 )`
 }
 

@@ -23,11 +23,10 @@ export async function commitBatch(
   const outcomes: SinkOutcome[] = []
   const refused: Letter[] = []
   for (const sink of batch.sinks) {
-    const { outcome, refusals } = merge(
-      draftFor(database, drafts, sink.step.table),
-      sink,
-      [...(sink.fresh ? await readRows(sink.fresh) : []), ...(await readRows(sink.rows))],
-    )
+    const { outcome, refusals } = merge(draftFor(database, drafts, sink.step.table), sink, [
+      ...(sink.fresh ? await readRows(sink.fresh) : []),
+      ...(await readRows(sink.rows)),
+    ])
     outcomes.push(outcome)
     for (const { ordinal, sqlState, message } of refusals) {
       refused.push({ ...(await sink.reject(ordinal, sqlState, message)), rawBytes: null })

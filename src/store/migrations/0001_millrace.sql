@@ -137,7 +137,7 @@ create table millrace.effects (
 
 -- State of dedup steps without a horizon: the keys seen, over all time.
 create table millrace.dedup_keys (
-  pipeline  text not null references millrace.pipelines on delete cascade,
+  pipeline  text not null default current_setting('millrace.pipeline') references millrace.pipelines on delete cascade,
   step      text not null,
   key       text not null,
   primary key (pipeline, step, key)

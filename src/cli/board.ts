@@ -1,0 +1,130 @@
+/** What `start` and `work` know at a moment: for the live summary, for `/api/pipelines` and for `/health/ready`. */
+import type { Config } from '../config.ts'
+import type { Progress } from '../engine/run.ts'
+import { messageOf } from '../errors.ts'
+import type { Plan } from '../plan/plan.ts'
+import type { PostgresStore } from '../store/postgres.ts'
+import type { PipelineStatus } from '../store/store.ts'
+import type { System } from '../system.ts'
+import { planOf } from './open.ts'
+import { countWaiting, type WaitingFiles } from './waiting-files.ts'
+
+export interface Board {
+  readonly startedAt: Date
+  /** Undefined until the database answers. */
+  store: PostgresStore | undefined
+  /** Why it does not answer yet. */
+  waitingFor: string | undefined
+  phase: 'at work' | 'stopping' | 'stopped'
+  readonly lines: Map<string, BoardLine>
+}
+
+export interface BoardLine {
+  readonly system: System
+  readonly plan: Plan
+  progress: Progress
+  files: WaitingFiles
+  deadLettersOpen: number
+  /** Where files that cannot be read go, when the system says so. */
+  readonly quarantine: string | undefined
+}
+
+export function newBoard(chosen: readonly System[], config: Config, now: Date): Board {
+  const lines = chosen.map((system): [string, BoardLine] => [
+    system.name,
+    {
+      system,
+      plan: planOf(system, config),
+      progress: notYet(),
+      files: { waiting: 0, claimed: 0 },
+      deadLettersOpen: 0,
+      quarantine: system.quarantine?.(config.settings),
+    },
+  ])
+  return { startedAt: now, store: undefined, waitingFor: undefined, phase: 'at work', lines: new Map(lines) }
+}
+
+function notYet(): Progress {
+  return {
+    state: { is: 'starting' },
+    books: { rowsIn: 0, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 },
+    batches: 0,
+    filesQuarantined: 0,
+    lastBatch: 0,
+    lastCommittedAt: undefined,
+    retries: 0,
+  }
+}
+
+/** Reads what the workers do not say: files that wait, and dead letters that are open. */
+export async function refresh(board: Board): Promise<void> {
+  for (const line of board.lines.values()) line.files = await countWaiting(line.plan)
+  const open = await board.store
+    ?.select(
+      'select pipeline, count(*)::int as open from millrace.dead_letters where settled is null group by pipeline',
+    )
+    // the workers say what is wrong with the database
+    .catch(() => undefined)
+  if (open === undefined) return
+  for (const [name, line] of board.lines) {
+    line.deadLettersOpen = Number(open.find(({ pipeline }) => pipeline === name)?.['open'] ?? 0)
+  }
+}
+
+/** Why the process cannot do its work, or nothing when it can. */
+export async function notReady({ store, waitingFor, phase, lines }: Board): Promise<string | undefined> {
+  if (phase !== 'at work') return `it is ${phase}`
+  if (store === undefined) return `the database does not answer yet${waitingFor === undefined ? '' : `: ${waitingFor}`}`
+  try {
+    await store.select('select 1')
+  } catch (error) {
+    return `the database does not answer: ${messageOf(error)}`
+  }
+  for (const [name, { progress }] of lines) {
+    const { state } = progress
+    if (state.is === 'starting') return `${name} is starting`
+    if (state.is === 'retrying') return `${name} is retrying: ${state.why}`
+    if (state.is === 'stopped') return `${name} has stopped: ${state.why}`
+  }
+  return undefined
+}
+
+/** What `GET /api/pipelines` answers. Without the database it says what this process knows by itself. */
+export async function describePipelines({ store, lines }: Board): Promise<unknown[]> {
+  const stored = (await store?.status().catch(() => undefined)) ?? []
+  return [...lines].map(([name, line]) =>
+    description(
+      name,
+      line,
+      stored.find(({ pipeline }) => pipeline === name),
+    ),
+  )
+}
+
+function description(name: string, { progress, files }: BoardLine, stored: PipelineStatus | undefined): unknown {
+  return {
+    pipeline: name,
+    state: progress.state,
+    owner: stored?.owner ?? null,
+    lent_by: stored?.lentBy ?? null,
+    epoch: stored?.epoch ?? null,
+    batch: stored?.batch ?? null,
+    last_committed_at: stored?.lastCommittedAt ?? null,
+    books:
+      stored === undefined
+        ? null
+        : {
+            rows_in: stored.rowsIn,
+            written: stored.written,
+            filtered: stored.filtered,
+            duplicates: stored.duplicates,
+            late: stored.late,
+            dead: stored.dead,
+          },
+    files_quarantined: stored?.filesQuarantined ?? null,
+    dead_letters_open: stored?.deadLettersOpen ?? null,
+    files_waiting: files.waiting,
+    files_claimed: files.claimed,
+    retries: progress.retries,
+  }
+}

@@ -1,0 +1,167 @@
+/** What stands where: the store's word on each pipeline, the server's, and the files that wait. For status. */
+import { systems } from '../../pipelines/index.ts'
+import type { Config } from '../config.ts'
+import type { WorkerState } from '../engine/run.ts'
+import type { Log } from '../log.ts'
+import { clientConfig, codeOf, connectPatiently } from '../store/connection.ts'
+import { PostgresStore } from '../store/postgres.ts'
+import type { PipelineStatus } from '../store/store.ts'
+import { hasCluster, openDatabase, planOf, sentenceOf } from './open.ts'
+import { askServer, findServer, type ServerAddress, urlOf } from './server-file.ts'
+import { countWaiting, filesSources, type WaitingFiles } from './waiting-files.ts'
+
+export interface Standing {
+  database: DatabaseStanding
+  server: { url: string; pid: number; answers: boolean } | undefined
+  pipelines: PipelineStanding[]
+}
+
+export interface DatabaseStanding {
+  /** Why it could not be asked. */
+  fault: string | undefined
+  embedded: boolean
+  /** What psql and pgAdmin need; undefined when the embedded one never was started. */
+  access: Access | undefined
+}
+
+export interface Access {
+  host: string
+  port: number
+  user: string
+  database: string
+  password: string
+  url: string
+}
+
+export interface PipelineStanding {
+  pipeline: string
+  /** Undefined when it was never started on this database, or the database does not answer. */
+  stored: PipelineStatus | undefined
+  /** What the server's own worker says. */
+  worker: WorkerState | undefined
+  files: WaitingFiles
+  folders: string[]
+}
+
+/** Everything status shows. It changes nothing, but starts the embedded Postgres when no other process has. */
+export async function standing(config: Config, log: Log, signal?: AbortSignal): Promise<Standing> {
+  const address = findServer(config.dataDirectory)
+  const [served, stored] = await Promise.all([
+    address === undefined ? undefined : askServer(address),
+    askStore(config, log, signal),
+  ])
+  const pipelines: PipelineStanding[] = []
+  for (const system of systems) {
+    const plan = planOf(system, config)
+    pipelines.push({
+      pipeline: system.name,
+      stored: stored.pipelines.find(({ pipeline }) => pipeline === system.name),
+      worker: served?.find(({ pipeline }) => pipeline === system.name)?.state ?? undefined,
+      files: await countWaiting(plan),
+      folders: filesSources(plan).map(({ folder }) => folder),
+    })
+  }
+  return { database: stored.database, server: serverStanding(address, served !== undefined), pipelines }
+}
+
+function serverStanding(address: ServerAddress | undefined, answers: boolean): Standing['server'] {
+  return address === undefined ? undefined : { url: urlOf(address), pid: address.pid, answers }
+}
+
+async function askStore(
+  config: Config,
+  log: Log,
+  signal?: AbortSignal,
+): Promise<{ database: DatabaseStanding; pipelines: PipelineStatus[] }> {
+  const embedded = config.database === undefined
+  let access = config.database === undefined ? undefined : accessOf(config.database.url)
+  // asking is no reason to make a database
+  if (embedded && !(await hasCluster(config)))
+    return { database: { fault: undefined, embedded, access }, pipelines: [] }
+  try {
+    await using database = await openDatabase(config, log)
+    access = accessOf(database.url)
+    const settings = clientConfig(database.url)
+    // one connection made with care first: the store's own say less of what is wrong
+    const client = await connectPatiently(settings, { waitMs: 0, onWait: () => {}, signal })
+    await client.end()
+    await using store = new PostgresStore(settings, [])
+    return { database: { fault: undefined, embedded, access }, pipelines: await statusOf(store) }
+  } catch (error) {
+    return { database: { fault: sentenceOf(error), embedded, access }, pipelines: [] }
+  }
+}
+
+async function statusOf(store: PostgresStore): Promise<PipelineStatus[]> {
+  try {
+    return await store.status()
+  } catch (error) {
+    // no such table: nothing has run on this database yet
+    if (codeOf(error) === '42P01') return []
+    throw error
+  }
+}
+
+export function accessOf(url: string): Access {
+  const { hostname, port, username, password, pathname } = new URL(url)
+  return {
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: Number(port || 5432),
+    user: decodeURIComponent(username),
+    database: decodeURIComponent(pathname.slice(1)),
+    password: decodeURIComponent(password),
+    url,
+  }
+}
+
+export type PipelineState =
+  | 'unknown'
+  | 'never started'
+  | 'not running'
+  | 'starting'
+  | 'running'
+  | 'backfill'
+  | 'standing by'
+  | 'retrying'
+  | 'stopped'
+  /** Its owner died, and nobody has taken over. */
+  | 'left'
+
+export function stateOf({ stored, worker }: PipelineStanding, database: DatabaseStanding): PipelineState {
+  if (worker?.is === 'retrying' || worker?.is === 'stopped' || worker?.is === 'starting') return worker.is
+  if (stored === undefined) {
+    if (worker !== undefined) return worker.is === 'lending' ? 'backfill' : worker.is
+    return database.fault === undefined ? 'never started' : 'unknown'
+  }
+  if (stored.owner === null) return 'not running'
+  if (!stored.alive) return 'left'
+  return stored.lentBy === null ? 'running' : 'backfill'
+}
+
+/** What a pipeline does, and who does it. */
+export function stateInWords(standing: PipelineStanding, database: DatabaseStanding): string {
+  const state = stateOf(standing, database)
+  const { owner, lentBy } = standing.stored ?? {}
+  switch (state) {
+    case 'running':
+      return owner == null ? state : `running on ${owner}`
+    case 'backfill':
+      return owner == null ? state : `backfill by ${owner}${lentBy == null ? '' : `, lent by ${lentBy}`}`
+    case 'left':
+      return `not running; ${owner} ended without giving it back`
+    case 'unknown':
+    case 'never started':
+    case 'not running':
+    case 'starting':
+    case 'standing by':
+    case 'retrying':
+    case 'stopped':
+      return state
+  }
+}
+
+/** The sentence of the worker that says what is wrong. */
+export function trouble({ worker }: PipelineStanding): string | undefined {
+  if (worker?.is === 'retrying') return `${worker.why} (try ${worker.tries})`
+  return worker?.is === 'stopped' ? worker.why : undefined
+}
