@@ -40,7 +40,7 @@ export function startCommand({ program, args, env = {}, signal }: Command): Runn
   const finish = async (): Promise<string> => {
     try {
       const [code, killedBy] = await once(child, 'close')
-      signal.throwIfAborted()
+      if (signal.aborted) throw new Error(`${program} ${args[0]} was ended: ${String(signal.reason)}`)
       if (code === 0) return out
       throw new Error(`${program} ${args.join(' ')}\nended with ${code ?? killedBy}:\n${all}`)
     } finally {

@@ -1,8 +1,9 @@
 /** `npm run bench -- files | latency`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
-import { benchFiles, peerNames } from './files.ts'
+import { benchFiles } from './files.ts'
 import { benchLatency } from './latency.ts'
+import { peerNames } from './peers.ts'
 
 const usage = `npm run bench -- files [--rows N] [--rounds N] [--peers ${peerNames.join(',')}]
 npm run bench -- latency [--seconds N]

@@ -45,7 +45,9 @@ interface Import {
 }
 
 test('folders of src import only to the left', async () => {
-  const wrong = (await importsOf('src/**/*.ts')).filter(({ from, to }) => to.startsWith('.') && !mayImport(from, resolved(from, to)))
+  const wrong = (await importsOf('src/**/*.ts')).filter(
+    ({ from, to }) => to.startsWith('.') && !mayImport(from, resolved(from, to)),
+  )
   assert.deepEqual(wrong, [])
 })
 
@@ -84,7 +86,8 @@ async function importsOf(pattern: string): Promise<Import[]> {
     for (const match of source.matchAll(/^(?:import|export)\s+[\w\s{},*$]*?from\s+'([^']+)'|^import\s+'([^']+)'/gm)) {
       found.push({ from: path, to: match[1] ?? match[2] ?? '' })
     }
-    for (const match of source.matchAll(/\bimport\(\s*['"]([^'"]+)['"]\s*\)/g)) found.push({ from: path, to: match[1] ?? '' })
+    for (const match of source.matchAll(/\bimport\(\s*['"]([^'"]+)['"]\s*\)/g))
+      found.push({ from: path, to: match[1] ?? '' })
   }
   assert.ok(found.length > 0, `no imports found in ${pattern}`)
   return found

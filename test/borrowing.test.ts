@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -39,7 +38,7 @@ describe('a bounded run beside a worker of the same pipeline', { concurrency: 3 
     await world.drop(watched)
     await using run = startRun(world, { MILLRACE_FAILPOINT: 'after rows@2=delay:1500' })
     await lentTo(world, run)
-    assert.partialDeepStrictEqual(await asked(world), {
+    assert.partialDeepStrictEqual(await world.status(), {
       lent_by: ownerName(owner),
       owner: ownerName(run),
       state: { is: 'lending', to: ownerName(run) },
@@ -48,7 +47,7 @@ describe('a bounded run beside a worker of the same pipeline', { concurrency: 3 
     const { rowsIn, written } = modelOf(given).books
     assert.partialDeepStrictEqual(JSON.parse(run.out), { rows_in: rowsIn, written })
     await goesOn(world, owner)
-    assert.partialDeepStrictEqual(await asked(world), {
+    assert.partialDeepStrictEqual(await world.status(), {
       lent_by: null,
       owner: ownerName(owner),
       state: { is: 'running' },
@@ -164,16 +163,6 @@ async function lentTo(world: World, run: Millrace): Promise<void> {
 async function goesOn(world: World, owner: Millrace): Promise<void> {
   await world.drop([later])
   await world.drained([...watched, later], { worker: owner })
-}
-
-async function asked(world: World): Promise<unknown> {
-  // as: what the server of a data directory writes there
-  const { port } = JSON.parse(await readFile(join(world.data, 'server.json'), 'utf8')) as { port: number }
-  const answer = await fetch(`http://127.0.0.1:${port}/api/pipelines`)
-  assert.equal(answer.status, 200)
-  // as: the test compares what it needs of it
-  const { pipelines } = (await answer.json()) as { pipelines: unknown[] }
-  return pipelines[0]
 }
 
 function indexOf(process: Millrace, event: string): number {

@@ -86,6 +86,7 @@ describe(`a Postgres that fails, for ${awayMs / 1000} s`, { concurrency: 4 }, ()
       tries.toSorted((a, b) => a - b),
       'it waits longer each time',
     )
+    assert.partialDeepStrictEqual(await world.status(), { pipeline: 'shop-events', state: { is: 'retrying' } })
     await pause(Math.max(0, awayMs - (performance.now() - away)))
     const before = worker.log.length
     await server.postgres.ensureUp()

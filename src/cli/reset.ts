@@ -44,10 +44,10 @@ export const reset: Verb = {
     const lease = await borrow(store, plan.name, signal)
     try {
       await store.reset(
-        plan.name,
+        plan,
         before.tables.map(({ table }) => identifier(...table.split('.'))),
       )
-      // known again at once: the worker that lent the lease goes on with it
+      // makes the tables of a plan that has changed
       await store.register(plan)
     } finally {
       await lease.release().catch(() => {})

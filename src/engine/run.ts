@@ -345,6 +345,7 @@ class Worker implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#letGo()
     await this.#reader?.[Symbol.asyncDispose]()
+    await rm(this.#options.spool, { recursive: true, force: true })
     for (const session of this.#sessions) session.close()
   }
 }

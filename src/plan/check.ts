@@ -13,7 +13,11 @@ export type TypeOf = (expression: Expression, columns: readonly Column[]) => { t
 /** Throws the first fault of a plan, naming the step. `typeOf` comes from the function registry. */
 export function checkPlan(plan: Plan, typeOf: TypeOf): void {
   if (plan.format !== 1) {
-    throw fault(plan.name, 'INVALID_PLAN', `the plan's format is ${JSON.stringify(plan.format)}; this version reads format 1`)
+    throw fault(
+      plan.name,
+      'INVALID_PLAN',
+      `the plan's format is ${JSON.stringify(plan.format)}; this version reads format 1`,
+    )
   }
   const known = new Map<string, Column[]>()
   for (const [id, source] of Object.entries(plan.sources)) {
@@ -26,7 +30,12 @@ export function checkPlan(plan: Plan, typeOf: TypeOf): void {
     if (known.has(step.id)) throw fault(at, 'INVALID_PLAN', `there are two steps or sources called "${step.id}"`)
     for (const from of step.from) {
       if (known.has(from)) continue
-      throw fault(at, 'UNKNOWN_STEP', `it reads from "${from}", which is not before it`, suggestion(from, [...known.keys()], 'before it are'))
+      throw fault(
+        at,
+        'UNKNOWN_STEP',
+        `it reads from "${from}", which is not before it`,
+        suggestion(from, [...known.keys()], 'before it are'),
+      )
     }
     checkColumns(at, step.columns)
     checkStep(at, step, known.get(step.from[0] ?? '') ?? [], typeOf)
@@ -77,9 +86,14 @@ function checkStep(at: string, step: Step, input: Column[], typeOf: TypeOf): voi
         if (expression === undefined) continue
         const { type, nullable } = typed(expression)
         if (!sameType(type, column.type)) {
-          throw fault(at, 'WRONG_TYPE', `"${column.name}" is said to be ${typeName(column.type)}, but is computed as ${typeName(type)}`)
+          throw fault(
+            at,
+            'WRONG_TYPE',
+            `"${column.name}" is said to be ${typeName(column.type)}, but is computed as ${typeName(type)}`,
+          )
         }
-        if (nullable && !column.nullable) throw fault(at, 'WRONG_TYPE', `"${column.name}" can be null, and is said not to be`)
+        if (nullable && !column.nullable)
+          throw fault(at, 'WRONG_TYPE', `"${column.name}" can be null, and is said not to be`)
       }
       return
     }
@@ -132,7 +146,12 @@ function checkRules(at: string, step: ValidateStep, columns: Column[]): void {
       const fits = forText
         ? column.type.is === 'text'
         : ['integer', 'decimal', 'double', 'timestamp'].includes(column.type.is)
-      if (!fits) throw fault(at, 'WRONG_TYPE', `the rule "${rule.rule}" does not fit "${name}", which is ${typeName(column.type)}`)
+      if (!fits)
+        throw fault(
+          at,
+          'WRONG_TYPE',
+          `the rule "${rule.rule}" does not fit "${name}", which is ${typeName(column.type)}`,
+        )
       if ('value' in rule && column.type.is !== 'timestamp' && !Number.isFinite(Number(rule.value))) {
         throw fault(at, 'WRONG_TYPE', `"${rule.value}" is not a limit for "${name}", which is ${typeName(column.type)}`)
       }
@@ -147,10 +166,16 @@ function checkColumns(at: string, columns: Column[]): void {
   const seen = new Set<string>()
   for (const { name } of columns) {
     if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(name)) {
-      throw fault(at, 'INVALID_PLAN', `"${name}" cannot be a column's name`, 'use letters, digits and _, beginning with a letter; 63 at most')
+      throw fault(
+        at,
+        'INVALID_PLAN',
+        `"${name}" cannot be a column's name`,
+        'use letters, digits and _, beginning with a letter; 63 at most',
+      )
     }
     // names that begin with _ are the engine's own, as _row is
-    if (name.startsWith('_')) throw fault(at, 'INVALID_PLAN', `"${name}" begins with _, as only Millrace's own columns do`)
+    if (name.startsWith('_'))
+      throw fault(at, 'INVALID_PLAN', `"${name}" begins with _, as only Millrace's own columns do`)
     if (seen.has(name.toLowerCase())) throw fault(at, 'INVALID_PLAN', `there are two columns called "${name}"`)
     seen.add(name.toLowerCase())
   }
@@ -166,11 +191,15 @@ function suggestion(name: string, names: string[], among: string): string {
   return `${meant === undefined ? '' : `did you mean "${meant}"? `}${among} ${names.join(', ')}`
 }
 
-function fault(at: string, code: 'INVALID_PLAN' | 'UNKNOWN_STEP' | 'UNKNOWN_COLUMN' | 'WRONG_TYPE', message: string, hint?: string): MillraceError {
+function fault(
+  at: string,
+  code: 'INVALID_PLAN' | 'UNKNOWN_STEP' | 'UNKNOWN_COLUMN' | 'WRONG_TYPE',
+  message: string,
+  hint?: string,
+): MillraceError {
   return new MillraceError(code, { at, message, ...(hint === undefined ? {} : { hint }) })
 }
 
 function list(columns: Column[]): string {
   return columns.map(({ name }) => name).join(', ')
 }
-

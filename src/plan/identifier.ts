@@ -12,7 +12,9 @@ const reserved = new Set(
   describe distinct do else end except false fetch for foreign from grant group having in initially intersect into
   lambda lateral leading limit localtime localtimestamp not null offset on only or order over pivot placing primary
   qualify references returning row rows select session_user show some summarize symmetric system_user table then to
-  trailing true union unique unpivot user using variadic when where window with`
+  trailing anti asof at authorization binary by collation concurrently cross freeze full glob ilike inner is isnull join
+  left like natural notnull outer overlaps pivot_longer pivot_wider positional right semi similar tablesample unpack
+  verbose true union unique unpivot user using variadic when where window with`
     .split(/\s+/)
     .filter(Boolean),
 )

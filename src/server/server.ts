@@ -28,14 +28,21 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   app.addHook('onRequest', async (request, reply) => {
     const host = (request.headers.host ?? '').replace(/:\d+$/, '')
     if (!['127.0.0.1', 'localhost', '[::1]'].includes(host)) {
-      await reply.code(421).type('application/problem+json').send(problem(421, 'WRONG_HOST', `this server does not answer for "${host}"`))
+      await reply
+        .code(421)
+        .type('application/problem+json')
+        .send(problem(421, 'WRONG_HOST', `this server does not answer for "${host}"`))
     }
   })
   app.setNotFoundHandler(async (request, reply) =>
-    reply.code(404).type('application/problem+json').send(problem(404, 'NOT_FOUND', `there is nothing at ${request.url}`)),
+    reply
+      .code(404)
+      .type('application/problem+json')
+      .send(problem(404, 'NOT_FOUND', `there is nothing at ${request.url}`)),
   )
   app.setErrorHandler(async (error, _request, reply) => {
-    const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
+    const status =
+      error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
     if (status >= 500) options.log.error('a request failed', { why: String(error) })
     return reply
       .code(status)
@@ -70,7 +77,10 @@ function addRoutes(app: FastifyInstance, options: ServerOptions): void {
   app.get('/health/ready', async (_request, reply) => {
     const why = await options.notReady()
     if (why === undefined) return { status: 'ready' }
-    return reply.code(503).type('application/problem+json').send(problem(503, 'NOT_READY', why))
+    return reply
+      .code(503)
+      .type('application/problem+json')
+      .send(problem(503, 'NOT_READY', why))
   })
   app.get('/api/pipelines', async () => ({ pipelines: await options.pipelines() }))
 }
@@ -82,7 +92,10 @@ function problem(status: number, code: string, detail: string): Record<string, u
 // Whoever listens there, where the system tells; it is only a help.
 function holderOf(port: number): string {
   try {
-    const lines = execFileSync('ss', ['-Hltnp', `sport = :${port}`], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+    const lines = execFileSync('ss', ['-Hltnp', `sport = :${port}`], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
     const match = /users:\(\("([^"]+)",pid=(\d+)/.exec(lines)
     if (match) return ` by ${match[1]} (pid ${match[2]})`
   } catch {
@@ -93,7 +106,10 @@ function holderOf(port: number): string {
 
 function holderByLsof(port: number): string {
   try {
-    const out = execFileSync('lsof', ['-nP', `-iTCP:${port}`, '-sTCP:LISTEN', '-Fpc'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+    const out = execFileSync('lsof', ['-nP', `-iTCP:${port}`, '-sTCP:LISTEN', '-Fpc'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
     const pid = /^p(\d+)/m.exec(out)?.[1]
     const name = /^c(.+)/m.exec(out)?.[1]
     return pid === undefined ? '' : ` by ${name ?? 'a process'} (pid ${pid})`

@@ -187,6 +187,7 @@ async function land(
   outcome: SinkOutcome,
   refused: NewDeadLetter[],
 ): Promise<void> {
+  const named = outcome.duplicateOrdinals.length
   await client.query('savepoint part')
   try {
     await landPart(client, sink, rows, first, outcome)
@@ -195,6 +196,7 @@ async function land(
   } catch (error) {
     if (!isRowFault(error)) throw error
     await client.query('rollback to savepoint part')
+    outcome.duplicateOrdinals.length = named
     if (rows.rows === 1) {
       outcome.refusedOrdinals.push(first)
       const message = error instanceof Error ? error.message : String(error)
@@ -280,10 +282,12 @@ from   merged`
 function duplicatesSql(step: TableStep): string {
   const key = step.mode.is === 'append' ? [] : step.mode.key
   const same = key.map((name) => `t.${identifier(name)} is not distinct from s.${identifier(name)}`).join(' and ')
+  const table = identifier(...step.table.split('.'))
   return `
     select _n - 1 as ordinal
     from   ${stageName(step)} s
-    where  exists (select from ${identifier(...step.table.split('.'))} t where ${same})`
+    where  exists (select from ${table} t where ${same})
+    or     exists (select from ${stageName(step)} t where t._n < s._n and ${same})`
 }
 
 async function copy(client: Client, table: string, columns: string[], rows: RowFile): Promise<void> {

@@ -83,9 +83,14 @@ export async function editFields(client: Queries, id: number, fields: Record<str
   if (rowCount === 1) return
   const [letter] = await findDeadLetters(client, { ids: [id], settled: true })
   if (letter === undefined) {
-    throw new MillraceError('NO_SUCH_DEAD_LETTER', { message: `there is no dead letter ${id}`, hint: 'list them with dead-letters list' })
+    throw new MillraceError('NO_SUCH_DEAD_LETTER', {
+      message: `there is no dead letter ${id}`,
+      hint: 'list them with dead-letters list',
+    })
   }
-  throw new MillraceError('DEAD_LETTER_SETTLED', { message: `dead letter ${id} was ${letter.settled} already (${letter.settledBy})` })
+  throw new MillraceError('DEAD_LETTER_SETTLED', {
+    message: `dead letter ${id} was ${letter.settled} already (${letter.settledBy})`,
+  })
 }
 
 export async function discard(client: Queries, ids: number[], reason: string): Promise<number> {

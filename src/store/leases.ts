@@ -47,9 +47,11 @@ export async function takeLease(
   await watch.query(
     `
     insert into millrace.leases (pipeline)
-    select $1
+    select pipeline
+    from   millrace.pipelines
+    where  pipeline = $1
     -- "on conflict" alone would wait for an owner that was stopped in its commit
-    where  not exists (select from millrace.leases where pipeline = $1)
+    and    not exists (select from millrace.leases where pipeline = $1)
     on conflict do nothing`,
     [pipeline],
   )
@@ -115,9 +117,9 @@ async function lookAt(client: Client, pipeline: string): Promise<LeaseRow> {
   const { rows } = await client.query<LeaseRow>(readLease, [pipeline])
   const [row] = rows
   if (row) return row
-  throw new MillraceError('LEASE_LOST', {
-    at: pipeline,
-    message: 'the pipeline was reset while its lease was being taken',
+  throw new MillraceError('UNKNOWN_PIPELINE', {
+    message: `the store knows no pipeline "${pipeline}"`,
+    hint: 'it knows one when it has been started',
   })
 }
 

@@ -1,5 +1,5 @@
-import { storeContract } from '../../test/store-contract.ts'
 import { testDatabase } from '../../test/postgres.ts'
+import { storeContract } from '../../test/store-contract.ts'
 import { openPostgres } from './postgres.ts'
 
 storeContract('Postgres', async () => {
@@ -17,7 +17,10 @@ storeContract('Postgres', async () => {
     },
     again: open,
     async expire(pipeline) {
-      await client.query(`update millrace.leases set expires_at = clock_timestamp() - interval '1 second' where pipeline = $1`, [pipeline])
+      await client.query(
+        `update millrace.leases set expires_at = clock_timestamp() - interval '1 second' where pipeline = $1`,
+        [pipeline],
+      )
     },
     async close() {
       await store[Symbol.asyncDispose]()

@@ -357,24 +357,40 @@ export class PostgresStore implements Store {
     }))
   }
 
-  /** Runs a select in a read-only transaction, for people and for systems' routes. */
+  /** Runs one select in a read-only transaction, for people and for systems' routes. */
   async select(sql: string, parameters: unknown[] = []): Promise<Record<string, unknown>[]> {
     return await this.#transaction(async (client) => {
       await client.query('set transaction read only')
-      const { rows } = await client.query(sql, parameters)
+      // the extended protocol takes one statement only: a second one could end the transaction and write
+      const query = { text: sql, values: parameters, queryMode: 'extended' }
+      const { rows } = await client.query(query)
       return rows
     })
   }
 
-  /** Forgets a pipeline: its positions, state, ledger and files; with `results` its dead letters too. */
-  async reset(pipeline: string, tables: string[]): Promise<void> {
+  /**
+   * Forgets what a pipeline has read: positions, files, state and ledger; with `tables` it empties them, and its dead
+   * letters too. The pipeline stays known, under this plan, and its batches and epochs count on: whoever lent the lease
+   * for this goes on, and no name of an effect is used again.
+   */
+  async reset(plan: Plan, tables: string[]): Promise<void> {
     await this.#transaction(async (client) => {
       for (const name of tables) await client.query(`truncate ${name}`)
-      if (tables.length > 0) {
-        await client.query('delete from millrace.dead_letters where pipeline = $1', [pipeline])
-        await client.query('delete from millrace.late_rows where pipeline = $1', [pipeline])
-      }
-      await client.query('delete from millrace.pipelines where pipeline = $1', [pipeline])
+      const forgotten = [
+        'positions',
+        'files',
+        'batches',
+        'dedup_keys',
+        ...(tables.length > 0 ? ['dead_letters', 'late_rows'] : []),
+      ]
+      for (const name of forgotten) await client.query(`delete from millrace.${name} where pipeline = $1`, [plan.name])
+      await client.query(
+        `
+        update millrace.pipelines
+        set    plan_hash = $2, plan = $3, updated_at = now()
+        where  pipeline = $1`,
+        [plan.name, planHash(plan), JSON.stringify(plan)],
+      )
     })
   }
 

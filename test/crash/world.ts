@@ -1,5 +1,5 @@
 /** Where a crash test plays: a folder, a database, the processes in them, and a judge of what they left behind. */
-import { mkdir, mkdtemp, readdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { breakOff, type Client, clientConfig, connect } from '../../src/store/connection.ts'
@@ -24,6 +24,8 @@ export interface World extends AsyncDisposable {
   /** Another name of the shop's folder. */
   alias(): Promise<string>
   start(args: string[], env?: Record<string, string>): Millrace
+  /** What the server says of the pipeline. */
+  status(): Promise<Record<string, unknown>>
   /** Waits until all of these files have been read and committed, and every commit has been followed up. */
   drained(files: InputFile[], options?: { withinMs?: number; worker?: Millrace }): Promise<void>
 }
@@ -87,6 +89,15 @@ export async function openWorld(database?: { url: string }): Promise<World> {
       })
       started.push(process)
       return process
+    },
+    async status() {
+      // as: what a server writes into its data directory, and its answer; the tests compare what they need of it
+      const { port } = JSON.parse(await readFile(join(data, 'server.json'), 'utf8')) as { port: number }
+      const answer = await fetch(`http://127.0.0.1:${port}/api/pipelines`)
+      const { pipelines } = (await answer.json()) as { pipelines: Record<string, unknown>[] }
+      const [pipeline] = pipelines
+      if (answer.status !== 200 || pipeline === undefined) throw new Error(`the server answered ${answer.status}`)
+      return pipeline
     },
     async drained(files, { withinMs = 30_000, worker } = {}) {
       let seen: unknown

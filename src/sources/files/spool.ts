@@ -1,6 +1,7 @@
 /** A file that one process fills and DuckDB then reads. Chunks are appended in order; a part can be taken back. */
-import { open, rm } from 'node:fs/promises'
+
 import type { FileHandle } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 
 export class SpoolFile {
   readonly path: string
