@@ -104,8 +104,11 @@ describe('a bounded run beside a worker of the same pipeline', { concurrency: 3 
     await world.drop(watched)
     await using owner = world.start(work)
     await owner.says('running')
-    // each reads one file of its own, so that all of them have something to do
-    const runs = given.slice(0, 3).map(({ name }) => startRun(world, {}, join(world.inputs, name)))
+    // each reads one file of its own, so that all of them have something to do, and the others ask while the first has it
+    const [one = '', ...others] = given.slice(0, 3).map(({ name }) => join(world.inputs, name))
+    await using first = startRun(world, { MILLRACE_FAILPOINT: 'after rows@1=delay:2500' }, one)
+    await lentTo(world, first)
+    const runs = [first, ...others.map((path) => startRun(world, {}, path))]
     for (const run of runs) assert.deepEqual(await run.ended(), { code: 0, signal: null }, run.story())
     await using rest = startRun(world)
     assert.deepEqual(await rest.ended(), { code: 0, signal: null }, rest.story())
@@ -145,7 +148,7 @@ function startRun(world: World, env: Record<string, string> = {}, input = world.
   return world.start(['run', 'shop-events', '--input', input, '--json'], env)
 }
 
-// Waits until the run has the lease and stands in the transaction of its second batch.
+// Waits until the run has the lease and stands in a transaction.
 async function lentTo(world: World, run: Millrace): Promise<void> {
   await eventually(
     async () => {

@@ -33,7 +33,7 @@ export interface FilesReaderOptions {
 }
 
 /** Rows longer than this are malformed. */
-export const maxRowBytes = 64 * 1024 * 1024
+export const maxRowBytes = 32 * 1024 * 1024
 const chunkBytes = 1024 * 1024
 /** A spool file larger than this is not added to: several are read on several threads. */
 const spoolBytes = 8 * 1024 * 1024
@@ -248,11 +248,12 @@ class Stage {
 
       const layout = this.#layoutOf(header.columns)
       const spool = this.#spoolOf(layout)
-      const marks = { rows: spool.bytes, malformed: this.#malformedRows.bytes }
-      const portion = await this.#cut(claim, handle, header, layout, spool, limits)
+      const marks = { spools: layout.spools.length, rows: spool.bytes, malformed: this.#malformedRows.bytes }
+      const portion = await this.#cut(claim, handle, header, layout, limits)
       const after = await handle.stat({ bigint: true })
       if (!unchanged(claim, after)) {
         // somebody still writes: take back what was cut, and read it again when it has come to rest
+        for (const added of layout.spools.splice(marks.spools)) await added.remove()
         await spool.truncate(marks.rows)
         await this.#malformedRows.truncate(marks.malformed)
         if (claim.bytesDone > 0 || this.#options.inputs !== undefined) {
@@ -344,12 +345,11 @@ class Stage {
     handle: FileHandle,
     header: { columns: string[]; bytes: number; lines: number },
     layout: Layout,
-    firstSpool: SpoolFile,
     limits: Limits,
   ): Promise<Portion> {
     const { format } = this.#options.source
     if (format.is !== 'csv') throw new MillraceError('NOT_SUPPORTED', { message: `no reader for ${format.is}` })
-    const spool = firstSpool
+    let spool = this.#spoolOf(layout)
     const start = claim.bytesDone === 0 ? header.bytes : claim.bytesDone
     const firstLine = claim.bytesDone === 0 ? header.lines + 1 : claim.linesDone + 1
     const cutter = new CsvCutter({
@@ -360,6 +360,7 @@ class Stage {
       file: this.#fileNumber(claim.path),
       rows: (bytes) => spool.append(bytes),
       malformed: (bytes) => this.#malformedRows.append(bytes),
+      maxRows: limits.rows,
     })
     const portion: Portion = { rows: 0, malformed: 0, bytesDone: start, linesDone: firstLine - 1 }
     let at = start
@@ -375,11 +376,9 @@ class Stage {
       layout.longestRow = Math.max(layout.longestRow, cut.longestRow)
       await spool.flush()
       await this.#malformedRows.flush()
-      if (last) {
-        portion.bytesDone = claim.size
-        break
-      }
-      if (portion.rows + portion.malformed >= limits.rows || portion.bytesDone - start >= limits.bytes) break
+      if (last && !cut.full) portion.bytesDone = claim.size
+      if (last || cut.full || portion.bytesDone - start >= limits.bytes) break
+      spool = this.#spoolOf(layout)
     }
     portion.linesDone = cutter.line - 1
     return portion
