@@ -15,6 +15,8 @@ const files: InputFile[] = Array.from({ length: rounds + 5 }, (_, i) => {
   return { ...file, rows: [...file.rows, event(`${i}-bad`, name, { price: 'dear' })] }
 })
 
+const rowsPerFile = '7'
+
 // A worker cannot tell which of the two was cut; now and then it fares well in between.
 function everyOther(first: Cut, second: Cut): (commit: number) => Cut | undefined {
   let cut = 0
@@ -36,7 +38,10 @@ describe(`a lost COMMIT, ${2 * rounds} times`, { concurrency: 2 }, () => {
     await using proxy = await openProxy(database.url, everyOther('the reply', 'the request'))
     await using world = await openWorld(database)
     await world.drop(files)
-    await using worker = world.start(['work', 'shop-events'], { DATABASE_URL: proxy.url })
+    await using worker = world.start(['work', 'shop-events'], {
+      DATABASE_URL: proxy.url,
+      BATCH_MAX_ROWS: rowsPerFile,
+    })
     await world.drained(files, { worker, withinMs: 120_000 })
     assert.deepEqual(await worker.stop(), { code: 0, signal: null })
     wereCut(proxy)
@@ -51,6 +56,7 @@ describe(`a lost COMMIT, ${2 * rounds} times`, { concurrency: 2 }, () => {
     await world.lay(files)
     await using run = world.start(['run', 'shop-events', '--input', world.inputs, '--json'], {
       DATABASE_URL: proxy.url,
+      BATCH_MAX_ROWS: rowsPerFile,
     })
     assert.deepEqual(await run.ended(120_000), { code: 0, signal: null }, run.story())
     wereCut(proxy)
