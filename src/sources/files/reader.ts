@@ -364,9 +364,10 @@ class Stage {
     })
     const portion: Portion = { rows: 0, malformed: 0, bytesDone: start, linesDone: firstLine - 1 }
     let at = start
+    // one buffer for all chunks: the cutter keeps copies of what it needs
+    const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(0, claim.size - at)))
     for (;;) {
-      const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(0, claim.size - at)))
-      const { bytesRead } = await handle.read(chunk, 0, chunk.length, at)
+      const { bytesRead } = await handle.read(chunk, 0, Math.min(chunk.length, Math.max(0, claim.size - at)), at)
       at += bytesRead
       const last = at >= claim.size || bytesRead === 0
       const cut = cutter.push(chunk.subarray(0, bytesRead), last)
