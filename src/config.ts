@@ -62,7 +62,7 @@ export const variables = {
   },
   MEMORY_LIMIT: {
     type: 'bytes',
-    default: '192 MB',
+    default: '96 MB',
     says: "DuckDB's memory; what does not fit goes to disk under MILLRACE_DATA",
   },
 } as const satisfies Record<string, SettingSpec>
