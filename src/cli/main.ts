@@ -37,6 +37,9 @@ async function main(args: string[]): Promise<number> {
 // A terminal sends Ctrl-C to the whole group, and npm hands it on besides: what comes at once is one wish.
 const oneWishMs = 500
 
+// What is asked to stop has stopped within ten seconds.
+const mostStopMs = 9000
+
 function stopSignal(): AbortSignal {
   const stop = new AbortController()
   let askedAt: number | undefined
@@ -46,6 +49,8 @@ function stopSignal(): AbortSignal {
     // asked a second time, it does not wait for the batch in hand
     if (now - askedAt > oneWishMs) process.exit(1)
     stop.abort(signal)
+    // a database that says nothing must not hold the process: dying is safe at any place
+    setTimeout(() => process.exit(1), mostStopMs).unref()
   }
   process.on('SIGINT', ask)
   process.on('SIGTERM', ask)

@@ -1,5 +1,5 @@
 /** What most verbs need: the configuration, and a store, embedded or not. */
-import { stat } from 'node:fs/promises'
+import { readdir, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
@@ -14,6 +14,7 @@ import { embeddedFolder } from '../store/embedded-folder.ts'
 import type { MigrationFolder } from '../store/migrations.ts'
 import { openPostgres, type PostgresStore } from '../store/postgres.ts'
 import type { System } from '../system.ts'
+import { isAlive } from './server-file.ts'
 
 /** The variables of all systems, for the configuration. */
 export function systemSettings(): Record<string, SettingSpec> {
@@ -118,6 +119,7 @@ export function systemMigrations(): MigrationFolder[] {
 /** DuckDB for this process: two threads, and a spool it alone may touch. */
 export async function openDuck(config: Config): Promise<Duck> {
   const spool = spoolFolder(config.dataDirectory)
+  await clearTemporary(join(config.dataDirectory, 'duckdb'))
   return await Duck.open({
     folders: [spool],
     temporary: join(config.dataDirectory, 'duckdb', String(process.pid)),
@@ -141,4 +143,11 @@ export function sentenceOf(error: unknown): string {
   const code = codeOf(error)
   if (code !== undefined && !code.startsWith('ERR_')) return `${code}: ${messageOf(error) || 'no connection'}`
   return (error instanceof Error && error.stack) || String(error)
+}
+
+// What DuckDB had put on disk for a process that was killed.
+async function clearTemporary(folder: string): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (!isAlive(Number(name))) await rm(join(folder, name), { recursive: true, force: true })
+  }
 }
