@@ -226,5 +226,6 @@ async function writeWhole(path: string, line: string, mode: number): Promise<voi
 }
 
 function urlOf({ port, password }: Access): string {
-  return `postgresql://millrace:${password}@127.0.0.1:${port}/millrace`
+  // it listens on this machine alone and has no TLS, whatever PGSSLMODE asks of other servers
+  return `postgresql://millrace:${password}@127.0.0.1:${port}/millrace?sslmode=disable`
 }
