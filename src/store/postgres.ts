@@ -1,4 +1,7 @@
-/** The store in Postgres 15 or later, embedded or any other. */
+/**
+ * The store in Postgres 15 or later, embedded or any other. Long because it keeps every promise of the contract in one
+ * class; what is a piece of its own (commit, leases, dead letters, tables, migrations) has its own file.
+ */
 import { createReadStream, createWriteStream } from 'node:fs'
 import { pipeline as pump } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'

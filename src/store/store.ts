@@ -1,6 +1,6 @@
 /**
  * What a store promises the engine. `postgres.ts` keeps it in Postgres, `memory.ts` in memory for generated histories
- * and the test kit; both pass `contract.test.ts`.
+ * and the test kit; both pass `test/store-contract.ts`.
  */
 import type { Plan, TableStep } from '../plan/plan.ts'
 
@@ -13,7 +13,7 @@ export interface Store extends AsyncDisposable {
    */
   register(plan: Plan): Promise<void>
 
-  /** Takes the pipeline's lease, waiting its owner out, or answers who holds it. */
+  /** Takes the pipeline's lease, or answers at once who holds it; with `borrow` it asks the owner and waits. */
   lease(request: LeaseRequest): Promise<LeaseAnswer>
 
   /** What is committed: read at start, on takeover, and when the outcome of a commit is unknown. */
@@ -98,7 +98,7 @@ export interface BatchCommit {
   startedAt: Date
   sinks: SinkRows[]
   deadLetters: RowFile | undefined
-  /** Columns: step, key. */
+  /** Columns: step, key. Keys that no committed batch has. */
   dedupKeys: RowFile | undefined
   files: FileProgress[]
   positions: Position[]
@@ -116,7 +116,7 @@ export type BatchKind = 'stream' | 'backfill' | 'replay' | 'spark'
 
 export interface SinkRows {
   step: TableStep
-  /** Rows to be added or merged as the step's mode says. */
+  /** Rows to be added or merged as the step's mode says; to be replaced by key, each key comes once. */
   rows: RowFile
   /** Rows to insert if new whose keys are likely new: a straight COPY may try them. They are numbered before `rows`. */
   fresh?: RowFile

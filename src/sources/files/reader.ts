@@ -1,6 +1,7 @@
 /**
  * Reads files in order, name after name, row after row: takes the complete ones of a watched folder or those a bounded
  * run was given, cuts their rows out, and stages them for DuckDB. Nothing is handed out twice unless it is rewound.
+ * Long because a range is one thing: what is read, what is taken back, and the SQL over it have to agree.
  */
 import type { BigIntStats } from 'node:fs'
 import { type FileHandle, mkdir, open } from 'node:fs/promises'
