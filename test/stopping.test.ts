@@ -18,7 +18,6 @@ const many = Array.from({ length: 40 }, (_, i) =>
     Array.from({ length: 6 }, (_, n) => `${i}/${n}`),
   ),
 )
-const full = Boolean(process.env['CI'] || process.env['MILLRACE_FULL'])
 const work = ['work', 'shop-events']
 
 describe('a worker that is told to stop', { concurrency: 3 }, () => {
@@ -74,12 +73,11 @@ describe('a worker that is told to stop', { concurrency: 3 }, () => {
   })
 
   const failures: [string, number, (cluster: Cluster) => Promise<void>][] = [
-    ['is shut down', 10_000, (cluster) => cluster.shutDown()],
-    // the commit in hand is given up when a renewal of the lease has not been answered for 10 s
-    ['is silent', 25_000, (cluster) => cluster.freeze()],
+    ['is shut down', 0, (cluster) => cluster.shutDown()],
+    // the commit in hand may wait for ever: the process ends without it, and says so
+    ['is silent', 1, (cluster) => cluster.freeze()],
   ]
-  for (const [what, withinMs, fail] of failures) {
-    if (withinMs > 10_000 && !full) continue
+  for (const [what, code, fail] of failures) {
     test(`while Postgres ${what} ends all the same, and loses nothing`, async () => {
       await using folder = await temporary()
       await using server = await ownServer(folder.path)
@@ -88,7 +86,7 @@ describe('a worker that is told to stop', { concurrency: 3 }, () => {
       await using worker = world.start(work, { MILLRACE_FAILPOINT: 'after rows@2=delay:1500' })
       await standsInTransaction(world, worker)
       await fail(server.cluster)
-      await stopsSoon(worker, withinMs)
+      await stopsSoon(worker, 10_000, code)
       await server.cluster.goOn()
       await server.postgres.ensureUp()
       await using second = world.start(work)
@@ -113,9 +111,10 @@ test('a worker that cannot do what follows a commit says so and tries again, als
   await judge(world, single)
 })
 
-async function stopsSoon(worker: Millrace, withinMs = 10_000): Promise<void> {
+async function stopsSoon(worker: Millrace, withinMs = 10_000, code = 0): Promise<void> {
   const told = performance.now()
-  assert.deepEqual(await worker.stop(30_000), { code: 0, signal: null }, worker.story())
+  assert.deepEqual(await worker.stop(30_000), { code, signal: null }, worker.story())
+  if (code !== 0) assert.match(worker.story(), /did not stop in time/)
   assert.ok(performance.now() - told < withinMs, `it took ${performance.now() - told} ms`)
 }
 

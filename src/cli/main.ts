@@ -50,7 +50,10 @@ function stopSignal(): AbortSignal {
     if (now - askedAt > oneWishMs) process.exit(1)
     stop.abort(signal)
     // a database that says nothing must not hold the process: dying is safe at any place
-    setTimeout(() => process.exit(1), mostStopMs).unref()
+    setTimeout(() => {
+      process.stderr.write('it did not stop in time, and is ended now; nothing committed is lost\n')
+      process.exit(1)
+    }, mostStopMs).unref()
   }
   process.on('SIGINT', ask)
   process.on('SIGTERM', ask)

@@ -66,7 +66,6 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
   onAbort(signal, () => {
     board.phase = 'stopping'
     stop.abort(signal.reason)
-    endInTime()
   })
   try {
     await using opened = await openStore(config, log, {
@@ -206,23 +205,14 @@ function whereToLook(
 
 // ---- until it is told to stop --------------------------------------------------------------------------------------
 
-const graceMs = { batch: 30_000, close: 3_000 }
-
-// The batch in hand is finished, or given up by the store when the database is silent; beyond that nothing is waited for.
-function endInTime(): void {
-  setTimeout(() => {
-    const seconds = graceMs.batch / 1000
-    process.stderr.write(`it did not stop within ${seconds} s, and is ended now; nothing committed is lost\n`)
-    process.exit(1)
-  }, graceMs.batch).unref()
-}
+const closeMs = 3_000
 
 // All is done, but a question that the database does not answer would keep its connection open.
 function closeInTime(exitCode: number, last: () => void): void {
   setTimeout(() => {
     last()
     process.exit(exitCode)
-  }, graceMs.close).unref()
+  }, closeMs).unref()
 }
 
 function onAbort(signal: AbortSignal, act: () => void): void {
