@@ -69,7 +69,7 @@ async function measure(name: string, makeRow: (i: number) => string): Promise<vo
     'cut and write': async () => spool(path).rows,
     'cut, write, DuckDB reads': async () => {
       const { paths, longestRow } = spool(path)
-      return load(readSpoolSql(paths, columns, dialect, { longestRow }))
+      return load(readSpoolSql(paths, columns, { dialect, mark: '_quoted' }, { longestRow }))
     },
   }
   const best = new Map<string, { milliseconds: number; busy: number; rows: number }>()

@@ -3,6 +3,7 @@ export { MillraceError } from './errors.ts'
 export { functions } from './functions/index.ts'
 export type { Operand, Row, Value } from './functions/value.ts'
 export {
+  batchNumber,
   boolean,
   type ColumnSpec,
   type Columns,
@@ -12,8 +13,10 @@ export {
   files,
   integer,
   json,
+  lineNumber,
   oneOf,
   pipeline,
+  sourceFile,
   table,
   text,
   timestamp,

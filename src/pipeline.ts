@@ -9,7 +9,18 @@
 import { MillraceError, nearest } from './errors.ts'
 import { isValue, type Row, type Value, valueOf } from './functions/value.ts'
 import type { Column, ColumnType, Kind, ScalarKind } from './plan/columns.ts'
-import type { Plan, RowCheck, Rule, Source, Step, TableMode } from './plan/plan.ts'
+import {
+  type FileFormat,
+  type Origin,
+  type Plan,
+  plainColumns,
+  type RowCheck,
+  type Rule,
+  type Source,
+  type SourceColumn,
+  type Step,
+  type TableMode,
+} from './plan/plan.ts'
 
 /** Column names with the kinds the compiler checks. */
 export type Columns = Record<string, Kind>
@@ -22,6 +33,8 @@ export interface ColumnSpec<K extends Kind = Kind> {
   readonly type: ColumnType
   readonly nullable: boolean
   readonly rules: readonly Rule[]
+  /** It is not read from the row, but says where the row came from. */
+  readonly origin?: Origin
   /** The value may be absent: it is then null. In CSV an empty field is absent. */
   optional(): ColumnSpec<K>
 }
@@ -71,6 +84,21 @@ export const boolean = (): ColumnSpec<'boolean'> => plainSpec('boolean', { is: '
 /** Any JSON value. */
 export const json = (): ColumnSpec<'json'> => plainSpec('json', { is: 'json' }, false)
 
+/** The path of the file that the row was read from. */
+export const sourceFile = (): ColumnSpec<'text'> => ({ ...plainSpec('text', { is: 'text' }, false), origin: 'file' })
+
+/** The physical line on which the row starts, the header being 1; in a Parquet file the number of the row, from 1. */
+export const lineNumber = (): ColumnSpec<'integer'> => ({
+  ...plainSpec('integer', { is: 'integer' }, false),
+  origin: 'line',
+})
+
+/** The number of the batch that reads the row. */
+export const batchNumber = (): ColumnSpec<'integer'> => ({
+  ...plainSpec('integer', { is: 'integer' }, false),
+  origin: 'batch',
+})
+
 function plainSpec<K extends ScalarKind>(kind: K, type: ColumnType, nullable: boolean): ColumnSpec<K> {
   return { kind, type, nullable, rules: [], optional: () => plainSpec(kind, type, true) }
 }
@@ -115,30 +143,67 @@ export interface SourceSpec<C extends Columns> {
   readonly columns: { readonly [Name in keyof C]: ColumnSpec<C[Name]> }
 }
 
-export interface CsvOptions {
-  format: 'csv'
-  /** One character; a comma when left out. */
-  delimiter?: string
+/** How the files are written. CSV and JSON lines may be packed with gzip or zstd. */
+export type FormatOptions =
+  | {
+      format: 'csv'
+      /** One character; a comma when left out. */
+      delimiter?: string
+      /** One character, doubled within a field; `"` when left out. */
+      quote?: string
+      /** `false`: there is no header, and the fields are the columns in their order. */
+      header?: boolean
+    }
+  /** One object to a line; its keys are the columns, and what is nested in it is `json()`. */
+  | { format: 'json lines' }
+  | { format: 'parquet' }
+
+export interface FilesOptions<C extends Columns> {
+  columns: { [Name in keyof C]: ColumnSpec<C[Name]> }
+  /**
+   * Columns of a file, or keys of a JSON line, that are not named here. `refuse`: such a file is quarantined, such a line
+   * is a dead letter. `count`: they are left out, and counted in the ledger. `keepAs`: they are kept together in this
+   * column, which is `json().optional()`. When left out, JSON lines count them and the others refuse them.
+   */
+  unknownColumns?: 'refuse' | 'count' | { keepAs: keyof C & string }
 }
 
 /** Files in a watched folder (relative to MILLRACE_DATA, or absolute), each read once, when it is complete. */
-export function files<C extends Columns>(
-  folder: string,
-  options: CsvOptions & { columns: { [Name in keyof C]: ColumnSpec<C[Name]> } },
-): SourceSpec<C> {
+export function files<C extends Columns>(folder: string, options: FormatOptions & FilesOptions<C>): SourceSpec<C> {
+  const { unknownColumns = options.format === 'json lines' ? 'count' : 'refuse' } = options
   return {
     columns: options.columns,
     source: {
       is: 'files',
       folder,
-      format: { is: 'csv', delimiter: options.delimiter ?? ',', quote: '"' },
+      format: formatOf(options),
+      ...(unknownColumns === 'refuse'
+        ? {}
+        : { unknown: unknownColumns === 'count' ? { is: 'count' } : { is: 'keep', as: unknownColumns.keepAs } }),
       columns: columnsOfSpecs(options.columns),
     },
   }
 }
 
-function columnsOfSpecs(specs: Record<string, ColumnSpec>): Column[] {
-  return Object.entries(specs).map(([name, spec]) => ({ name, type: spec.type, nullable: spec.nullable }))
+function formatOf(options: FormatOptions): FileFormat {
+  switch (options.format) {
+    case 'csv': {
+      const { delimiter = ',', quote = '"', header = true } = options
+      return { is: 'csv', delimiter, quote, ...(header ? {} : { header }) }
+    }
+    case 'json lines':
+    case 'parquet':
+      return { is: options.format }
+  }
+}
+
+function columnsOfSpecs(specs: Record<string, ColumnSpec>): SourceColumn[] {
+  return Object.entries(specs).map(([name, { type, nullable, origin }]) => ({
+    name,
+    type,
+    nullable,
+    ...(origin === undefined ? {} : { origin }),
+  }))
 }
 
 /** A table in Postgres. `Key` are the columns its key needs. */
@@ -220,7 +285,7 @@ export function pipeline(name: string): { from<C extends Columns>(source: Source
         from: [spec.source.is],
         rules,
         checks: [],
-        columns: spec.source.columns,
+        columns: plainColumns(spec.source.columns),
       }
       const plan: Plan = { format: 1, name, sources: { [spec.source.is]: spec.source }, steps: [validate] }
       return flow<C>(plan, validate.id, validate.columns)

@@ -157,6 +157,7 @@ async function drain(
   const [[id, from] = []] = Object.entries(plan.sources)
   if (id === undefined || from?.is !== 'files') throw new Error('the plan reads no files')
   const spool = join(bench.folder, 'spool', plan.name, `${Math.floor(random() * 2 ** 30)}`)
+  using session = await bench.duck.connect()
   await runPipeline({
     plan,
     store,
@@ -167,6 +168,7 @@ async function drain(
         id,
         source: from,
         spool,
+        sql: session,
         known: (ids) => store.files(plan.name, id, ids),
         onProblem: (problem) => {
           throw problem

@@ -40,6 +40,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
   await mkdir(source.folder, { recursive: true })
   await store.register(plan)
   const spool = join(spoolFolder(config.dataDirectory), plan.name, `${process.pid}-${randomBytes(4).toString('hex')}`)
+  using session = await duck.connect()
   return await runPipeline({
     plan,
     store,
@@ -51,6 +52,8 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
         id,
         source,
         spool,
+        sql: session,
+        signal,
         known: (ids) => store.files(plan.name, id, ids),
         onProblem: run.onProblem ?? ((problem) => log.error(problem.toString())),
         ...(bounded?.inputs === undefined ? {} : { inputs: { paths: bounded.inputs, again: bounded.again } }),

@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { failpoint } from '../failpoint.ts'
 import { keyedName, seenName } from '../operators/dedup.ts'
-import { deadLettersSql, failuresOf } from '../operators/validate.ts'
+import { checkedName, deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { DedupStep, Plan, Step, TableStep } from '../plan/plan.ts'
 import { copySql, keyHashSql, keyTooLongName, knownName, quotedColumns, sinkOrder, uniqueName } from '../sinks/table.ts'
@@ -82,7 +82,7 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
     // an attempt before this one may have failed half way
     await session.run(`drop schema if exists ${names.schema} cascade`)
     await session.run(`create schema ${names.schema}`)
-    await session.run(`create table ${names.staged} as\n${range.select}`)
+    await session.run(`create table ${names.staged} as\n${range.select(number)}`)
   })
   await failpoint('staged')
   await timed(batch, 'operate', () => runSteps(tools, batch, (step) => isStateless(step)))
@@ -232,9 +232,12 @@ where k._row in (select _row from ${out})`
 async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
   const { plan, session } = tools
   const selects: string[] = []
+  const { fetchRaw } = batch.range
+  const rawOf = async (rows: string) => fetchRaw?.(batch.names.staged, rows)
   if (batch.range.malformedSelect !== undefined) selects.push(batch.range.malformedSelect)
   for (const step of plan.steps) {
     if (step.op === 'validate' && failuresOf(step).length > 0) {
+      await rawOf(`select _row from ${checkedName(batch.names.of(step.id))} where _failed is not null`)
       const letters = deadLettersSql(
         step,
         { out: batch.names.of(step.id), staged: batch.names.staged },
@@ -244,7 +247,10 @@ async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printe
     }
     if (step.op === 'table' && step.mode.is !== 'append') {
       const long = keyTooLongName(batch.names.of(step.id))
-      if ((await session.count(long)) > 0) selects.push(keyTooLongSql(plan, batch, step, long))
+      if ((await session.count(long)) > 0) {
+        await rawOf(`select _row from ${long}`)
+        selects.push(keyTooLongSql(plan, batch, step, long))
+      }
     }
   }
   if (selects.length === 0) return undefined
@@ -292,9 +298,11 @@ async function rejectedRow(
   message: string,
 ): Promise<NewDeadLetter> {
   const { where } = batch.range
+  const refused = `select _row from ${batch.names.of(step.id)} order by ${sinkOrder} limit 1 offset ${ordinal}`
+  await batch.range.fetchRaw?.(batch.names.staged, refused)
   const [row] = await tools.session.rows<{ place: string; line: string | null; raw: string; fields: string }>(`
     select ${where.place} as place, ${where.line} as line, ${where.rawText} as raw, ${fieldsSql(tools.plan)} as fields
-    from (select _row from ${batch.names.of(step.id)} order by ${sinkOrder} limit 1 offset ${ordinal}) r
+    from (${refused}) r
     join ${batch.names.staged} s using (_row)
     ${where.join}`)
   return {

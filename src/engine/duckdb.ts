@@ -60,7 +60,7 @@ export class Duck implements AsyncDisposable {
 }
 
 /** One connection. Statements are ours, printed from the plan; an error is therefore a fault, and shows its SQL. */
-export class DuckSession {
+export class DuckSession implements Disposable {
   readonly #connection: DuckDBConnection
 
   constructor(connection: DuckDBConnection) {
@@ -106,6 +106,10 @@ export class DuckSession {
 
   close(): void {
     this.#connection.closeSync()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
   }
 }
 

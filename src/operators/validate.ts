@@ -27,6 +27,13 @@ export const reasons = {
   INVALID_UTF8: 'the row is not valid UTF-8',
   NUL_BYTE: 'the row has a NUL byte, which text in Postgres cannot hold',
   ROW_TOO_LONG: 'the row is longer than the limit',
+  NOT_JSON: 'the text is not JSON',
+  NOT_AN_OBJECT: 'the line is JSON, but no object',
+  DUPLICATE_KEY: 'the key comes more than once',
+  UNKNOWN_COLUMN: 'the source has no such column',
+  WRONG_TYPE: 'the value is an object or a list, and the column holds texts',
+  TOO_DEEP: 'the JSON is nested deeper than 500 levels',
+  LONE_SURROGATE: 'the text has half of a UTF-16 pair, which is no character',
   // found by validation
   MISSING: 'a value that must be there is absent',
   EMPTY: 'a text that must not be empty is empty',
@@ -40,7 +47,6 @@ export const reasons = {
   ABOVE_MAXIMUM: 'the value is above the largest allowed',
   NOT_A_TIMESTAMP: 'the text is not a date and time in ISO 8601',
   NOT_A_BOOLEAN: 'the text is neither true nor false',
-  NOT_JSON: 'the text is not JSON',
   // found at the sink
   KEY_TOO_LONG: 'the key is longer than an index can hold',
   REFUSED: 'the database refused the row',

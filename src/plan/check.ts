@@ -5,7 +5,7 @@
 import { MillraceError, nearest } from '../errors.ts'
 import { type Column, type ColumnType, sameType, typeName } from './columns.ts'
 import type { Expression } from './expression.ts'
-import type { Plan, Step, ValidateStep } from './plan.ts'
+import { type Plan, plainColumns, type Source, type Step, type ValidateStep } from './plan.ts'
 
 /** The type of an expression over these columns; throws UNKNOWN_COLUMN, UNKNOWN_FUNCTION or WRONG_TYPE. */
 export type TypeOf = (expression: Expression, columns: readonly Column[]) => { type: ColumnType; nullable: boolean }
@@ -22,7 +22,8 @@ export function checkPlan(plan: Plan, typeOf: TypeOf): void {
   const known = new Map<string, Column[]>()
   for (const [id, source] of Object.entries(plan.sources)) {
     checkColumns(`${plan.name} / ${id}`, source.columns)
-    known.set(id, source.columns)
+    checkSource(`${plan.name} / ${id}`, source)
+    known.set(id, plainColumns(source.columns))
   }
   if (known.size === 0) throw fault(plan.name, 'INVALID_PLAN', 'the plan has no source')
   for (const step of plan.steps) {
@@ -43,6 +44,23 @@ export function checkPlan(plan: Plan, typeOf: TypeOf): void {
   }
   if (!plan.steps.some((step) => ['table', 'topic', 'files', 'enqueue'].includes(step.op))) {
     throw fault(plan.name, 'INVALID_PLAN', 'the plan has no sink', 'end it with into(table(...))')
+  }
+}
+
+function checkSource(at: string, source: Source): void {
+  if (!source.columns.some(({ origin }) => origin === undefined)) {
+    throw fault(at, 'INVALID_PLAN', 'the source reads no column', 'name at least one that its rows have')
+  }
+  if (source.is !== 'files') return
+  const { format, unknown } = source
+  if (format.is === 'csv' && format.header === false && unknown !== undefined) {
+    throw fault(at, 'INVALID_PLAN', 'without a header no column is unknown', 'leave unknownColumns out')
+  }
+  if (unknown?.is !== 'keep') return
+  const column = source.columns.find(({ name }) => name === unknown.as)
+  if (column === undefined) throw unknownColumn(at, unknown.as, source.columns)
+  if (column.type.is !== 'json' || !column.nullable || column.origin !== undefined) {
+    throw fault(at, 'WRONG_TYPE', `"${unknown.as}" keeps unknown columns`, 'declare it as json().optional()')
   }
 }
 

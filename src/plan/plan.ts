@@ -22,16 +22,44 @@ export interface FilesSource {
   /** The folder to watch. Not part of the plan's identity: a pipeline may move. */
   folder: string
   format: FileFormat
-  columns: Column[]
+  /** Refused when left out. */
+  unknown?: UnknownColumns
+  columns: SourceColumn[]
 }
 
-export type FileFormat = { is: 'csv'; delimiter: string; quote: string } | { is: 'json lines' } | { is: 'parquet' }
+/** Text formats may be packed with gzip or zstd. Without a header, CSV fields are the columns in their order. */
+export type FileFormat =
+  | { is: 'csv'; delimiter: string; quote: string; header?: false }
+  | { is: 'json lines' }
+  | { is: 'parquet' }
+
+/** What becomes of columns or keys of a file that the source does not name. */
+export type UnknownColumns =
+  /** A CSV or Parquet file is quarantined, a JSON line is a dead letter. */
+  | { is: 'refuse' }
+  /** They are left out, and the ledger says how many values. */
+  | { is: 'count' }
+  /** They are kept together as a JSON object in this column. */
+  | { is: 'keep'; as: string }
+
+/** A column read from the rows, unless it has an origin: then it says where the row came from. */
+export interface SourceColumn extends Column {
+  origin?: Origin
+}
+
+/** The columns as the steps behind a source know them. */
+export function plainColumns(columns: readonly SourceColumn[]): Column[] {
+  return columns.map(({ name, type, nullable }) => ({ name, type, nullable }))
+}
+
+/** The path of the row's file; its physical line, or its number in a Parquet file; the batch it is read in. */
+export type Origin = 'file' | 'line' | 'batch'
 
 /** A Kafka topic when brokers are set, else a local append-only log. */
 export interface TopicSource {
   is: 'topic'
   topic: string
-  columns: Column[]
+  columns: SourceColumn[]
 }
 
 export type Step = ValidateStep | OperatorStep | SinkStep

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { MillraceError } from '../errors.ts'
-import { sqlText } from '../plan/identifier.ts'
-import type { Source } from '../plan/plan.ts'
+import { identifier, sqlText } from '../plan/identifier.ts'
+import type { Source, SourceColumn } from '../plan/plan.ts'
 import type { DeadLetter } from '../store/store.ts'
 import type { Limits, Range, SourceReader } from './source.ts'
 
@@ -42,7 +42,7 @@ async function stage(
   name: string,
 ): Promise<Range> {
   const path = join(spool, `${name}.csv`)
-  const columns = source.columns.map((column) => column.name)
+  const columns = source.columns.filter(({ origin }) => origin === undefined).map(({ name }) => name)
   await pipeline(Readable.from(rows(letters, columns, set)), createWriteStream(path))
   const types = [
     ['_row', 'bigint'],
@@ -55,7 +55,7 @@ async function stage(
     rows: letters.length,
     malformed: 0,
     bytes: letters.reduce((sum, { raw }) => sum + raw.length, 0),
-    select: `select *
+    select: (batch) => `select *${originsSql(source.columns, batch)}
 from read_csv(
   ${sqlText(path)},
   auto_detect = false, header = false, delim = ',', quote = '"', escape = '"', new_line = '\\n',
@@ -72,6 +72,14 @@ from read_csv(
     settles: letters.map(({ id }) => id),
     release: () => rm(path, { force: true }),
   }
+}
+
+// What tells where a row came from is told anew.
+function originsSql(columns: SourceColumn[], batch: number): string {
+  const values = { file: '_place', line: '_line::varchar', batch: `'${batch}'` }
+  return columns
+    .map(({ name, origin }) => (origin === undefined ? '' : `, ${values[origin]} as ${identifier(name)}`))
+    .join('')
 }
 
 // Absent is an unquoted empty field; a text is always quoted.

@@ -13,11 +13,13 @@ export interface Range {
   malformed: number
   /** Bytes of input. */
   bytes: number
-  /** SQL giving `_row`, the source's columns as text, and what `where` speaks of. */
-  select: string
+  /** SQL giving `_row`, the source's columns as text, and what `where` speaks of, for the batch with this number. */
+  select(batch: number): string
   /** SQL giving dead letters (`deadLetterColumns`) for what was malformed; undefined when nothing was. */
   malformedSelect: string | undefined
   where: Where
+  /** Makes `where.rawText` true of these staged rows, given as SQL for their `_row`; without it, it is true of all. */
+  fetchRaw?(staged: string, rows: string): Promise<void>
   files: FileProgress[]
   filesQuarantined: number
   positions: Position[]
@@ -29,6 +31,13 @@ export interface Range {
   settles: number[]
   /** Removes what was staged. */
   release(): Promise<void>
+}
+
+/** DuckDB, as far as a source needs it. */
+export interface Sql {
+  run(sql: string): Promise<unknown>
+  /** Rows as plain objects: 64-bit integers are texts. For small results. */
+  rows<Row extends Record<string, unknown>>(sql: string): Promise<Row[]>
 }
 
 /** Where a staged row came from, as SQL over the staged relation `s`. */

@@ -6,6 +6,7 @@ import type { BigIntStats } from 'node:fs'
 import { glob, lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { MillraceError } from '../../errors.ts'
+import type { Content } from './content.ts'
 
 /** A file taken, and how far it has been read. */
 export interface Claim {
@@ -21,6 +22,8 @@ export interface Claim {
   bytesDone: number
   linesDone: number
   rowsDone: number
+  /** Its bytes, unpacked; known from the first reading on. */
+  content?: Content
 }
 
 /** How long a file must lie unchanged before it counts as complete, unless it was moved in. */

@@ -311,7 +311,7 @@ test('a field of 20 MB is a row, and too long for a smaller limit', async () => 
   assert.deepEqual([cut.rows, cut.malformed, cut.line], [2, 0, 4_000_004])
   const path = join(folder.path, 'long.csv')
   await writeFile(path, cut.spool)
-  const sql = readSpoolSql([path], ['a', 'b', 'c'], usual.dialect, cut)
+  const sql = readSpoolSql([path], ['a', 'b', 'c'], { dialect: usual.dialect, mark: '_quoted' }, cut)
   const { rows } = await db.query(`select _line, length(b), md5(b) = md5(repeat(e'x,\\n"\\r', 4000000)) from ${sql}`)
   assert.deepEqual(rows, [
     [2, 20_000_000, true],
@@ -563,7 +563,7 @@ function cutIn(input: string, places: number[], { dialect, fields, maxRowBytes, 
     maxRowBytes,
     file,
     firstLine: 2,
-    rows: (chunk) => spool.push(chunk),
+    rows: (chunk) => spool.push(Buffer.from(chunk)),
     malformed: (chunk) => malformedSpool.push(chunk),
   })
   const written = { rows: 0, malformed: 0, longestRow: 0 }
@@ -607,7 +607,7 @@ function cutInPortions(input: string, { dialect, fields, maxRowBytes, file }: Se
       file,
       maxRows,
       firstLine: written.line,
-      rows: (chunk) => spool.push(chunk),
+      rows: (chunk) => spool.push(Buffer.from(chunk)),
       malformed: (chunk) => malformedSpool.push(chunk),
     })
     const cut = cutter.push(Buffer.from(input.slice(at), 'latin1'), true)
@@ -647,7 +647,7 @@ async function read(cuts: (Written & { settings: Settings })[]): Promise<Read[]>
   const longestRow = Math.max(...cuts.map((cut) => cut.longestRow))
   const rows = await db.query(`
     select _file, _line, ${columns.map((name) => `hex(${name})`).join(', ')}, hex(${rawSql(columns, dialect, 's')})
-    from ${readSpoolSql([paths[0]], columns, dialect, { longestRow })} s
+    from ${readSpoolSql([paths[0]], columns, { dialect, mark: '_quoted' }, { longestRow })} s
     order by _file, _line`)
   const malformed = await db.query(
     `select _file, _line, code, hex(raw), hex from ${readMalformedSql([paths[1]])} order by _file, _line`,

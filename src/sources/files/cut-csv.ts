@@ -16,16 +16,14 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { MillraceError } from '../../errors.ts'
-import { malformedLine, rawKept } from './read-spool.ts'
+import { type Cut, type CutterOptions, nothingCut, type RowCutter, RowWriter, writeNumber } from './cutter.ts'
+import { rawKept } from './read-spool.ts'
 
 /** How the fields of a file are parted: each is one ASCII character. */
 export interface CsvDialect {
   delimiter: string
   quote: string
 }
-
-/** Takes bytes over: nobody else changes them afterwards. */
-export type ByteSink = (bytes: Buffer) => void
 
 /** Why a row could not be cut: the codes its dead letter can have. */
 export const malformedCodes = [
@@ -40,40 +38,15 @@ export const malformedCodes = [
 
 export type MalformedCode = (typeof malformedCodes)[number]
 
-/** What one push has cut. */
-export interface Cut {
-  rows: number
-  malformed: number
-  /** Bytes settled, in this push and waiting before it: up to the end of a row, never part of one. */
-  consumed: number
-  /** The most bytes one row takes in the spool. */
-  longestRow: number
-  /** `maxRows` is reached: nothing more will be cut. */
-  full: boolean
-}
-
-export interface CutterOptions {
+export interface CsvCutterOptions extends CutterOptions {
   dialect: CsvDialect
   /** How many fields a row has. */
   fields: number
-  /** The most bytes of a row, its LF not counted. */
-  maxRowBytes: number
-  /** The physical line of the first byte fed. */
-  firstLine: number
-  /** The number of the file in its batch. */
-  file: number
-  /** Gets the good rows, each `file,line,quoted,<the row>`, as `readSpoolSql` reads them. */
-  rows: ByteSink
-  /** Gets the malformed rows, as `readMalformedSql` reads them. */
-  malformed: ByteSink
-  /** Stop after so many rows, good and malformed. */
-  maxRows?: number
 }
 
 const LF = 10
 const CR = 13
 const ZERO = 48
-const spoolChunk = 1024 * 1024
 // file, line, three delimiters and a line end
 const prefixRoom = 40
 
@@ -93,9 +66,8 @@ interface Ahead {
   next: number
 }
 
-/** Cuts one range of one file. When `push` returns, all rows up to `consumed` have reached the sinks. */
-export class CsvCutter {
-  readonly #options: CutterOptions
+export class CsvCutter implements RowCutter {
+  readonly #options: CsvCutterOptions
   readonly #delimiter: number
   readonly #quote: number
   // 1 for the bytes an unquoted field can end at or must be looked at for
@@ -128,15 +100,14 @@ export class CsvCutter {
   // a part of the row was passed over, since it is known from #ahead
   #jumped = false
 
-  #out = Buffer.alloc(0)
-  #outLength = 0
-  #outSize = 0
-  #malformedOut = ''
+  readonly #writer: RowWriter
+  #pushed = 0
   #rewritten = Buffer.alloc(0)
 
-  constructor(options: CutterOptions) {
+  constructor(options: CsvCutterOptions) {
     checkDialect(options.dialect)
     this.#options = options
+    this.#writer = new RowWriter(options)
     this.#delimiter = options.dialect.delimiter.charCodeAt(0)
     this.#quote = options.dialect.quote.charCodeAt(0)
     for (const byte of [this.#delimiter, this.#quote, LF, CR]) this.#special[byte] = 1
@@ -144,12 +115,10 @@ export class CsvCutter {
     this.#left = options.maxRows ?? Number.POSITIVE_INFINITY
   }
 
-  /** The physical line of the first byte that is not consumed. */
   get line(): number {
     return this.#line
   }
 
-  /** Feeds the next bytes of the file; `last` says that no more will come. An incomplete row waits for more. */
   push(chunk: Buffer, last: boolean): Cut {
     this.#cut = nothingCut()
     this.#cut.full = this.#left <= 0
@@ -157,7 +126,8 @@ export class CsvCutter {
     let bytes = this.#skipped === undefined ? chunk : this.#skip(this.#skipped, chunk, last)
     if (this.#keptLength > 0) bytes = this.#join(bytes)
     this.#checkText(bytes, last)
-    this.#outSize = Math.min(spoolChunk, 2 * bytes.length)
+    this.#pushed = bytes.length
+    this.#writer.longestRow = 0
     while (this.#start < bytes.length && this.#left > 0) {
       const verdict = this.#scan(bytes, last)
       if (verdict === 'incomplete') break
@@ -169,8 +139,8 @@ export class CsvCutter {
       } else this.#takeMalformed(bytes, verdict, last)
     }
     this.#keepRest(bytes)
-    this.#flushRows()
-    this.#flushMalformed()
+    this.#writer.flush()
+    this.#cut.longestRow = this.#writer.longestRow
     this.#cut.full = this.#left <= 0
     return this.#cut
   }
@@ -336,19 +306,15 @@ export class CsvCutter {
   }
 
   #writeRow(row: Buffer, from: number, to: number): void {
+    const writer = this.#writer
     // in the longest prefix there is a digit for each field
-    const room = prefixRoom + this.#options.fields + to - from
-    if (this.#outLength + room > this.#out.length) {
-      this.#flushRows()
-      this.#out = Buffer.allocUnsafeSlow(Math.max(this.#outSize, room))
-    }
-    const out = this.#out
-    let at = this.#writePrefix(out, this.#outLength)
+    writer.reserve(prefixRoom + this.#options.fields + to - from, this.#pushed)
+    const { out } = writer
+    let at = this.#writePrefix(out, writer.at)
     row.copy(out, at, from, to)
     at += to - from
     out[at++] = LF
-    if (at - this.#outLength > this.#cut.longestRow) this.#cut.longestRow = at - this.#outLength
-    this.#outLength = at
+    writer.wrote(at)
   }
 
   // file, line, and a digit for each field up to the last quoted one: 1 for quoted. With it `rawSql` restores the row.
@@ -438,8 +404,7 @@ export class CsvCutter {
   }
 
   #writeMalformed(code: MalformedCode, raw: Buffer, length: number): void {
-    this.#malformedOut += malformedLine(this.#options.file, this.#line, code, raw, length)
-    if (this.#malformedOut.length > spoolChunk) this.#flushMalformed()
+    this.#writer.malformed({ line: this.#line, code }, raw, length)
     this.#cut.malformed++
     this.#left--
   }
@@ -509,18 +474,6 @@ export class CsvCutter {
     if (lines.includes(0) || !isUtf8(lines)) this.#suspect = to
     this.#checked = to
   }
-
-  #flushRows(): void {
-    if (this.#outLength === 0) return
-    this.#options.rows(this.#out.subarray(0, this.#outLength))
-    this.#out = Buffer.alloc(0)
-    this.#outLength = 0
-  }
-
-  #flushMalformed(): void {
-    if (this.#malformedOut !== '') this.#options.malformed(Buffer.from(this.#malformedOut))
-    this.#malformedOut = ''
-  }
 }
 
 /** Refuses a dialect that rows cannot be cut by. */
@@ -538,10 +491,6 @@ function nothingAhead(): Ahead {
   return { from: 0, to: 0, inQuotes: false, fieldStart: 0, delimiters: [], next: 0 }
 }
 
-function nothingCut(): Cut {
-  return { rows: 0, malformed: 0, consumed: 0, longestRow: 0, full: false }
-}
-
 interface SkippedLine {
   code: MalformedCode
   head: Buffer
@@ -556,18 +505,4 @@ function extend(line: SkippedLine, bytes: Buffer): void {
   // one byte more than is kept tells whether a character is cut
   const missing = rawKept + 1 - line.head.length
   if (missing > 0) line.head = Buffer.concat([line.head, bytes.subarray(0, missing)])
-}
-
-function writeNumber(out: Buffer, from: number, value: number): number {
-  if (value >= 1e9) return from + out.write(String(value), from, 'latin1')
-  let digits = 1
-  for (let power = 10; power <= value; power *= 10) digits++
-  let rest = value
-  for (let at = from + digits - 1; at >= from; at--) {
-    // whole numbers of 32 bits divide fastest
-    const tens = (rest / 10) | 0
-    out[at] = ZERO + rest - tens * 10
-    rest = tens
-  }
-  return from + digits
 }

@@ -89,13 +89,13 @@ test('a file that cannot be read is refused with a reason', async (t) => {
 })
 
 test('columns may stand in any order', () => {
-  assert.deepEqual(matchHeader(['c', 'a', 'b'], ['a', 'b', 'c']), { is: 'match', order: [1, 2, 0] })
-  assert.deepEqual(matchHeader(['a'], ['a']), { is: 'match', order: [0] })
+  assert.deepEqual(matchHeader(['c', 'a', 'b'], needed('a', 'b', 'c')), { is: 'match', unknown: [] })
+  assert.deepEqual(matchHeader(['a'], needed('a')), { is: 'match', unknown: [] })
 })
 
 test('a header that differs is told apart by missing, unknown and repeated names', () => {
   const mismatch = (names: string[], expected: string[]) => {
-    const found = matchHeader(names, expected)
+    const found = matchHeader(names, needed(...expected))
     assert.ok(found.is === 'mismatch')
     return found
   }
@@ -122,3 +122,17 @@ test('a header that differs is told apart by missing, unknown and repeated names
   assert.match(many.message, /"x4" and 9995 more are not expected/)
   assert.ok(mismatch(['y'.repeat(100_000)], ['a']).message.length < 300)
 })
+
+test('a column that may be absent in a row may be absent in a file, and others may be let in', () => {
+  const expected = [...needed('a'), { name: 'b', nullable: true }]
+  assert.deepEqual(matchHeader(['a'], expected), { is: 'match', unknown: [] })
+  assert.equal(matchHeader(['b'], expected).is, 'mismatch')
+  assert.equal(matchHeader(['a', 'x'], expected).is, 'mismatch')
+  assert.deepEqual(matchHeader(['x', 'a', 'y'], expected, { is: 'count' }), { is: 'match', unknown: ['x', 'y'] })
+  assert.deepEqual(matchHeader(['x', 'a'], expected, { is: 'keep', as: 'more' }), { is: 'match', unknown: ['x'] })
+  assert.equal(matchHeader(['x', 'a', 'x'], expected, { is: 'count' }).is, 'mismatch')
+})
+
+function needed(...names: string[]): { name: string; nullable: boolean }[] {
+  return names.map((name) => ({ name, nullable: false }))
+}

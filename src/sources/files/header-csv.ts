@@ -1,6 +1,8 @@
 /** Reads the first row of a CSV file and holds it against the columns a source expects. */
 import { isUtf8 } from 'node:buffer'
 import { nearest } from '../../errors.ts'
+import type { Column } from '../../plan/columns.ts'
+import type { UnknownColumns } from '../../plan/plan.ts'
 import { type CsvDialect, checkDialect } from './cut-csv.ts'
 
 /** Why a file cannot be read at all: it is quarantined whole. */
@@ -78,7 +80,8 @@ function nameAt(text: string, at: number, dialect: CsvDialect): { text: string; 
   return end >= text.length || text[end] === '\n' ? { text: name, end } : 'stray'
 }
 
-function isUtf16(bytes: Buffer): boolean {
+/** Whether the bytes begin with the mark of UTF-16 or UTF-32. */
+export function isUtf16(bytes: Buffer): boolean {
   const mark = bytes.toString('hex', 0, 4)
   return mark.startsWith('fffe') || mark.startsWith('feff') || mark === '0000feff'
 }
@@ -88,32 +91,40 @@ function bad(code: BadHeader): Header {
 }
 
 export type HeaderMatch =
-  /** `order` holds, for each expected column, its place in the file. */
-  | { is: 'match'; order: number[] }
+  /** The columns that are there and not expected. */
+  | { is: 'match'; unknown: string[] }
   | { is: 'mismatch'; missing: string[]; unknown: string[]; repeated: string[]; message: string }
 
-/** Whether a header has exactly the expected columns, in any order. Names are the same only to the letter. */
-export function matchHeader(names: readonly string[], expected: readonly string[]): HeaderMatch {
-  const places = new Map<string, number>()
+/**
+ * Whether a file has the expected columns, in any order. One that may be absent in a row may be absent in the file.
+ * Names are the same only to the letter.
+ */
+export function matchHeader(
+  names: readonly string[],
+  expected: readonly Pick<Column, 'name' | 'nullable'>[],
+  policy: UnknownColumns = { is: 'refuse' },
+): HeaderMatch {
+  const found = new Set<string>()
   const repeated = new Set<string>()
-  for (const [place, name] of names.entries()) {
-    if (places.has(name)) repeated.add(name)
-    else places.set(name, place)
+  for (const name of names) {
+    if (found.has(name)) repeated.add(name)
+    found.add(name)
   }
-  const wanted = new Set(expected)
-  const missing = expected.filter((name) => !places.has(name))
-  const unknown = [...places.keys()].filter((name) => !wanted.has(name))
-  if (missing.length + unknown.length + repeated.size > 0) {
-    const message = mismatchMessage(missing, unknown, [...repeated])
+  const wanted = new Set(expected.map(({ name }) => name))
+  const missing = expected.filter(({ name, nullable }) => !nullable && !found.has(name)).map(({ name }) => name)
+  const unknown = [...found].filter((name) => !wanted.has(name))
+  const refused = policy.is === 'refuse' ? unknown : []
+  if (missing.length + refused.length + repeated.size > 0) {
+    const message = mismatchMessage(missing, policy.is === 'refuse' ? unknown : [], [...repeated], unknown)
     return { is: 'mismatch', missing, unknown, repeated: [...repeated], message }
   }
-  return { is: 'match', order: expected.flatMap((name) => places.get(name) ?? []) }
+  return { is: 'match', unknown }
 }
 
-function mismatchMessage(missing: string[], unknown: string[], repeated: string[]): string {
+function mismatchMessage(missing: string[], refused: string[], repeated: string[], unknown: string[]): string {
   const parts: string[] = []
   if (missing.length > 0) parts.push(`the header lacks ${list(missing)}`)
-  if (unknown.length > 0) parts.push(`${list(unknown)} ${unknown.length === 1 ? 'is' : 'are'} not expected`)
+  if (refused.length > 0) parts.push(`${list(refused)} ${refused.length === 1 ? 'is' : 'are'} not expected`)
   if (repeated.length > 0) parts.push(`${list(repeated)} ${repeated.length === 1 ? 'stands' : 'stand'} more than once`)
   for (const name of missing.slice(0, 1)) {
     const meant = nearest(name, unknown.slice(0, 100))

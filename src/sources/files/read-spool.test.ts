@@ -30,7 +30,7 @@ async function spool(input: Buffer, fields: number, name: string, partBytes: num
     rows: (chunk) => {
       if (bytes >= partBytes) parts.push([])
       bytes = bytes >= partBytes ? chunk.length : bytes + chunk.length
-      parts.at(-1)?.push(chunk)
+      parts.at(-1)?.push(Buffer.from(chunk))
     },
     malformed: (line) => assert.fail(String(line)),
   })
@@ -55,7 +55,7 @@ test('rows with quotes and line ends in them are read right across many buffers 
   assert.ok(paths.length > 2)
   const expected = `list_value(${hostile.map((text) => `'${text}'`).join(', ')})`
   const { rows: found } = await db.query(`
-    with read as (select * from ${readSpoolSql(paths, ['i', 'a', 'b', 'c'], dialect, { longestRow })}),
+    with read as (select * from ${readSpoolSql(paths, ['i', 'a', 'b', 'c'], { dialect, mark: '_quoted' }, { longestRow })}),
     wanted as (select *, ${expected} as h, i::integer as n from read)
     select count(*), count(distinct i), sum(n::bigint),
       count(*) filter (a = h[n % 12 + 1] || i || coalesce(h[(n * 7) % 11 + 1], '')),
@@ -72,7 +72,7 @@ test('a row in the middle of others may be as long as a row may be', async () =>
     assert.equal(longestRow, Math.max('0,1001,01,,"",\n'.length + size, '0,1000,,a,b,c\n'.length))
     const { rows } = await db.query(`
       select count(*), sum(length(a)), max(length(a)), count(*) filter (b = ''), count(*) filter (c is null)
-      from ${readSpoolSql(paths, ['a', 'b', 'c'], dialect, { longestRow })}`)
+      from ${readSpoolSql(paths, ['a', 'b', 'c'], { dialect, mark: '_quoted' }, { longestRow })}`)
     assert.deepEqual(rows, [[2001, 2000 + size, size, 1, 0]])
   }
 })
@@ -84,7 +84,7 @@ test('the text a row was cut from comes back, with all columns or names that nee
   const { rows } = await db.query(`
     with nullable as (
       select _line, _quoted, ${columns.map((name) => `nullif(${identifier(name)}, '') as ${identifier(name)}`).join(', ')}
-      from ${readSpoolSql(paths, columns, dialect, { longestRow })}
+      from ${readSpoolSql(paths, columns, { dialect, mark: '_quoted' }, { longestRow })}
     )
     select ${rawSql(columns, dialect, 's')} from nullable s order by _line`)
   assert.deepEqual(rows.flat(), ['a,"b ""x""","","line\nend"', ',,,', '"",5" pipe, "c",\rd'])
@@ -96,7 +96,7 @@ test('a row may have thousands of columns', async () => {
   const { paths, longestRow } = await spool(Buffer.from(input.join('')), columns.length, 'wide', 1e9)
   const { rows } = await db.query(
     `select ${rawSql(columns, dialect, 's')} || e'\\n', c0, c1999
-    from ${readSpoolSql(paths, columns, dialect, { longestRow })} s
+    from ${readSpoolSql(paths, columns, { dialect, mark: '_quoted' }, { longestRow })} s
     order by _line`,
   )
   assert.deepEqual(rows, [
@@ -118,7 +118,7 @@ test('no field is null, whatever columns are read', async () => {
   for (let set = 1; set < 2 ** names.length; set++) {
     const some = names.filter((_, i) => set & (1 << i)).reverse()
     const { rows } = await db.query(
-      `select ${some.join(', ')} from ${readSpoolSql(paths, ['a', 'b', 'c'], dialect, { longestRow })} order by _line`,
+      `select ${some.join(', ')} from ${readSpoolSql(paths, ['a', 'b', 'c'], { dialect, mark: '_quoted' }, { longestRow })} order by _line`,
     )
     assert.deepEqual(
       rows,
@@ -133,7 +133,9 @@ test('a folder that looks like a partition adds no column, and an empty file no 
   await writeFile(paths[0] ?? '', '0,7,,x\n')
   await writeFile(paths[1] ?? '', '')
   for (const some of [paths, paths.slice(1)]) {
-    const { types, rows } = await db.query(`from ${readSpoolSql(some, ['a'], dialect, { longestRow: 10 })}`)
+    const { types, rows } = await db.query(
+      `from ${readSpoolSql(some, ['a'], { dialect, mark: '_quoted' }, { longestRow: 10 })}`,
+    )
     assert.deepEqual(types, ['integer', 'bigint', 'varchar', 'varchar'])
     assert.deepEqual(rows, some === paths ? [[0, 7, '', 'x']] : [])
   }
@@ -141,7 +143,10 @@ test('a folder that looks like a partition adds no column, and an empty file no 
 
 test('a path that DuckDB would read as a pattern is refused', () => {
   for (const path of ['/data/a*.csv', '/d?ta/a.csv', '/[data]/a.csv']) {
-    assert.throws(() => readSpoolSql([path], ['a'], dialect, { longestRow: 10 }), { code: 'INVALID_SETTING', at: path })
+    assert.throws(() => readSpoolSql([path], ['a'], { dialect, mark: '_quoted' }, { longestRow: 10 }), {
+      code: 'INVALID_SETTING',
+      at: path,
+    })
     assert.throws(() => readMalformedSql([path]), { code: 'INVALID_SETTING' })
   }
 })
@@ -149,7 +154,7 @@ test('a path that DuckDB would read as a pattern is refused', () => {
 test('malformed lines of the greatest length are read', async () => {
   const path = join(folder.path, 'malformed.csv')
   const raws = [Buffer.alloc(70_000), Buffer.alloc(70_000, '"'), Buffer.alloc(70_000, '"\n')]
-  await writeFile(path, raws.map((raw, i) => malformedLine(1, i, 'NUL_BYTE', raw, 2 ** 40)).join(''))
+  await writeFile(path, raws.map((raw, i) => malformedLine(1, { line: i, code: 'NUL_BYTE' }, raw, 2 ** 40)).join(''))
   const { rows } = await db.query(
     `select _line, length(raw), length(hex) from ${readMalformedSql([path])} order by _line`,
   )

@@ -14,24 +14,50 @@
 import { isUtf8 } from 'node:buffer'
 import { MillraceError } from '../../errors.ts'
 import { identifier, sqlText } from '../../plan/identifier.ts'
-import type { CsvDialect, MalformedCode } from './cut-csv.ts'
+import type { CsvDialect } from './cut-csv.ts'
+import type { Malformed } from './cutter.ts'
+
+/** How the rows of a spool are written. */
+export interface SpoolFormat {
+  dialect: CsvDialect
+  /** What the field before the columns holds: which fields were quoted, or where in the file the row's text lies. */
+  mark: '_quoted' | '_span'
+}
+
+export const jsonSpool: SpoolFormat = { dialect: { delimiter: ',', quote: '"' }, mark: '_span' }
 
 /**
- * The rows of these spool files, to stand after `from`: `_file`, `_line`, `_quoted` and the columns, all texts and none
- * null. Name all columns of the file, in its order; `longestRow` is the largest that was cut.
+ * The rows of these spool files, to stand after `from`: `_file`, `_line`, the mark and the columns, all texts. Rows cut
+ * out of CSV have no nulls; in those made of JSON an empty field without quotes is one. Name all columns of the file, in
+ * its order; `longestRow` is the largest that was cut.
  */
 export function readSpoolSql(
   paths: readonly string[],
   columns: readonly string[],
-  dialect: CsvDialect,
+  { dialect, mark }: SpoolFormat,
   { longestRow }: { longestRow: number },
 ): string {
-  return readCsv(paths, dialect, ['_quoted', ...columns], longestRow)
+  return readCsv(paths, dialect, [mark, ...columns], longestRow, mark === '_span')
 }
 
-/** The malformed rows of these files: `_file`, `_line`, `code`, `raw` and `hex`, which is empty unless `raw` had to be escaped. */
+/**
+ * The malformed rows of these files: `_file`, `_line`, `code`, `column_name`, `detail`, `raw` and `hex`, which is empty
+ * unless `raw` had to be escaped.
+ */
 export function readMalformedSql(paths: readonly string[]): string {
-  return readCsv(paths, { delimiter: ',', quote: '"' }, ['code', 'raw', 'hex'], 6 * rawKept + 1000)
+  return readCsv(
+    paths,
+    { delimiter: ',', quote: '"' },
+    ['code', 'column_name', 'detail', 'raw', 'hex'],
+    6 * rawKept + 100_000,
+    false,
+  )
+}
+
+/** A spool of texts in quotes under these names, to stand after `from`. */
+export function readTextsSql(path: string, columns: readonly string[], longestRow: number): string {
+  const types = columns.map((name) => `${sqlText(name)}: 'varchar'`)
+  return readCsvFiles([path], { delimiter: ',', quote: '"' }, types, longestRow, false)
 }
 
 /**
@@ -52,7 +78,24 @@ export function rawSql(columns: readonly string[], dialect: CsvDialect, relation
 
 const smallestBuffer = 4 * 1024 * 1024
 
-function readCsv(paths: readonly string[], dialect: CsvDialect, texts: readonly string[], longestRow: number): string {
+function readCsv(
+  paths: readonly string[],
+  dialect: CsvDialect,
+  texts: readonly string[],
+  longestRow: number,
+  nulls: boolean,
+): string {
+  const types = ["'_file': 'integer'", "'_line': 'bigint'", ...texts.map((name) => `${sqlText(name)}: 'varchar'`)]
+  return readCsvFiles(paths, dialect, types, longestRow, nulls)
+}
+
+function readCsvFiles(
+  paths: readonly string[],
+  dialect: CsvDialect,
+  types: string[],
+  longestRow: number,
+  nulls: boolean,
+): string {
   const bad = paths.find((path) => /[*?[]/.test(path))
   if (bad !== undefined) {
     throw new MillraceError('INVALID_SETTING', {
@@ -61,13 +104,12 @@ function readCsv(paths: readonly string[], dialect: CsvDialect, texts: readonly 
       hint: 'choose a data folder without these characters',
     })
   }
-  const types = ["'_file': 'integer'", "'_line': 'bigint'", ...texts.map((name) => `${sqlText(name)}: 'varchar'`)]
   return `read_csv(
   [${paths.map(sqlText).join(', ')}],
   auto_detect = false, header = false, parallel = false, null_padding = false, hive_partitioning = false,
   delim = ${sqlText(dialect.delimiter)}, quote = ${sqlText(dialect.quote)}, escape = ${sqlText(dialect.quote)}, new_line = '\\n',
   columns = {${types.join(', ')}},
-  nullstr = e'\\n', allow_quoted_nulls = false,
+  nullstr = ${nulls ? "''" : "e'\\n'"}, allow_quoted_nulls = false,
   max_line_size = ${longestRow}, buffer_size = ${Math.max(longestRow, smallestBuffer)}
 )`
 }
@@ -76,11 +118,16 @@ function readCsv(paths: readonly string[], dialect: CsvDialect, texts: readonly 
 export const rawKept = 64 * 1024
 
 /** One line of the file that `readMalformedSql` reads: of `raw`, the first bytes are enough when `length` counts all. */
-export function malformedLine(file: number, line: number, code: MalformedCode, raw: Buffer, length: number): string {
+export function malformedLine(file: number, row: Malformed, raw: Buffer, length: number): string {
   const kept = firstBytes(raw)
   const { text, hex } = textOf(kept)
   const mark = kept.length < length ? ` [cut: the first ${kept.length} of ${length} bytes]` : ''
-  return `${file},${line},${code},"${text.replaceAll('"', '""')}${mark}",${hex}\n`
+  const { line, code, column = '', detail = '' } = row
+  return `${file},${line},${code},${quoted(column)},${quoted(detail)},${quoted(`${text}${mark}`)},${hex}\n`
+}
+
+function quoted(text: string): string {
+  return `"${text.replaceAll('"', '""')}"`
 }
 
 // At most `rawKept` bytes, and no part of a character at the end.

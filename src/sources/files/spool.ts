@@ -19,7 +19,11 @@ export class SpoolFile {
     return this.#written + this.#pendingBytes
   }
 
-  /** Takes a chunk over; it must not be changed any more. */
+  get pendingBytes(): number {
+    return this.#pendingBytes
+  }
+
+  /** Takes a chunk over; it must not be changed until the next flush. */
   append(chunk: Buffer): void {
     this.#pending.push(chunk)
     this.#pendingBytes += chunk.length

@@ -1,0 +1,91 @@
+/**
+ * The bytes of a file, plain: one packed with gzip or zstd is unpacked into the spool first, whole, so that a file that
+ * was cut short is known before its first row is taken.
+ */
+import { createReadStream, createWriteStream } from 'node:fs'
+import { type FileHandle, rm } from 'node:fs/promises'
+import { Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { createGunzip, createZstdDecompress } from 'node:zlib'
+import { messageOf } from '../../errors.ts'
+import type { Claim } from './claims.ts'
+
+export interface Content {
+  path: string
+  size: number
+  /** A file of the spool, to be removed when it is done with. */
+  unpacked: boolean
+}
+
+export type Opened = { is: 'content'; content: Content } | { is: 'bad'; code: UnpackProblem; message: string }
+
+export type UnpackProblem = 'CUT_SHORT' | 'NOT_PACKED_RIGHT' | 'UNPACKS_TOO_LARGE'
+
+/** A file may unpack to 256 MiB, or to 200 times its size where that is more, and to 64 GiB at most. */
+export function mostUnpacked(size: number): number {
+  return Math.min(64 * 2 ** 30, Math.max(256 * 2 ** 20, 200 * size))
+}
+
+type Packing = 'gzip' | 'zstd'
+
+/** Looks at the first bytes, not at the name. `into` is where an unpacked file would go. */
+export async function openContent(
+  claim: Claim,
+  handle: FileHandle,
+  into: string,
+  signal?: AbortSignal,
+): Promise<Opened> {
+  const first = Buffer.alloc(4)
+  await handle.read(first, 0, 4, 0)
+  const packing = packingOf(first)
+  if (packing === undefined) return { is: 'content', content: { path: claim.at, size: claim.size, unpacked: false } }
+  return await unpack(claim, packing, into, signal)
+}
+
+function packingOf(first: Buffer): Packing | undefined {
+  if (first[0] === 0x1f && first[1] === 0x8b) return 'gzip'
+  // a zstd frame, or a frame to be skipped before it
+  const magic = first.readUInt32LE(0)
+  return magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50 ? 'zstd' : undefined
+}
+
+async function unpack(claim: Claim, packing: Packing, into: string, signal: AbortSignal | undefined): Promise<Opened> {
+  const most = mostUnpacked(claim.size)
+  let size = 0
+  let tooLarge = false
+  const count = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      size += chunk.length
+      tooLarge = size > most
+      done(tooLarge ? new Error('too large') : null, chunk)
+    },
+  })
+  // gzip may have several members, and refuses anything else after one; zstd must be asked to
+  const unpacker = packing === 'gzip' ? createGunzip() : createZstdDecompress({ rejectGarbageAfterEnd: true })
+  let failure: unknown
+  unpacker.on('error', (error) => {
+    failure = error
+  })
+  try {
+    await pipeline(createReadStream(claim.at), unpacker, count, createWriteStream(into), signal ? { signal } : {})
+    return { is: 'content', content: { path: into, size, unpacked: true } }
+  } catch (error) {
+    await rm(into, { force: true })
+    if (tooLarge) {
+      const message = `it unpacks to more than ${Math.floor(most / 2 ** 20)} MiB from ${claim.size} bytes`
+      return { is: 'bad', code: 'UNPACKS_TOO_LARGE', message }
+    }
+    // a full disk, or a file that cannot be read, is not the packing's fault
+    if (failure === undefined || signal?.aborted) throw error
+    const cutShort = error instanceof Error && 'code' in error && error.code === 'Z_BUF_ERROR'
+    return cutShort
+      ? { is: 'bad', code: 'CUT_SHORT', message: `the ${packing} data ends before its end` }
+      : { is: 'bad', code: 'NOT_PACKED_RIGHT', message: `the ${packing} data is broken: ${messageOf(error)}` }
+  }
+}
+
+/** Forgets a file's content, and removes what was unpacked of it. */
+export async function dropContent(claim: Claim): Promise<void> {
+  if (claim.content?.unpacked) await rm(claim.content.path, { force: true })
+  delete claim.content
+}

@@ -1,0 +1,632 @@
+/**
+ * Cuts the rows out of a JSON lines file's bytes: each line is one object, and becomes one line of CSV with the source's
+ * columns in their order, so that everything behind reads one format. Values are copied as bytes, never made into
+ * JavaScript values, so no digit of a number is lost.
+ *
+ * A line ends at LF; a CR before it is blank. Blank lines are no rows. The grammar is that of RFC 8259, no more: no
+ * comments, no NaN, no trailing comma. An absent key and `null` are the same. A text stands as it is, a number with the
+ * digits it was written with, `true` and `false` so; what is nested stays JSON. A key that names a column comes at most
+ * once. Keys that name none are counted, refused, or kept together, as the source says.
+ *
+ * The file is long because it is one scanner: its parts share the line at hand.
+ */
+import { isUtf8 } from 'node:buffer'
+import type { Column } from '../../plan/columns.ts'
+import type { UnknownColumns } from '../../plan/plan.ts'
+import { type Cut, type CutterOptions, nothingCut, type RowCutter, RowWriter, writeNumber } from './cutter.ts'
+import { rawKept } from './read-spool.ts'
+
+export interface JsonCutterOptions extends CutterOptions {
+  /** The columns read from keys, in the order of the spool. */
+  columns: readonly Column[]
+  unknown: UnknownColumns
+  /** Where in the file the first byte fed lies. */
+  firstByte: number
+}
+
+/** The deepest nesting of a line. */
+export const maxDepth = 500
+
+/** Keys that name no column: as many are told apart, in counting them. */
+const maxUnknownNames = 100
+
+const LF = 10
+const SPACE = 32
+const QUOTE = 34
+const PLUS = 43
+const COMMA = 44
+const MINUS = 45
+const POINT = 46
+const ZERO = 48
+const NINE = 57
+const COLON = 58
+const OPEN_LIST = 91
+const BACKSLASH = 92
+const OPEN_OBJECT = 123
+const CLOSE_OBJECT = 125
+
+const prefixRoom = 64
+/** Copying so few bytes one by one is faster than calling for it. */
+const fewBytes = 40
+
+/** 1 for the bytes at which scanning a string must stop: the quote, the backslash, control characters. */
+const endsPlain = new Uint8Array(256).fill(1, 0, SPACE)
+endsPlain[QUOTE] = 1
+endsPlain[BACKSLASH] = 1
+
+const isBlank = new Uint8Array(256)
+for (const blank of [9, 13, SPACE]) isBlank[blank] = 1
+
+/** What stands where a column's value should be. */
+const absent = 0
+const plainText = 1
+const escapedText = 2
+const plainNumber = 3
+const fraction = 4
+const exponent = 5
+const word = 6
+const nested = 7
+
+type JsonProblem =
+  | 'NOT_JSON'
+  | 'NOT_AN_OBJECT'
+  | 'DUPLICATE_KEY'
+  | 'UNKNOWN_COLUMN'
+  | 'WRONG_TYPE'
+  | 'TOO_DEEP'
+  | JsonText
+type JsonText = 'NUL_BYTE' | 'LONE_SURROGATE'
+
+/** Thrown and caught within a line; `at` is the byte of the line, `column` the one a person should look at. */
+class BadLine {
+  readonly code: JsonProblem
+  readonly at: number
+  readonly column: string
+  constructor(code: JsonProblem, at: number, column = '') {
+    this.code = code
+    this.at = at
+    this.column = column
+  }
+}
+
+export class JsonCutter implements RowCutter {
+  readonly #options: JsonCutterOptions
+  readonly #keys: Buffer[]
+  readonly #byKey: Map<string, number>
+  /** Where the keys that name no column are kept, if they are. */
+  readonly #keepAt: number
+  /** For the n-th key of a line, the column it named in the line before. */
+  readonly #guess: number[] = []
+  readonly #kinds: Uint8Array
+  readonly #from: Int32Array
+  readonly #to: Int32Array
+  readonly #unknown = new Map<string, number>()
+  /** Keys and values to keep together, as offsets. */
+  #kept: number[] = []
+  readonly #stack = new Uint8Array(maxDepth + 1)
+
+  #cut = nothingCut()
+  #line: number
+  #offset: number
+  #left: number
+  #waiting = Buffer.alloc(0)
+  #waitingLength = 0
+  /** A line too long to be held: only its first bytes are kept. */
+  #skipped: { head: Buffer; bytes: number } | undefined
+
+  readonly #writer: RowWriter
+  #pushed = 0
+
+  // the value just scanned
+  #at = 0
+  #kind = absent
+  #badText: JsonText | undefined
+
+  constructor(options: JsonCutterOptions) {
+    this.#options = options
+    this.#writer = new RowWriter(options)
+    const { columns, unknown } = options
+    const keep = unknown.is === 'keep' ? unknown.as : undefined
+    this.#keepAt = columns.findIndex(({ name }) => name === keep)
+    this.#keys = columns.map(({ name }) => Buffer.from(name))
+    // one character a byte, as keys are looked up
+    this.#byKey = new Map(this.#keys.map((key, i) => [key.toString('latin1'), i]))
+    if (keep !== undefined) this.#byKey.delete(Buffer.from(keep).toString('latin1'))
+    this.#kinds = new Uint8Array(columns.length)
+    this.#from = new Int32Array(columns.length)
+    this.#to = new Int32Array(columns.length)
+    this.#line = options.firstLine
+    this.#offset = options.firstByte
+    this.#left = options.maxRows ?? Number.POSITIVE_INFINITY
+  }
+
+  get line(): number {
+    return this.#line
+  }
+
+  /** How many rows had each key that names no column. */
+  get unknown(): ReadonlyMap<string, number> {
+    return this.#unknown
+  }
+
+  push(chunk: Buffer, last: boolean): Cut {
+    this.#cut = nothingCut()
+    let bytes = chunk
+    if (this.#waitingLength > 0) {
+      this.#keep(chunk)
+      bytes = this.#waiting.subarray(0, this.#waitingLength)
+      this.#waitingLength = 0
+    }
+    this.#pushed = bytes.length
+    this.#writer.longestRow = 0
+    let at = this.#skipped === undefined ? 0 : this.#skip(bytes, last)
+    // a line end parts no character, so whole lines can be checked at once
+    const whole = last ? bytes.length : bytes.lastIndexOf(LF) + 1
+    const suspect = whole > at && !isUtf8(bytes.subarray(at, whole))
+    while (at < bytes.length && this.#left > 0) {
+      let end = bytes.indexOf(LF, at)
+      if (end < 0) {
+        if (!last) break
+        end = bytes.length
+      }
+      this.#takeLine(bytes, at, end, suspect)
+      const next = Math.min(end + 1, bytes.length)
+      this.#settle(next - at)
+      at = next
+    }
+    if (this.#left > 0 && at < bytes.length) this.#wait(bytes.subarray(at))
+    this.#writer.flush()
+    this.#cut.longestRow = this.#writer.longestRow
+    this.#cut.full = this.#left <= 0
+    return this.#cut
+  }
+
+  // ---- lines -------------------------------------------------------------------------------------------------------
+
+  #takeLine(bytes: Buffer, from: number, end: number, suspect: boolean): void {
+    let at = from
+    while (at < end && isBlank[bytes[at] as number] === 1) at++
+    if (at === end) return
+    if (end - from > this.#options.maxRowBytes) {
+      this.#malformed('ROW_TOO_LONG', bytes.subarray(from, Math.min(end, from + rawKept + 1)), end - from)
+      return
+    }
+    if (suspect && !isUtf8(bytes.subarray(from, end))) {
+      this.#malformed('INVALID_UTF8', bytes.subarray(from, end), end - from)
+      return
+    }
+    try {
+      this.#scanObject(bytes, at, end)
+      this.#writeRow(bytes, from, end)
+      this.#cut.rows++
+      this.#left--
+    } catch (problem) {
+      if (!(problem instanceof BadLine)) throw problem
+      const { code, column } = problem
+      const detail = code === 'NOT_JSON' ? `at byte ${Math.min(problem.at, end) - from + 1}` : ''
+      this.#malformed(code, bytes.subarray(from, end), end - from, column, detail)
+    }
+  }
+
+  #settle(bytes: number): void {
+    this.#cut.consumed += bytes
+    this.#offset += bytes
+    this.#line++
+  }
+
+  // Keeps the line that has not ended, unless it is too long already.
+  #wait(rest: Buffer): void {
+    if (rest.length > this.#options.maxRowBytes) {
+      this.#skipped = { head: Buffer.from(rest.subarray(0, rawKept + 1)), bytes: rest.length }
+      return
+    }
+    if (rest.buffer === this.#waiting.buffer) {
+      rest.copy(this.#waiting)
+      this.#waitingLength = rest.length
+    } else this.#keep(rest)
+  }
+
+  #keep(bytes: Buffer): void {
+    const length = this.#waitingLength + bytes.length
+    if (length > this.#waiting.length) {
+      const larger = Buffer.allocUnsafeSlow(2 * length)
+      this.#waiting.copy(larger, 0, 0, this.#waitingLength)
+      this.#waiting = larger
+    }
+    bytes.copy(this.#waiting, this.#waitingLength)
+    this.#waitingLength = length
+  }
+
+  // Passes over the rest of a line that is too long; answers where the next one begins.
+  #skip(bytes: Buffer, last: boolean): number {
+    const line = this.#skipped
+    if (line === undefined) return 0
+    const end = bytes.indexOf(LF)
+    line.bytes += end < 0 ? bytes.length : end
+    if (end < 0 && !last) return bytes.length
+    this.#malformed('ROW_TOO_LONG', line.head, line.bytes)
+    this.#settle(line.bytes + (end < 0 ? 0 : 1))
+    this.#skipped = undefined
+    return end < 0 ? bytes.length : end + 1
+  }
+
+  // ---- one object --------------------------------------------------------------------------------------------------
+
+  #scanObject(bytes: Buffer, from: number, end: number): void {
+    this.#kinds.fill(absent)
+    this.#kept.length = 0
+    if (bytes[from] !== OPEN_OBJECT) {
+      // a line that is JSON, but no object, has a reason of its own
+      this.#scanValue(bytes, from, end)
+      this.#nothingAfter(bytes, end)
+      throw new BadLine('NOT_AN_OBJECT', from)
+    }
+    let at = from + 1
+    while (isBlank[bytes[at] as number] === 1) at++
+    if (bytes[at] === CLOSE_OBJECT) this.#at = at + 1
+    else {
+      for (let key = 0; ; key++) {
+        at = this.#scanMember(bytes, at, end, key)
+        if (at >= end) throw new BadLine('NOT_JSON', end)
+        if (bytes[at] === CLOSE_OBJECT) break
+        if (bytes[at] !== COMMA) throw new BadLine('NOT_JSON', at)
+        at++
+        while (at < end && isBlank[bytes[at] as number] === 1) at++
+      }
+      this.#at = at + 1
+    }
+    this.#nothingAfter(bytes, end)
+  }
+
+  #nothingAfter(bytes: Buffer, end: number): void {
+    let at = this.#at
+    while (at < end && isBlank[bytes[at] as number] === 1) at++
+    if (at < end) throw new BadLine('NOT_JSON', at)
+  }
+
+  // A key, its value and the blanks around them; answers where what follows stands.
+  #scanMember(bytes: Buffer, from: number, end: number, key: number): number {
+    if (bytes[from] !== QUOTE || from >= end) throw new BadLine('NOT_JSON', from)
+    this.#scanString(bytes, from, end)
+    const keyEnd = this.#at
+    const column = this.#columnOf(bytes, from + 1, keyEnd - 1, key)
+    let at = keyEnd
+    while (isBlank[bytes[at] as number] === 1) at++
+    if (bytes[at] !== COLON || at >= end) throw new BadLine('NOT_JSON', at)
+    at++
+    while (isBlank[bytes[at] as number] === 1) at++
+    this.#scanValue(bytes, at, end)
+    if (column >= 0) this.#note(column, at)
+    else this.#noteUnknown(bytes, from, keyEnd, at)
+    let next = this.#at
+    while (next < end && isBlank[bytes[next] as number] === 1) next++
+    return next
+  }
+
+  #note(column: number, from: number): void {
+    const name = this.#options.columns[column]?.name ?? ''
+    if (this.#kinds[column] !== absent) throw new BadLine('DUPLICATE_KEY', from, name)
+    if (this.#badText !== undefined) throw new BadLine(this.#badText, from, name)
+    if (this.#kind === nested && this.#options.columns[column]?.type.is === 'text') {
+      throw new BadLine('WRONG_TYPE', from, name)
+    }
+    // a null counts as given, so that a second one is noticed, and is written as nothing
+    this.#kinds[column] = this.#kind
+    this.#from[column] = from
+    this.#to[column] = this.#at
+  }
+
+  #noteUnknown(bytes: Buffer, keyFrom: number, keyEnd: number, valueFrom: number): void {
+    const { unknown } = this.#options
+    const name = decoded(bytes, keyFrom, keyEnd)
+    if (unknown.is === 'refuse') throw new BadLine('UNKNOWN_COLUMN', keyFrom, name.slice(0, 200))
+    const seen = this.#unknown.get(name)
+    if (seen !== undefined || this.#unknown.size < maxUnknownNames) this.#unknown.set(name, (seen ?? 0) + 1)
+    if (unknown.is !== 'keep') return
+    if (this.#badText !== undefined) throw new BadLine(this.#badText, valueFrom, name.slice(0, 200))
+    this.#kept.push(keyFrom, keyEnd, valueFrom, this.#at)
+  }
+
+  // Lines of one file mostly have their keys in one order, so the guess is mostly right.
+  #columnOf(bytes: Buffer, from: number, to: number, key: number): number {
+    const guess = this.#guess[key] ?? -1
+    if (guess >= 0) {
+      const name = this.#keys[guess] as Buffer
+      if (name.length === to - from) {
+        let i = 0
+        while (i < name.length && name[i] === bytes[from + i]) i++
+        if (i === name.length) return guess
+      }
+    }
+    const text = bytes.toString('latin1', from, to)
+    const plain = text.includes('\\') ? Buffer.from(decoded(bytes, from - 1, to + 1)).toString('latin1') : text
+    const column = this.#byKey.get(plain) ?? -1
+    this.#guess[key] = column
+    return column
+  }
+
+  // ---- values ------------------------------------------------------------------------------------------------------
+
+  // The value at `from`; afterwards #at stands behind it and #kind says what it is.
+  #scanValue(bytes: Buffer, from: number, end: number): void {
+    this.#badText = undefined
+    if (from >= end) throw new BadLine('NOT_JSON', end)
+    const byte = bytes[from] as number
+    if (byte === QUOTE) this.#scanString(bytes, from, end)
+    else if (byte === MINUS || (byte >= ZERO && byte <= NINE)) this.#scanNumber(bytes, from, end)
+    else if (byte === OPEN_OBJECT || byte === OPEN_LIST) this.#scanNested(bytes, from, end)
+    else this.#scanWord(bytes, from, end)
+  }
+
+  #scanString(bytes: Buffer, from: number, end: number): void {
+    let at = from + 1
+    let escaped = false
+    for (;;) {
+      while (endsPlain[bytes[at] as number] === 0) at++
+      // an LF always follows, or the end of the buffer, whose undefined ends the loop too
+      if (at >= end) throw new BadLine('NOT_JSON', end)
+      if (bytes[at] === QUOTE) break
+      if (bytes[at] !== BACKSLASH) throw new BadLine('NOT_JSON', at)
+      escaped = true
+      at = this.#scanEscape(bytes, at, end)
+    }
+    this.#at = at + 1
+    this.#kind = escaped ? escapedText : plainText
+  }
+
+  #scanEscape(bytes: Buffer, from: number, end: number): number {
+    const letter = bytes[from + 1] as number
+    if (from + 1 >= end) throw new BadLine('NOT_JSON', end)
+    if (letter !== 117) {
+      if (escapes[letter] === 0) throw new BadLine('NOT_JSON', from)
+      return from + 2
+    }
+    const unit = hexUnit(bytes, from + 2, end)
+    if (unit < 0) throw new BadLine('NOT_JSON', from)
+    if (unit === 0) this.#badText ??= 'NUL_BYTE'
+    if (unit < 0xd800 || unit > 0xdfff) return from + 6
+    const pair = unit < 0xdc00 && bytes[from + 6] === BACKSLASH && bytes[from + 7] === 117
+    const second = pair ? hexUnit(bytes, from + 8, end) : 0
+    if (second < 0) throw new BadLine('NOT_JSON', from + 6)
+    if (second >= 0xdc00 && second <= 0xdfff) return from + 12
+    this.#badText ??= 'LONE_SURROGATE'
+    return from + 6
+  }
+
+  #scanNumber(bytes: Buffer, from: number, end: number): void {
+    let at = bytes[from] === MINUS ? from + 1 : from
+    this.#kind = plainNumber
+    if (bytes[at] === ZERO && at < end) at++
+    else at = this.#digits(bytes, at, end)
+    if (bytes[at] === POINT && at < end) {
+      at = this.#digits(bytes, at + 1, end)
+      this.#kind = fraction
+    }
+    if (at < end && ((bytes[at] as number) | 32) === 101) {
+      at++
+      if (bytes[at] === PLUS || bytes[at] === MINUS) at++
+      at = this.#digits(bytes, at, end)
+      this.#kind = exponent
+    }
+    this.#at = at
+  }
+
+  #digits(bytes: Buffer, from: number, end: number): number {
+    let at = from
+    while (at < end && (bytes[at] as number) >= ZERO && (bytes[at] as number) <= NINE) at++
+    if (at === from) throw new BadLine('NOT_JSON', at)
+    return at
+  }
+
+  #scanWord(bytes: Buffer, from: number, end: number): void {
+    for (const [text, kind] of words) {
+      if (from + text.length <= end && bytes.toString('latin1', from, from + text.length) === text) {
+        this.#at = from + text.length
+        this.#kind = kind
+        return
+      }
+    }
+    throw new BadLine('NOT_JSON', from)
+  }
+
+  // Without recursion, so that no depth of nesting can exhaust the stack.
+  #scanNested(bytes: Buffer, from: number, end: number): void {
+    const stack = this.#stack
+    let depth = 0
+    let at = from
+    let badText: JsonText | undefined
+    // whether a value must follow; else a comma or an end
+    let value = true
+    for (;;) {
+      while (at < end && isBlank[bytes[at] as number] === 1) at++
+      if (at >= end) throw new BadLine('NOT_JSON', end)
+      const byte = bytes[at] as number
+      if (value) {
+        if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
+          if (depth === maxDepth) throw new BadLine('TOO_DEEP', at)
+          stack[depth++] = byte
+          at = skipBlanks(bytes, at + 1, end)
+          if (bytes[at] === byte + 2) value = false
+          else if (byte === OPEN_OBJECT) at = this.#nestedKey(bytes, at, end)
+          badText ??= this.#badText
+          continue
+        }
+        this.#scanValue(bytes, at, end)
+        badText ??= this.#badText
+        at = this.#at
+        value = false
+        continue
+      }
+      if (depth > 0 && byte === (stack[depth - 1] as number) + 2) {
+        at++
+        depth--
+        if (depth === 0) break
+      } else if (byte === COMMA && depth > 0) {
+        at = skipBlanks(bytes, at + 1, end)
+        if (stack[depth - 1] === OPEN_OBJECT) at = this.#nestedKey(bytes, at, end)
+        badText ??= this.#badText
+        value = true
+      } else throw new BadLine('NOT_JSON', at)
+    }
+    this.#badText = badText
+    this.#at = at
+    this.#kind = nested
+  }
+
+  #nestedKey(bytes: Buffer, from: number, end: number): number {
+    this.#badText = undefined
+    if (bytes[from] !== QUOTE || from >= end) throw new BadLine('NOT_JSON', from)
+    this.#scanString(bytes, from, end)
+    const at = skipBlanks(bytes, this.#at, end)
+    if (bytes[at] !== COLON || at >= end) throw new BadLine('NOT_JSON', at)
+    return at + 1
+  }
+
+  // ---- the row, as CSV ---------------------------------------------------------------------------------------------
+
+  #writeRow(bytes: Buffer, from: number, end: number): void {
+    const { columns, file } = this.#options
+    // quotes may double every byte of what is nested; each field has a delimiter and two quotes
+    // an exponent written out takes up to 170 bytes
+    const room = prefixRoom + 200 * columns.length + 2 * (end - from) + (this.#kept.length > 0 ? end - from : 0)
+    const writer = this.#writer
+    writer.reserve(room, this.#pushed)
+    const { out } = writer
+    let to = writeNumber(out, writer.at, file)
+    out[to++] = COMMA
+    to = writeNumber(out, to, this.#line)
+    out[to++] = COMMA
+    to = writeNumber(out, to, this.#offset)
+    out[to++] = PLUS
+    to = writeNumber(out, to, end - from)
+    for (let column = 0; column < columns.length; column++) {
+      out[to++] = COMMA
+      if (column === this.#keepAt) to = this.#writeKept(bytes, out, to)
+      else if (this.#kinds[column] !== absent) to = this.#writeValue(bytes, column, out, to)
+    }
+    out[to++] = LF
+    writer.wrote(to)
+  }
+
+  #writeValue(bytes: Buffer, column: number, out: Buffer, to: number): number {
+    const from = this.#from[column] as number
+    const end = this.#to[column] as number
+    switch (this.#kinds[column]) {
+      case plainText:
+        // its own quotes are those of CSV; a JSON column keeps them as a part of the value
+        if (this.#options.columns[column]?.type.is !== 'json') return copyBytes(bytes, from, end, out, to)
+        return writeQuoted(bytes.subarray(from, end), out, to)
+      case escapedText:
+        if (this.#options.columns[column]?.type.is === 'json') return writeQuoted(bytes.subarray(from, end), out, to)
+        return writeQuoted(Buffer.from(decoded(bytes, from, end)), out, to)
+      case nested:
+        return writeQuoted(bytes.subarray(from, end), out, to)
+      case fraction:
+      case exponent: {
+        const type = this.#options.columns[column]?.type.is
+        const asWritten = type === 'decimal' ? this.#kinds[column] === fraction : type !== 'integer'
+        if (asWritten) return copyBytes(bytes, from, end, out, to)
+        const text = bytes.toString('latin1', from, end)
+        return to + out.write(withoutExponent(text, type === 'integer'), to, 'latin1')
+      }
+      case word:
+        if (bytes[from] === 110) return to
+        return copyBytes(bytes, from, end, out, to)
+      default:
+        return copyBytes(bytes, from, end, out, to)
+    }
+  }
+
+  // The keys that name no column, as one object; nothing when there are none.
+  #writeKept(bytes: Buffer, out: Buffer, from: number): number {
+    const kept = this.#kept
+    if (kept.length === 0) return from
+    const members: string[] = []
+    for (let i = 0; i < kept.length; i += 4) {
+      members.push(
+        `${bytes.toString('latin1', kept[i], kept[i + 1])}:${bytes.toString('latin1', kept[i + 2], kept[i + 3])}`,
+      )
+    }
+    return writeQuoted(Buffer.from(`{${members.join(',')}}`, 'latin1'), out, from)
+  }
+
+  #malformed(
+    code: JsonProblem | 'ROW_TOO_LONG' | 'INVALID_UTF8',
+    raw: Buffer,
+    length: number,
+    column = '',
+    detail = '',
+  ): void {
+    const cr = raw.length === length && raw[length - 1] === 13 ? 1 : 0
+    this.#writer.malformed({ line: this.#line, code, column, detail }, raw.subarray(0, raw.length - cr), length - cr)
+    this.#cut.malformed++
+    this.#left--
+  }
+}
+
+const words: [string, number][] = [
+  ['null', word],
+  ['true', word],
+  ['false', word],
+]
+
+const escapes = new Uint8Array(256)
+for (const letter of '"\\/bfnrt') escapes[letter.charCodeAt(0)] = 1
+
+function hexUnit(bytes: Buffer, from: number, end: number): number {
+  if (from + 4 > end) return -1
+  const text = bytes.toString('latin1', from, from + 4)
+  return /^[0-9a-fA-F]{4}$/.test(text) ? Number.parseInt(text, 16) : -1
+}
+
+function skipBlanks(bytes: Buffer, from: number, end: number): number {
+  let at = from
+  while (at < end && isBlank[bytes[at] as number] === 1) at++
+  return at
+}
+
+// The text of a JSON string that has been scanned, quotes included.
+function decoded(bytes: Buffer, from: number, to: number): string {
+  // as: a JSON string is a string
+  return JSON.parse(bytes.toString('utf8', from, to)) as string
+}
+
+function copyBytes(bytes: Buffer, from: number, end: number, out: Buffer, to: number): number {
+  const length = end - from
+  if (length > fewBytes) {
+    bytes.copy(out, to, from, end)
+    return to + length
+  }
+  for (let i = 0; i < length; i++) out[to + i] = bytes[from + i] as number
+  return to + length
+}
+
+function writeQuoted(text: Buffer, out: Buffer, from: number): number {
+  let to = from
+  out[to++] = QUOTE
+  for (const byte of text) {
+    if (byte === QUOTE) out[to++] = QUOTE
+    out[to++] = byte
+  }
+  out[to++] = QUOTE
+  return to
+}
+
+/**
+ * The same number without an exponent, and, as an integer, without a fraction of zeros: `1.5e3` is `1500`. One whose
+ * digits would not fit any column stays as it is, and is refused by validation.
+ */
+export function withoutExponent(text: string, integer: boolean): string {
+  const [, sign = '', whole = '', fraction = '', exponent = '0'] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? []
+  const move = Number(exponent)
+  if (Math.abs(move) > 60 || text.length > 100) return text
+  const digits = whole + fraction
+  const point = whole.length + move
+  const padded = point <= 0 ? '0'.repeat(1 - point) + digits : digits.padEnd(point, '0')
+  const at = Math.max(1, point)
+  const left = padded.slice(0, at).replace(/^0+(?=\d)/, '')
+  // an exponent leaves zeros that nobody wrote
+  const right = move === 0 && !integer ? padded.slice(at) : padded.slice(at).replace(/0+$/, '')
+  return `${sign}${left}${right === '' ? '' : `.${right}`}`
+}

@@ -1,0 +1,119 @@
+/** Rows of Parquet files: DuckDB reads them portion by portion into tables, from a link that nobody else can change. */
+import { copyFile, type FileHandle, link, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { identifier } from '../../plan/identifier.ts'
+import type { Limits } from '../source.ts'
+import type { Claim } from './claims.ts'
+import { looksWhole, openParquet, stageParquet } from './parquet.ts'
+import type { Portion, RowStage, StageOptions, Unreadable } from './stage.ts'
+
+interface Part {
+  file: number
+  table: string
+  /** Rows with a NUL, which text in Postgres cannot hold, are malformed. */
+  malformed: number
+}
+
+export class ParquetRows implements RowStage {
+  readonly #options: StageOptions
+  readonly #columns: string[]
+  readonly #parts: Part[] = []
+
+  constructor(options: StageOptions) {
+    this.#options = options
+    this.#columns = options.source.columns.filter(({ origin }) => origin === undefined).map(({ name }) => name)
+  }
+
+  async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
+    const { sql, source, spool, name } = this.#options
+    if (!(await looksWhole(handle, claim.size))) {
+      const message = 'the file does not begin and end as Parquet does: it was cut short, or is something else'
+      return { is: 'bad', code: 'NOT_PARQUET', message }
+    }
+    // DuckDB may only read the spool, and would take a * in a file's own name for a pattern
+    const path = join(spool, `${name}-${file}.parquet`)
+    await link(claim.at, path).catch(() => copyFile(claim.at, path))
+    try {
+      const opened = await openParquet(sql, path, source)
+      if (opened.is === 'bad') return opened
+      const { rows, bytesPerRow, unknown } = opened.file
+      const from = claim.rowsDone
+      const fitting = bytesPerRow === 0 ? limits.rows : Math.ceil(limits.bytes / bytesPerRow)
+      const to = Math.min(rows, from + Math.max(1, Math.min(limits.rows, fitting)))
+      const part = { file, table: identifier(`${name}-${file}`), malformed: 0 }
+      this.#parts.push(part)
+      const staged = await stageParquet(sql, path, opened.file, { from, to, table: part.table })
+      if (staged !== 'read') {
+        await this.takeBack()
+        return { is: 'bad', ...staged }
+      }
+      const [nul] = await sql.rows<{ n: number }>(
+        `select count(*)::integer as n from ${part.table} where ${this.#hasNul()}`,
+      )
+      part.malformed = nul?.n ?? 0
+      return {
+        is: 'read',
+        rows: to - from - part.malformed,
+        malformed: part.malformed,
+        bytesDone: rows === to ? claim.size : Math.floor((claim.size * to) / rows),
+        linesDone: to,
+        finished: to >= rows,
+        unknown: source.unknown?.is === 'count' ? Object.fromEntries(unknown.map((column) => [column, to - from])) : {},
+      }
+    } finally {
+      await rm(path, { force: true })
+    }
+  }
+
+  async takeBack(): Promise<void> {
+    const part = this.#parts.pop()
+    if (part !== undefined) await this.#options.sql.run(`drop table if exists ${part.table}`)
+  }
+
+  async close(): Promise<void> {}
+
+  rowsSql(): string | undefined {
+    const names = this.#columns.map((name) => identifier(name)).join(', ')
+    const selects = this.#parts.map(
+      ({ file, table }) => `select ${file} as _file, _line, ${names}\nfrom ${table}\nwhere not (${this.#hasNul()})`,
+    )
+    return selects.length === 0 ? undefined : selects.join('\nunion all\n')
+  }
+
+  malformedSql(): string | undefined {
+    const parts = this.#parts.filter(({ malformed }) => malformed > 0)
+    if (parts.length === 0) return undefined
+    return parts
+      .map(
+        ({ file, table }) => `select
+  ${file} as _file,
+  _line,
+  'NUL_BYTE' as code,
+  null as column_name,
+  'the row has a NUL character, which text in Postgres cannot hold' as message,
+  -- JSON writes a NUL as \\u0000
+  ${this.#json('p')} as raw,
+  '' as hex
+from ${table} p
+where ${this.#hasNul()}`,
+      )
+      .join('\nunion all\n')
+  }
+
+  raw(): { join: string; text: string } {
+    return { join: '', text: this.#json('s') }
+  }
+
+  async release(): Promise<void> {
+    while (this.#parts.length > 0) await this.takeBack()
+  }
+
+  #json(relation: string): string {
+    const members = this.#columns.map((name) => `'${name.replaceAll("'", "''")}', ${identifier(relation, name)}`)
+    return `json_object(${members.join(', ')})::varchar`
+  }
+
+  #hasNul(): string {
+    return this.#columns.map((name) => `coalesce(contains(${identifier(name)}, chr(0)), false)`).join(' or ')
+  }
+}

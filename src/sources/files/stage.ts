@@ -1,0 +1,270 @@
+/**
+ * One range: rows of some files, staged for DuckDB, with everything that is said of them. What is read, what is taken
+ * back, and the SQL over it have to agree, so it is all here; how bytes become rows is each format's own affair.
+ */
+import type { BigIntStats } from 'node:fs'
+import { type FileHandle, open, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { identifier, sqlText } from '../../plan/identifier.ts'
+import type { FilesSource, Origin } from '../../plan/plan.ts'
+import type { FileProgress } from '../../store/store.ts'
+import type { Limits, Range, Sql } from '../source.ts'
+import type { Claim } from './claims.ts'
+import { dropContent, openContent } from './content.ts'
+import { ParquetRows } from './parquet-rows.ts'
+import { TextRows } from './text-rows.ts'
+
+export interface StageOptions {
+  /** The source's id in the plan. */
+  id: string
+  source: FilesSource
+  /** The files of a bounded run: they stay where they are. */
+  inputs?: unknown
+  spool: string
+  sql: Sql
+  signal?: AbortSignal
+  /** In the names of what is staged. */
+  name: string
+}
+
+/** What one format does with the files of a range. */
+export interface RowStage {
+  /** Reads on in a file, up to the limits, from where the claim says. */
+  read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable>
+  /** Takes back what the last `read` staged. */
+  takeBack(): Promise<void>
+  /** Nothing more comes. */
+  close(): Promise<void>
+  /** SQL for the rows: `_file`, `_line`, the columns as text, and what `rawText` needs; undefined when there are none. */
+  rowsSql(): string | undefined
+  /** SQL for the malformed rows: `_file`, `_line`, `code`, `message`, `column_name`, `raw`, `hex`. */
+  malformedSql(): string | undefined
+  /** SQL over the staged relation `s`, with what has to be joined for it. */
+  raw(): { join: string; text: string }
+  fetchRaw?(staged: string, rows: string): Promise<void>
+  release(): Promise<void>
+}
+
+export interface Portion {
+  is: 'read'
+  rows: number
+  malformed: number
+  /** Of the content, unpacked; of a Parquet file, about. */
+  bytesDone: number
+  linesDone: number
+  finished: boolean
+  /** How many values of columns that the source does not name. */
+  unknown: Record<string, number>
+}
+
+export interface Unreadable {
+  is: 'bad'
+  code: string
+  message: string
+}
+
+export class Stage {
+  rows = 0
+  malformed = 0
+  bytes = 0
+  readonly files: FileProgress[] = []
+  readonly #options: StageOptions
+  readonly #rowStage: RowStage
+  readonly #paths: string[] = []
+  readonly #unknown = new Map<string, Record<string, number>>()
+  /** Unpacked files that this range has read to their end. */
+  readonly #unpacked: string[] = []
+  #arrivedAt: Date | undefined
+
+  constructor(options: StageOptions) {
+    this.#options = options
+    this.#rowStage = options.source.format.is === 'parquet' ? new ParquetRows(options) : new TextRows(options)
+  }
+
+  /** Reads on in a file, up to the limits. Answers whether the file is done with. */
+  async read(claim: Claim, limits: Limits): Promise<boolean> {
+    let handle: FileHandle
+    try {
+      handle = await open(claim.at, 'r')
+    } catch (error) {
+      return this.#quarantine(claim, 'FILE_UNREADABLE', error instanceof Error ? error.message : String(error))
+    }
+    try {
+      const before = await handle.stat({ bigint: true })
+      if (!unchanged(claim, before)) {
+        if (claim.bytesDone > 0) {
+          return this.#quarantine(
+            claim,
+            'FILE_CHANGED',
+            'the file changed after a part of it had been read; that part has landed',
+          )
+        }
+        Object.assign(claim, { size: Number(before.size), mtimeNs: before.mtimeNs, inode: before.ino })
+      }
+      const portion = await this.#readPortion(claim, handle, limits)
+      const after = await handle.stat({ bigint: true })
+      if (!unchanged(claim, after)) return await this.#changed(claim, after)
+      if (portion.is === 'bad') return this.#quarantine(claim, portion.code, portion.message)
+      return this.#take(claim, portion)
+    } catch (error) {
+      if (this.#options.signal?.aborted) return false
+      throw error
+    } finally {
+      await handle.close()
+    }
+  }
+
+  async #readPortion(claim: Claim, handle: FileHandle, limits: Limits): Promise<Portion | Unreadable> {
+    const { source, spool, name, signal } = this.#options
+    const file = this.#paths.length
+    if (source.format.is === 'parquet') return await this.#stagePortion(claim, handle, file, limits)
+    if (claim.content === undefined) {
+      const opened = await openContent(claim, handle, join(spool, `${name}-${file}-unpacked`), signal)
+      if (opened.is === 'bad') return opened
+      claim.content = opened.content
+    }
+    if (!claim.content.unpacked) return await this.#stagePortion(claim, handle, file, limits)
+    await using unpacked = await open(claim.content.path, 'r')
+    return await this.#stagePortion(claim, unpacked, file, limits)
+  }
+
+  async #stagePortion(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
+    const portion = await this.#rowStage.read(claim, handle, file, limits)
+    this.#paths.push(claim.path)
+    return portion
+  }
+
+  // Somebody still writes: what was read is taken back, and read again when the file has come to rest.
+  async #changed(claim: Claim, after: BigIntStats): Promise<boolean> {
+    await this.#rowStage.takeBack()
+    await dropContent(claim)
+    if (claim.bytesDone > 0 || this.#options.inputs !== undefined) {
+      return this.#quarantine(claim, 'FILE_CHANGED', 'the file changed while it was being read')
+    }
+    Object.assign(claim, { size: Number(after.size), mtimeNs: after.mtimeNs, inode: after.ino })
+    return false
+  }
+
+  #take(claim: Claim, portion: Portion): boolean {
+    this.rows += portion.rows
+    this.malformed += portion.malformed
+    this.bytes += portion.bytesDone - claim.bytesDone
+    claim.bytesDone = portion.bytesDone
+    claim.linesDone = portion.linesDone
+    claim.rowsDone += portion.rows + portion.malformed
+    if (Object.keys(portion.unknown).length > 0) this.#unknown.set(claim.id, portion.unknown)
+    if (portion.finished && claim.content?.unpacked) this.#unpacked.push(claim.content.path)
+    this.files.push(this.#progress(claim, portion.finished ? 'done' : 'reading'))
+    return portion.finished
+  }
+
+  async #quarantine(claim: Claim, code: string, message: string): Promise<true> {
+    await dropContent(claim)
+    this.files.push({ ...this.#progress(claim, 'quarantined'), code, message })
+    return true
+  }
+
+  #progress(claim: Claim, state: FileProgress['state']): FileProgress {
+    if (this.#arrivedAt === undefined || claim.arrivedAt < this.#arrivedAt) this.#arrivedAt = claim.arrivedAt
+    return {
+      source: this.#options.id,
+      id: claim.id,
+      path: claim.path,
+      size: claim.size,
+      mtimeNs: claim.mtimeNs,
+      inode: claim.inode,
+      state,
+      bytesDone: claim.bytesDone,
+      linesDone: claim.linesDone,
+      rowsDone: claim.rowsDone,
+      arrivedAt: claim.arrivedAt,
+    }
+  }
+
+  // ---- what DuckDB reads -------------------------------------------------------------------------------------------
+
+  async finish(): Promise<Range> {
+    await this.#rowStage.close()
+    const { join: rawJoin, text } = this.#rowStage.raw()
+    const fetchRaw = this.#rowStage.fetchRaw?.bind(this.#rowStage)
+    return {
+      rows: this.rows,
+      malformed: this.malformed,
+      bytes: this.bytes,
+      select: (batch) => this.#selectSql(batch),
+      malformedSelect: this.malformed === 0 ? undefined : this.#malformedSql(),
+      where: { join: `${this.#placesSql('s')}\n${rawJoin}`, place: 'p.path', line: 's._line', rawText: text },
+      ...(fetchRaw ? { fetchRaw } : {}),
+      files: this.files,
+      filesQuarantined: this.files.filter(({ state }) => state === 'quarantined').length,
+      positions: [],
+      ranges: this.files.slice(0, 100).map(({ id, path, state, rowsDone, bytesDone }) => {
+        const unknown = this.#unknown.get(id)
+        return { file: path, state, rows: rowsDone, bytes: bytesDone, ...(unknown ? { unknown_columns: unknown } : {}) }
+      }),
+      arrivedAt: this.#arrivedAt,
+      settles: [],
+      release: async () => {
+        await this.#rowStage.release()
+        for (const path of this.#unpacked) await rm(path, { force: true })
+      },
+    }
+  }
+
+  #placesSql(relation: string): string {
+    const values = this.#paths.map((path, i) => `(${i}, ${sqlText(path)})`)
+    return `join (values ${values.join(', ') || "(0, '')"}) p(file, path) on p.file = ${relation}._file`
+  }
+
+  #selectSql(batch: number): string {
+    const { columns } = this.#options.source
+    const rows = this.#rowStage.rowsSql()
+    if (rows === undefined) {
+      const none = columns.map(({ name }) => `null::varchar as ${identifier(name)}`)
+      return `select 0::bigint as _row, 0 as _file, 0::bigint as _line, '' as _span, ${none.join(', ')} where false`
+    }
+    const origins = columns.flatMap(({ name, origin }) =>
+      origin === undefined ? [] : [`${this.#originSql(origin, batch)} as ${identifier(name)}`],
+    )
+    return `select
+  -- arrival order: file by file, line by line
+  (_file::bigint << 40) | _line as _row,
+  ${[...origins, '*'].join(',\n  ')}
+from (
+${rows}
+)`
+  }
+
+  #originSql(origin: Origin, batch: number): string {
+    switch (origin) {
+      case 'file':
+        return `([${this.#paths.map(sqlText).join(', ')}])[_file + 1]`
+      case 'line':
+        return '_line::varchar'
+      case 'batch':
+        return `'${batch}'`
+    }
+  }
+
+  #malformedSql(): string {
+    return `select
+  ${sqlText(this.#options.id)} as source,
+  p.path as place,
+  s._line::bigint as line,
+  'read' as stage,
+  s.code,
+  s.column_name,
+  s.message,
+  s.raw,
+  case when s.hex = '' then null else '\\x' || s.hex end as raw_bytes,
+  null as fields
+from (
+${this.#rowStage.malformedSql()}
+) s
+${this.#placesSql('s')}`
+  }
+}
+
+function unchanged(claim: Claim, stats: BigIntStats): boolean {
+  return Number(stats.size) === claim.size && stats.mtimeNs === claim.mtimeNs && stats.ino === claim.inode
+}

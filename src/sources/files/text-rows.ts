@@ -1,0 +1,357 @@
+/** Rows of text files: cut out of their bytes into a spool of CSV that DuckDB reads without an error. */
+import { type FileHandle, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { MillraceError } from '../../errors.ts'
+import { reasons } from '../../operators/validate.ts'
+import type { Column } from '../../plan/columns.ts'
+import { identifier, sqlText } from '../../plan/identifier.ts'
+import type { Limits } from '../source.ts'
+import type { Claim } from './claims.ts'
+import { CsvCutter } from './cut-csv.ts'
+import { JsonCutter } from './cut-json.ts'
+import type { CutterOptions, RowCutter } from './cutter.ts'
+import { isUtf16, matchHeader, readHeader } from './header-csv.ts'
+import { jsonSpool, rawSql, readMalformedSql, readSpoolSql, readTextsSql, type SpoolFormat } from './read-spool.ts'
+import { SpoolFile } from './spool.ts'
+import type { Portion, RowStage, StageOptions, Unreadable } from './stage.ts'
+
+/** Rows longer than this are malformed. */
+export const maxRowBytes = 32 * 1024 * 1024
+const chunkBytes = 1024 * 1024
+/** A spool file larger than this is not added to: several are read on several threads. */
+const spoolBytes = 8 * 1024 * 1024
+/** A file whose first lines are all no JSON objects is something else. */
+const linesToJudge = 100
+
+/** The rows of files whose columns stand in the same order. */
+interface Layout {
+  /** The columns of the spool, in its order; those that the source does not name are numbered. */
+  columns: string[]
+  /** What the source does not name, by the name in the spool. */
+  unknown: Map<string, string>
+  /** Several files, so that DuckDB reads them on several threads; the last one is being written. */
+  spools: SpoolFile[]
+  longestRow: number
+}
+
+interface Head {
+  layout: Layout
+  bytes: number
+  lines: number
+}
+
+export class TextRows implements RowStage {
+  readonly #options: StageOptions
+  /** The columns read from the rows. */
+  readonly #columns: Column[]
+  readonly #layouts = new Map<string, Layout>()
+  readonly #malformedRows: SpoolFile
+  #malformed = 0
+  #spools = 0
+  #marks: { layout: Layout; spools: number; bytes: number; malformedBytes: number; malformed: number } | undefined
+  /** Where the files of JSON rows lie, to read the text of a row again. */
+  readonly #contents: string[] = []
+  #rawTable: string | undefined
+
+  constructor(options: StageOptions) {
+    this.#options = options
+    this.#columns = options.source.columns.filter(({ origin }) => origin === undefined)
+    this.#malformedRows = new SpoolFile(join(options.spool, `${options.name}-malformed.csv`))
+  }
+
+  async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
+    const content = claim.content ?? { path: claim.at, size: claim.size }
+    this.#contents[file] = content.path
+    const head = await this.#head(handle, content.size)
+    if ('is' in head) return head
+    const { layout } = head
+    let spool = this.#spoolOf(layout)
+    this.#marks = {
+      layout,
+      spools: layout.spools.length,
+      bytes: spool.bytes,
+      malformedBytes: this.#malformedRows.bytes,
+      malformed: this.#malformed,
+    }
+    const fresh = claim.bytesDone === 0
+    const start = fresh ? head.bytes : claim.bytesDone
+    const firstLine = fresh ? head.lines + 1 : claim.linesDone + 1
+    const cutter = this.#cutter(layout, start, {
+      maxRowBytes,
+      firstLine,
+      file,
+      rows: (bytes) => spool.append(bytes),
+      malformed: (bytes) => this.#malformedRows.append(bytes),
+      maxRows: limits.rows,
+    })
+    const portion: Portion = {
+      is: 'read',
+      rows: 0,
+      malformed: 0,
+      bytesDone: start,
+      linesDone: firstLine - 1,
+      finished: false,
+      unknown: {},
+    }
+    let at = start
+    // one buffer for all chunks: the cutter keeps copies of what it needs
+    const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(0, content.size - at)))
+    for (;;) {
+      const { bytesRead } = await handle.read(chunk, 0, Math.min(chunk.length, Math.max(0, content.size - at)), at)
+      at += bytesRead
+      const last = at >= content.size || bytesRead === 0
+      const cut = cutter.push(chunk.subarray(0, bytesRead), last)
+      portion.rows += cut.rows
+      portion.malformed += cut.malformed
+      portion.bytesDone += cut.consumed
+      layout.longestRow = Math.max(layout.longestRow, cut.longestRow)
+      await spool.flush()
+      await this.#malformedRows.flush()
+      if (cutter instanceof JsonCutter && fresh && portion.rows === 0 && portion.malformed >= linesToJudge) {
+        await this.takeBack()
+        const message = `none of its first ${portion.malformed} lines is a JSON object; JSON lines has one to a line`
+        return { is: 'bad', code: 'NOT_JSON_LINES', message }
+      }
+      if (last && !cut.full) portion.finished = true
+      if (last || cut.full || portion.bytesDone - start >= limits.bytes) break
+      spool = this.#spoolOf(layout)
+    }
+    if (portion.finished) portion.bytesDone = content.size
+    else portion.finished = portion.bytesDone >= content.size
+    portion.linesDone = cutter.line - 1
+    this.#malformed += portion.malformed
+    if (cutter instanceof JsonCutter) portion.unknown = Object.fromEntries(cutter.unknown)
+    else for (const name of layout.unknown.values()) portion.unknown[name] = portion.rows
+    return portion
+  }
+
+  async takeBack(): Promise<void> {
+    const marks = this.#marks
+    if (marks === undefined) return
+    this.#marks = undefined
+    for (const added of marks.layout.spools.splice(marks.spools)) await added.remove()
+    await marks.layout.spools.at(-1)?.truncate(marks.bytes)
+    await this.#malformedRows.truncate(marks.malformedBytes)
+    this.#malformed = marks.malformed
+  }
+
+  // ---- the beginning of a file -------------------------------------------------------------------------------------
+
+  async #head(handle: FileHandle, size: number): Promise<Head | Unreadable> {
+    const { source } = this.#options
+    const { format } = source
+    const first = Buffer.alloc(Math.min(size, chunkBytes))
+    const { bytesRead } = await handle.read(first, 0, first.length, 0)
+    const begin = first.subarray(0, bytesRead)
+    if (format.is !== 'csv' || format.header === false) {
+      if (isUtf16(begin)) return { is: 'bad', code: 'UTF16', message: 'the file is UTF-16 or UTF-32; it must be UTF-8' }
+      const mark = begin.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? 3 : 0
+      const names = this.#columns.map(({ name }) => name)
+      return { layout: this.#layoutOf(names, new Set()), bytes: mark, lines: 0 }
+    }
+    const header = readHeader(begin, format, bytesRead >= size)
+    if (header.is === 'incomplete')
+      return { is: 'bad', code: 'NO_HEADER', message: 'the first line is longer than a header may be' }
+    if (header.is === 'bad') return header
+    const keep = source.unknown?.is === 'keep' ? source.unknown.as : undefined
+    const expected = this.#columns.filter(({ name }) => name !== keep)
+    const match = matchHeader(header.names, expected, source.unknown)
+    if (match.is === 'mismatch') return { is: 'bad', code: 'HEADER_MISMATCH', message: match.message }
+    return {
+      layout: this.#layoutOf(header.names, new Set(match.unknown)),
+      bytes: header.bytes,
+      lines: header.lines,
+    }
+  }
+
+  #layoutOf(names: string[], unknown: Set<string>): Layout {
+    const key = JSON.stringify(names)
+    const known = this.#layouts.get(key)
+    if (known) return known
+    const columns = names.map((name, i) => (unknown.has(name) ? `_unknown_${i}` : name))
+    const named = columns.flatMap((column, i): [string, string][] => {
+      const name = names[i] ?? ''
+      return unknown.has(name) ? [[column, name]] : []
+    })
+    const layout: Layout = { columns, unknown: new Map(named), spools: [], longestRow: 0 }
+    this.#layouts.set(key, layout)
+    return layout
+  }
+
+  #spoolOf(layout: Layout): SpoolFile {
+    const last = layout.spools.at(-1)
+    if (last !== undefined && last.bytes < spoolBytes) return last
+    const spool = new SpoolFile(join(this.#options.spool, `${this.#options.name}-rows-${++this.#spools}.csv`))
+    layout.spools.push(spool)
+    return spool
+  }
+
+  #cutter(layout: Layout, firstByte: number, options: CutterOptions): RowCutter | JsonCutter {
+    const { format, unknown = { is: 'refuse' } } = this.#options.source
+    switch (format.is) {
+      case 'csv':
+        return new CsvCutter({ ...options, dialect: format, fields: layout.columns.length })
+      case 'json lines':
+        return new JsonCutter({ ...options, columns: this.#columns, unknown, firstByte })
+      case 'parquet':
+        throw new MillraceError('NOT_SUPPORTED', { message: 'Parquet is no text' })
+    }
+  }
+
+  // ---- what DuckDB reads -------------------------------------------------------------------------------------------
+
+  async close(): Promise<void> {
+    for (const { spools } of this.#layouts.values()) for (const spool of spools) await spool.close()
+    await this.#malformedRows.close()
+  }
+
+  // Those that rows were cut for, numbered as they stand.
+  #used(): { layout: Layout; no: number }[] {
+    return [...this.#layouts.values()]
+      .map((layout, no) => ({ layout, no }))
+      .filter(({ layout }) => layout.longestRow > 0)
+  }
+
+  rowsSql(): string | undefined {
+    const format = this.#spoolFormat()
+    const selects = this.#used().map(({ layout, no }) => {
+      const paths = layout.spools.filter(({ bytes }) => bytes > 0).map(({ path }) => path)
+      if (paths.length === 0) return undefined
+      const fields = this.#columns.map((column) => `${this.#fieldSql(column, layout)} as ${identifier(column.name)}`)
+      const others = [...layout.unknown.keys()].map((name) => identifier(name))
+      return `select
+  _file,
+  _line,
+  ${no} as _layout,
+  ${[format.mark, ...fields, ...others].join(',\n  ')}
+from ${readSpoolSql(paths, layout.columns, format, layout)}`
+    })
+    const all = selects.filter((select) => select !== undefined)
+    return all.length === 0 ? undefined : all.join('\nunion all by name\n')
+  }
+
+  // In CSV an empty field is an empty text where a text must be there, and nothing everywhere else.
+  #fieldSql({ name, type, nullable }: Column, layout: Layout): string {
+    const { format, unknown } = this.#options.source
+    if (format.is !== 'csv') return identifier(name)
+    if (unknown?.is === 'keep' && unknown.as === name) return keptSql(layout.unknown)
+    if (!layout.columns.includes(name)) return 'null::varchar'
+    return type.is === 'text' && !nullable ? identifier(name) : `nullif(${identifier(name)}, '')`
+  }
+
+  malformedSql(): string | undefined {
+    if (this.#malformed === 0) return undefined
+    const messages = Object.entries(reasons).map(([code, says]) => `when ${sqlText(code)} then ${sqlText(says)}`)
+    return `select
+  _file,
+  _line,
+  code,
+  nullif(column_name, '') as column_name,
+  concat(
+    case when column_name = '' then '' else '"' || column_name || '": ' end,
+    case code ${messages.join(' ')} else code end,
+    case when detail = '' then '' else ' (' || detail || ')' end
+  ) as message,
+  raw,
+  hex
+from ${readMalformedSql([this.#malformedRows.path])}`
+  }
+
+  #spoolFormat(): SpoolFormat {
+    const { format } = this.#options.source
+    return format.is === 'csv' ? { dialect: format, mark: '_quoted' } : jsonSpool
+  }
+
+  // ---- the text of a row -------------------------------------------------------------------------------------------
+
+  // A CSV row is put together again from its fields and from which of them were quoted; that of JSON is read again.
+  raw(): { join: string; text: string } {
+    const { format } = this.#options.source
+    if (format.is !== 'csv') {
+      this.#rawTable = identifier(`${this.#options.name}-raw`)
+      return { join: `left join ${this.#rawTable} w on w._row = s._row`, text: 'w.raw' }
+    }
+    const used = this.#used()
+    if (used.length === 0) return { join: '', text: "''" }
+    const names = [...new Set(used.flatMap(({ layout }) => layout.columns))]
+    const texts = names.map((name) => `coalesce(s.${identifier(name)}, '') as ${identifier(name)}`)
+    const each = used.map(({ layout, no }) => `when ${no} then ${rawSql(layout.columns, format, 'r')}`)
+    return {
+      join: '',
+      text: `(select case s._layout ${each.join(' ')} end from (select s._quoted, ${texts.join(', ')}) r)`,
+    }
+  }
+
+  async fetchRaw(staged: string, rows: string): Promise<void> {
+    const table = this.#rawTable
+    if (table === undefined) return
+    const { sql, spool, name } = this.#options
+    await sql.run(`create table if not exists ${table} (_row bigint primary key, raw varchar)`)
+    const spans = await sql.rows<{ row: string; file: number; span: string }>(
+      `select _row::varchar as row, _file as file, _span as span from ${staged} where _row in (${rows}) order by _row`,
+    )
+    const texts = new SpoolFile(join(spool, `${name}-raw.csv`))
+    await using reader = new SpanReader(this.#contents)
+    let longest = 0
+    for (const { row, file, span } of spans) {
+      const text = (await reader.read(file, span)).toString().replace(/\r$/, '').replaceAll('"', '""')
+      const line = Buffer.from(`${row},"${text}"\n`)
+      longest = Math.max(longest, line.length)
+      texts.append(line)
+      if (texts.pendingBytes > chunkBytes) await texts.flush()
+    }
+    await texts.close()
+    if (spans.length > 0) {
+      await sql.run(`insert or ignore into ${table}\nfrom ${readTextsSql(texts.path, ['_row', 'raw'], longest)}`)
+    }
+    await texts.remove()
+  }
+
+  async release(): Promise<void> {
+    for (const { spools } of this.#layouts.values()) for (const spool of spools) await spool.remove()
+    await this.#malformedRows.remove()
+    if (this.#rawTable !== undefined) await this.#options.sql.run(`drop table if exists ${this.#rawTable}`)
+  }
+}
+
+/** Reads parts of files, best in order: neighbours come with one reading. */
+class SpanReader implements AsyncDisposable {
+  readonly #paths: string[]
+  #handle: FileHandle | undefined
+  #file = -1
+  #from = 0
+  #window = Buffer.alloc(0)
+
+  constructor(paths: string[]) {
+    this.#paths = paths
+  }
+
+  /** `span` is `<first byte>+<bytes>`. */
+  async read(file: number, span: string): Promise<Buffer> {
+    const [from = 0, length = 0] = span.split('+').map(Number)
+    if (file !== this.#file) {
+      await this.#handle?.close()
+      this.#handle = await open(this.#paths[file] ?? '', 'r')
+      this.#file = file
+      this.#window = Buffer.alloc(0)
+    }
+    if (from < this.#from || from + length > this.#from + this.#window.length) {
+      const window = Buffer.allocUnsafe(Math.max(chunkBytes, length))
+      const { bytesRead = 0 } = (await this.#handle?.read(window, 0, window.length, from)) ?? {}
+      this.#from = from
+      this.#window = window.subarray(0, bytesRead)
+    }
+    return this.#window.subarray(from - this.#from, from - this.#from + length)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle?.close()
+  }
+}
+
+// What a CSV file has beside the columns of the source, as one JSON object; nothing when there is nothing.
+function keptSql(unknown: Map<string, string>): string {
+  if (unknown.size === 0) return 'null::varchar'
+  const members = [...unknown].map(([column, name]) => `${sqlText(name)}, ${identifier(column)}`)
+  return `json_object(${members.join(', ')})::varchar`
+}
