@@ -18,6 +18,7 @@ export const failpoints = [
   'commit acknowledged',
   'effect quarantine',
   'effect move files',
+  'effect publish files',
   'effect metrics',
   'effects done',
 ] as const

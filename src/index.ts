@@ -11,6 +11,7 @@ export {
   double,
   type Flow,
   files,
+  folder,
   integer,
   json,
   lineNumber,

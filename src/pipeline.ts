@@ -232,6 +232,22 @@ export function table<Key extends string>(
   return { table: name, mode: { is: 'oncePer' in options ? 'insert if new' : 'upsert', key }, needs: key }
 }
 
+/** Files in a folder. */
+export interface FilesSink {
+  readonly folder: string
+  readonly format: FileFormat
+  readonly landed: boolean
+}
+
+/**
+ * A folder (relative to MILLRACE_DATA, or absolute) that gets one file a batch, `<day>/<pipeline>-<batch>`, when the batch
+ * is committed: never half of one, never one of a batch that was not. `rows: 'landed'`: only those that the table before it
+ * took, without repeats of earlier batches.
+ */
+export function folder(path: string, options: FormatOptions & { rows?: 'all' | 'landed' }): FilesSink {
+  return { folder: path, format: formatOf(options), landed: options.rows === 'landed' }
+}
+
 // ---- the flow ------------------------------------------------------------------------------------------------------
 
 type KindsOf<Shape extends Record<string, Value>> = { [Name in keyof Shape]: Shape[Name]['kind'] }
@@ -258,7 +274,7 @@ export interface Flow<C extends Columns> {
   dedup(...by: (keyof C & string)[]): Flow<C>
 
   /** Writes the rows, and hands the same rows on. */
-  into(sink: TableSink<keyof C & string>): Flow<C>
+  into(sink: TableSink<keyof C & string> | FilesSink): Flow<C>
 
   /** A branch: takes the rows of this place, beside whatever follows. */
   also(branch: (flow: Flow<C>) => Flow<Columns>): Flow<C>
@@ -298,6 +314,28 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
     flow<Next>({ ...plan, steps: [...plan.steps, step] }, step.id, step.columns)
   // as: the columns in the plan are those the compiler has followed
   const row = (step: string) => rowOf(columns, `${plan.name} / ${step}`) as Row<C>
+
+  const tableStep = ({ table, mode }: TableSink<string>): Step => ({
+    id: freshId(plan, 'table'),
+    op: 'table',
+    from: [at],
+    table,
+    mode,
+    columns,
+  })
+  const filesStep = ({ folder, format, landed }: FilesSink): Step => {
+    const tables = plan.steps.filter((step) => step.op === 'table' && step.from.includes(at))
+    const landedIn = tables.at(-1)?.id
+    if (landed && landedIn === undefined) {
+      throw new MillraceError('INVALID_PLAN', {
+        at: plan.name,
+        message: `the folder ${folder} takes landed rows, and no table stands directly before it`,
+        hint: 'write into(table(...)) before it, or leave rows out',
+      })
+    }
+    const id = freshId(plan, 'folder')
+    return { id, op: 'files', from: [at], folder, format, ...(landed && landedIn ? { landedIn } : {}), columns }
+  }
 
   return {
     plan,
@@ -346,14 +384,7 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
     },
 
     into(sink) {
-      const step: Step = {
-        id: freshId(plan, 'table'),
-        op: 'table',
-        from: [at],
-        table: sink.table,
-        mode: sink.mode,
-        columns,
-      }
+      const step = 'table' in sink ? tableStep(sink) : filesStep(sink)
       return flow<C>({ ...plan, steps: [...plan.steps, step] }, at, columns)
     },
 

@@ -3,16 +3,17 @@
  * after it. However it went, tables, dead letters and books must be what the reference says of all rows at once.
  */
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { Duck } from '../src/engine/duckdb.ts'
 import { runPipeline } from '../src/engine/run.ts'
 import { MillraceError } from '../src/errors.ts'
 import { arm, failpoints } from '../src/failpoint.ts'
 import { lower } from '../src/functions/text.ts'
 import { createLog } from '../src/log.ts'
-import { decimal, files, integer, oneOf, pipeline, table, text } from '../src/pipeline.ts'
+import { decimal, files, folder, integer, oneOf, pipeline, table, text } from '../src/pipeline.ts'
 import type { Plan } from '../src/plan/plan.ts'
 import { openFilesReader } from '../src/sources/files/reader.ts'
 import { type MemoryDatabase, memoryDatabase, openMemoryStore } from '../src/store/memory.ts'
@@ -65,8 +66,35 @@ const source = (folder: string) =>
     },
   })
 
+const inLines = (folder: string) =>
+  files(folder, {
+    format: 'json lines',
+    columns: {
+      id: text().notEmpty(),
+      kind: oneOf('view', 'buy', 'Return'),
+      amount: integer().atLeast(0),
+      price: decimal(6, 2).optional(),
+      note: text().optional(),
+    },
+  })
+
 /** Plans of every shape this engine runs. */
 const plans: ((folder: string) => Plan)[] = [
+  (raw) =>
+    pipeline('lines')
+      .from(inLines(raw))
+      .into(table('lines', { oncePer: 'id' })).plan,
+  (raw) =>
+    pipeline('landed')
+      .from(inLines(raw))
+      .into(table('landed', { oncePer: ['id', 'kind'] }))
+      .into(folder(join(raw, '..', 'out'), { format: 'json lines', rows: 'landed' })).plan,
+  (raw) =>
+    pipeline('tee')
+      .from(source(raw))
+      .filter((row) => row.amount.moreThan(1))
+      .into(table('tee'))
+      .into(folder(join(raw, '..', 'out'), { format: 'json lines' })).plan,
   (folder) =>
     pipeline('once')
       .from(source(folder))
@@ -119,7 +147,7 @@ export async function checkHistory(bench: Bench, seed: number): Promise<void> {
     for (let wave = 0; wave < waves; wave++) {
       for (let i = upTo(4); i >= 0; i--) {
         const name = `${String(++fileNumber).padStart(3, '0')}.csv`
-        input.push(...(await dropFile(folder, name, random)))
+        input.push(...(await dropFile(plan, folder, name, random)))
       }
       const throws = upTo(2)
       for (let i = 0; i < throws; i++) {
@@ -187,15 +215,17 @@ async function drain(
 
 // ---- input ---------------------------------------------------------------------------------------------------------
 
-async function dropFile(folder: string, name: string, random: () => number): Promise<InputRow[]> {
+async function dropFile(plan: Plan, folder: string, name: string, random: () => number): Promise<InputRow[]> {
   const pick = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)] as T
   const columns = pick([
     ['id', 'kind', 'amount', 'price', 'note'],
     ['note', 'amount', 'id', 'price', 'kind'],
   ] as const)
   const rows: InputRow[] = []
-  const lines: string[] = [columns.join(',')]
-  let line = 2
+  const [from] = Object.values(plan.sources)
+  const inJson = from?.is === 'files' && from.format.is === 'json lines'
+  const lines: string[] = inJson ? [] : [columns.join(',')]
+  let line = inJson ? 1 : 2
   for (let i = Math.floor(random() * 12); i > 0; i--) {
     const fields: Record<string, string> = {
       id: pick(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'Ä', '']),
@@ -204,17 +234,26 @@ async function dropFile(folder: string, name: string, random: () => number): Pro
       price: pick(['1.50', '', '0', '9999.99', '10000', '1.234', '-0', 'NaN']),
       note: pick(['', '', 'n', 'm', 'a "quoted" one', 'two\nlines', 'comma, in it', "it's", '\\.', 'NULL']),
     }
-    const text = columns.map((column) => csvField(fields[column] ?? '')).join(',')
+    const text = inJson
+      ? JSON.stringify(Object.fromEntries(columns.flatMap((column) => jsonMember(column, fields[column] ?? ''))))
+      : columns.map((column) => csvField(fields[column] ?? '')).join(',')
     rows.push({ place: join(folder, 'raw', name), line, fields })
     lines.push(text)
     line += text.split('\n').length
   }
   const temporary = join(folder, 'temp', name)
-  await writeFile(temporary, `${lines.join('\n')}\n`)
+  const content = `${lines.join('\n')}\n`
+  await writeFile(temporary, pick([content, content, gzipSync(content), zstdCompressSync(content)]))
   const before = new Date(Date.now() - 1000)
   await utimes(temporary, before, before)
   await rename(temporary, join(folder, 'raw', name))
   return rows
+}
+
+// What is empty in CSV is a text only where one must be there.
+function jsonMember(column: string, text: string): [string, unknown][] {
+  if (text === '' && column !== 'id' && column !== 'kind') return []
+  return [[column, /^(0|[1-9][0-9]*)(\.[0-9]+)?$/.test(text) && column !== 'note' ? Number(text) : text]]
 }
 
 function csvField(value: string): string {
@@ -234,6 +273,11 @@ async function compare(plan: Plan, input: InputRow[], database: MemoryDatabase, 
       ),
     )
     assert.deepEqual(stored.sort(), wanted.sort(), `table ${step.table}`)
+    // the step after it writes files of the same rows
+    const files = plan.steps.find(({ op, from }) => op === 'files' && from.join() === step.from.join())
+    if (files === undefined) continue
+    const written = await writtenRows(join(folder, 'out'))
+    assert.deepEqual(written.sort(), stored.map(withoutZeros).sort(), 'written files')
   }
   await using store = openMemoryStore(database)
   const letters = (await store.deadLetters({ pipeline: plan.name })).map(
@@ -262,6 +306,27 @@ async function compare(plan: Plan, input: InputRow[], database: MemoryDatabase, 
   const done = await readdir(join(folder, 'raw', 'done')).catch(() => [])
   assert.deepEqual(done.sort(), [...new Set(await namesOf(database, plan))].sort(), 'files that are done')
   assert.deepEqual(await readdir(join(folder, 'raw', '.claimed')), [], 'claims')
+}
+
+async function writtenRows(out: string): Promise<string[]> {
+  const rows: string[] = []
+  for (const day of (await readdir(out).catch(() => [])).filter((name) => name !== '.pending')) {
+    for (const name of await readdir(join(out, day))) {
+      for (const line of (await readFile(join(out, day, name), 'utf8')).trimEnd().split('\n')) {
+        // as: each line is an object
+        const row = JSON.parse(line) as Record<string, unknown>
+        const texts = Object.entries(row).map(([column, value]) => [column, value === null ? null : String(value)])
+        rows.push(inOrder(Object.fromEntries(texts)))
+      }
+    }
+  }
+  assert.deepEqual(await readdir(join(out, '.pending')).catch(() => []), [], 'files never published')
+  return rows
+}
+
+// A decimal in JSON is a number, which has no zeros at its end.
+function withoutZeros(row: string): string {
+  return row.replace(/\["price","([0-9.]+)"\]/, (_, digits) => `["price","${Number(digits)}"]`)
 }
 
 async function namesOf(database: MemoryDatabase, plan: Plan): Promise<string[]> {

@@ -89,6 +89,9 @@ function pass(
     }
     case 'table':
       return land(step, values, tables)
+    case 'files':
+      // what is written is compared with the table before it
+      return step.landedIn === undefined ? 'written' : undefined
     default:
       throw new Error(`the reference knows no step of the kind ${step.op}`)
   }

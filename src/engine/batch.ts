@@ -7,7 +7,7 @@ import { failpoint } from '../failpoint.ts'
 import { keyedName, seenName } from '../operators/dedup.ts'
 import { checkedName, deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
-import type { DedupStep, Plan, Step, TableStep } from '../plan/plan.ts'
+import type { DedupStep, FilesStep, Plan, Step, TableStep } from '../plan/plan.ts'
 import { copySql, keyHashSql, keyTooLongName, knownName, quotedColumns, sinkOrder, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import {
@@ -15,11 +15,13 @@ import {
   type CommitOutcome,
   deadLetterColumns,
   type NewDeadLetter,
+  type SinkOutcome,
   type Store,
   type Verdicts,
 } from '../store/store.ts'
-import { countVerdicts, settleVerdicts } from './books.ts'
+import { branches, countVerdicts, landedSql, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
+import { fileSinks, writePending } from './file-sink.ts'
 import { KeyFilter } from './key-filter.ts'
 import { createSql, isStateless, type Names, relationNames, relationsOf } from './relations.ts'
 import { type Printed, printRows } from './row-file.ts'
@@ -104,7 +106,7 @@ export async function commitBatch(
   kind: BatchKind,
 ): Promise<CommitOutcome> {
   const { plan, session, store } = tools
-  const branches = batch.sinks.length > 1
+  const ordinals = branches(plan)
   return await store.commit({
     pipeline: plan.name,
     epoch,
@@ -115,7 +117,7 @@ export async function commitBatch(
       step,
       rows,
       ...(fresh ? { fresh } : {}),
-      ordinals: branches,
+      ordinals,
       reject: (ordinal, sqlState, message) => rejectedRow(tools, batch, step, ordinal, sqlState, message),
     })),
     deadLetters: batch.deadLetters,
@@ -126,8 +128,21 @@ export async function commitBatch(
     ranges: batch.range.ranges,
     settles: batch.range.settles,
     phases: Object.fromEntries(Object.entries(batch.phases).map(([phase, ms]) => [phase, Math.round(ms)])),
-    books: (outcomes) => settleVerdicts(session, plan, batch.names, batch.range, batch.verdicts, outcomes),
+    books: async (outcomes) => {
+      for (const step of fileSinks(plan)) {
+        const rows = fileRowsSql(batch, step, outcomes)
+        await writePending(session, tools.spool, plan, step, { rows, epoch, number: batch.number })
+      }
+      return await settleVerdicts(session, plan, batch.names, batch.range, batch.verdicts, outcomes)
+    },
   })
+}
+
+function fileRowsSql({ names }: Batch, step: FilesStep, outcomes: SinkOutcome[]): string {
+  const all = `select * from ${names.of(step.from[0] ?? '')}`
+  if (step.landedIn === undefined) return all
+  const outcome = outcomes.find((candidate) => candidate.step === step.landedIn)
+  return `${all}\nwhere _row in (${landedSql(names.of(step.landedIn), outcome)})`
 }
 
 async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => boolean): Promise<void> {

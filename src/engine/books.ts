@@ -7,6 +7,7 @@ import { keyTooLongName, sinkOrder, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
+import { fileSinks } from './file-sink.ts'
 import type { Names } from './relations.ts'
 
 export async function countVerdicts(
@@ -46,23 +47,21 @@ export async function countVerdicts(
       if (step.mode.is === 'upsert') taken.push(others)
       else dropped.push(`select _row, ${i} as step, 'duplicates' as verdict from (${others})`)
     }
-    const numbered = `select _row, row_number() over (order by ${sinkOrder}) - 1 as ordinal from ${out}`
-    const lost = [...(outcome?.duplicateOrdinals ?? []), ...(outcome?.refusedOrdinals ?? [])]
     for (const [ordinals, verdict] of [
       [outcome?.duplicateOrdinals ?? [], 'duplicates'],
       [outcome?.refusedOrdinals ?? [], 'dead'],
     ] as const) {
       if (ordinals.length === 0) continue
       dropped.push(
-        `select _row, ${i} as step, '${verdict}' as verdict from (${numbered}) where ordinal in (${ordinals.join(', ')})`,
+        `select _row, ${i} as step, '${verdict}' as verdict from (${numbered(out)}) where ordinal in (${ordinals.join(', ')})`,
       )
     }
-    taken.push(
-      lost.length === 0
-        ? `select _row from ${out}`
-        : `select _row from (${numbered}) where ordinal not in (${lost.join(', ')})`,
-    )
+    taken.push(landedSql(out, outcome))
   })
+
+  for (const step of fileSinks(plan)) {
+    if (step.landedIn === undefined) taken.push(`select _row from ${names.of(step.from[0] ?? '')}`)
+  }
 
   const [counted] = await session.rows<Record<'written' | 'filtered' | 'duplicates' | 'late' | 'dead', number>>(`
     with taken as (${taken.length === 0 ? `select _row from ${names.staged} where false` : taken.join('\nunion\n')}),
@@ -90,6 +89,22 @@ export async function countVerdicts(
   }
 }
 
+/** Whether it must be known of each row what a table did with it, because the row has other ways to go. */
+export function branches(plan: Plan): boolean {
+  return plan.steps.filter(isSink).length > 1
+}
+
+/** The rows of a sink's file that the store took, as SQL; `outcome` must tell them by ordinal. */
+export function landedSql(out: string, outcome: SinkOutcome | undefined): string {
+  const lost = [...(outcome?.duplicateOrdinals ?? []), ...(outcome?.refusedOrdinals ?? [])]
+  if (lost.length === 0) return `select _row from ${out}`
+  return `select _row from (${numbered(out)}) where ordinal not in (${lost.join(', ')})`
+}
+
+function numbered(out: string): string {
+  return `select _row, row_number() over (order by ${sinkOrder}) - 1 as ordinal from ${out}`
+}
+
 /** The verdicts once the store has said what it had already and what it refused. */
 export async function settleVerdicts(
   session: DuckSession,
@@ -104,7 +119,7 @@ export async function settleVerdicts(
   const refused = outcomes.reduce((sum, outcome) => sum + outcome.refusedOrdinals.length, 0)
   if (duplicates + refused === 0) return verdicts
   // Where a row has other branches to go, what one sink did not take may be written by another.
-  if (outcomes.length > 1) return await countVerdicts(session, plan, names, range, outcomes)
+  if (branches(plan)) return await countVerdicts(session, plan, names, range, outcomes)
   return {
     ...verdicts,
     written: verdicts.written - duplicates - refused,

@@ -8,6 +8,7 @@ import { type Failpoint, failpoint } from '../failpoint.ts'
 import type { Plan } from '../plan/plan.ts'
 import { claimedFolder, dropClaim } from '../sources/files/claims.ts'
 import type { LedgerLine, Store, StoredFile } from '../store/store.ts'
+import { fileSinks, publishFiles } from './file-sink.ts'
 
 export interface EffectTools {
   plan: Plan
@@ -26,12 +27,20 @@ interface Settled {
 interface Effect {
   name: string
   point: Failpoint
+  /** Whether there is anything to do for such a pipeline; always when left out. */
+  applies?(tools: EffectTools): boolean
   run(tools: EffectTools, batch: Settled): Promise<void>
 }
 
 const effects: Effect[] = [
   { name: 'quarantine', point: 'effect quarantine', run: quarantineBatch },
   { name: 'move files', point: 'effect move files', run: moveFiles },
+  {
+    name: 'publish files',
+    point: 'effect publish files',
+    applies: ({ plan }) => fileSinks(plan).length > 0,
+    run: ({ plan }, { line }) => publishFiles(plan, line),
+  },
   { name: 'metrics', point: 'effect metrics', run: writeMetrics },
 ]
 
@@ -39,10 +48,11 @@ const effects: Effect[] = [
 export async function runEffects(tools: EffectTools): Promise<void> {
   const { plan, store } = tools
   const cursors = new Map<Effect, number>()
-  for (const effect of effects) cursors.set(effect, await store.effectCursor(plan.name, effect.name))
+  const applying = effects.filter((effect) => effect.applies?.(tools) ?? true)
+  for (const effect of applying) cursors.set(effect, await store.effectCursor(plan.name, effect.name))
   for (const line of await store.ledger(plan.name, { after: Math.min(...cursors.values()) })) {
     const batch = { line, files: await store.filesOfBatch(plan.name, line.batch) }
-    for (const effect of effects) {
+    for (const effect of applying) {
       if ((cursors.get(effect) ?? 0) >= line.batch) continue
       // reached on both sides: nothing of it is there yet, and all of it but the memory of it
       await failpoint(effect.point)

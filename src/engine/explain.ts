@@ -3,6 +3,7 @@ import { operators } from '../operators/index.ts'
 import { failuresOf } from '../operators/validate.ts'
 import { type Column, typeName } from '../plan/columns.ts'
 import { type Plan, planHash, type Source, type Step } from '../plan/plan.ts'
+import { writeFileSql } from '../sinks/files.ts'
 import { copySql, createTableSql } from '../sinks/table.ts'
 import { mergeSql } from '../store/commit.ts'
 import { createSql, relationNames, relationsOf } from './relations.ts'
@@ -56,6 +57,9 @@ export function explain(plan: Plan): Explanation {
         ...(step.op === 'table'
           ? [`copy (\n${copySql(step, names.of(step.id), step.mode.is === 'upsert')}\n) to '<spool>.csv' (format csv)`]
           : []),
+        ...(step.op === 'files'
+          ? [writeFileSql(step, `select * from ${names.of(step.from[0] ?? '')}`, '<folder>/<day>/<batch>')]
+          : []),
       ],
       store: step.op === 'table' ? [createTableSql(step), mergeSql(step)] : [],
     })),
@@ -95,12 +99,15 @@ function stepInWords(step: Step): string {
           return `writes the last row of each ${step.mode.key.join(', ')} to the table ${step.table}`
       }
       break
+    case 'files': {
+      const rows = step.landedIn === undefined ? 'all rows' : 'the rows that the table took'
+      return `writes ${rows} of each batch as a file of the format ${step.format.is} into ${step.folder}`
+    }
     case 'window':
     case 'pairs':
     case 'total':
     case 'anomalies':
     case 'topic':
-    case 'files':
     case 'enqueue':
       return `a step of the kind ${step.op}`
   }

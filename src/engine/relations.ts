@@ -33,13 +33,13 @@ export function isStateless(step: Step): boolean {
     case 'dedup':
       return operators[step.op].state === 'none'
     case 'table':
+    case 'files':
       return true
     case 'window':
     case 'pairs':
     case 'total':
     case 'anomalies':
     case 'topic':
-    case 'files':
     case 'enqueue':
       return false
   }
@@ -60,12 +60,13 @@ export function relationsOf(plan: Plan, step: Step, names: Names): Relation[] {
       return operators.dedup.relations(step, at)
     case 'table':
       return tableRelations(step, at)
+    case 'files':
+      return []
     case 'window':
     case 'pairs':
     case 'total':
     case 'anomalies':
     case 'topic':
-    case 'files':
     case 'enqueue':
       throw new MillraceError('NOT_SUPPORTED', {
         at: `${plan.name} / ${step.id}`,

@@ -5,7 +5,7 @@
 import { MillraceError, nearest } from '../errors.ts'
 import { type Column, type ColumnType, sameType, typeName } from './columns.ts'
 import type { Expression } from './expression.ts'
-import { type Plan, plainColumns, type Source, type Step, type ValidateStep } from './plan.ts'
+import { type FilesStep, type Plan, plainColumns, type Source, type Step, type ValidateStep } from './plan.ts'
 
 /** The type of an expression over these columns; throws UNKNOWN_COLUMN, UNKNOWN_FUNCTION or WRONG_TYPE. */
 export type TypeOf = (expression: Expression, columns: readonly Column[]) => { type: ColumnType; nullable: boolean }
@@ -39,7 +39,7 @@ export function checkPlan(plan: Plan, typeOf: TypeOf): void {
       )
     }
     checkColumns(at, step.columns)
-    checkStep(at, step, known.get(step.from[0] ?? '') ?? [], typeOf)
+    checkStep(at, step, plan, known.get(step.from[0] ?? '') ?? [], typeOf)
     known.set(step.id, step.columns)
   }
   if (!plan.steps.some((step) => ['table', 'topic', 'files', 'enqueue'].includes(step.op))) {
@@ -64,7 +64,7 @@ function checkSource(at: string, source: Source): void {
   }
 }
 
-function checkStep(at: string, step: Step, input: Column[], typeOf: TypeOf): void {
+function checkStep(at: string, step: Step, plan: Plan, input: Column[], typeOf: TypeOf): void {
   const needs = (names: string[]): void => {
     for (const name of names) if (!input.some((column) => column.name === name)) throw unknownColumn(at, name, input)
   }
@@ -151,8 +151,20 @@ function checkStep(at: string, step: Step, input: Column[], typeOf: TypeOf): voi
       return
     case 'files':
       same()
+      if (step.landedIn !== undefined) checkLandedIn(at, step, plan)
       return
   }
+}
+
+function checkLandedIn(at: string, step: FilesStep, plan: Plan): void {
+  const table = plan.steps.find(({ id }) => id === step.landedIn)
+  if (table?.op === 'table' && table.from.join() === step.from.join()) return
+  throw fault(
+    at,
+    'INVALID_PLAN',
+    `"${step.landedIn}" is no table that takes the same rows`,
+    'put it directly after one',
+  )
 }
 
 function checkRules(at: string, step: ValidateStep, columns: Column[]): void {

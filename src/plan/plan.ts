@@ -186,10 +186,13 @@ export interface TopicStep extends StepBase {
   key?: string
 }
 
+/** One file a batch, which appears when the batch is committed. */
 export interface FilesStep extends StepBase {
   op: 'files'
   folder: string
   format: FileFormat
+  /** Only the rows that this table, a step before it, has taken. */
+  landedIn?: string
 }
 
 export interface EnqueueStep extends StepBase {

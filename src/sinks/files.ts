@@ -1,0 +1,45 @@
+/** Rows on their way into files: how DuckDB writes them, and what the files are called. */
+import type { Column } from '../plan/columns.ts'
+import { identifier, sqlText } from '../plan/identifier.ts'
+import type { FileFormat, FilesStep } from '../plan/plan.ts'
+
+/** Writes these rows, which have the step's columns, in arrival order. */
+export function writeFileSql(step: FilesStep, rows: string, path: string): string {
+  const columns = step.columns.map((column) => `  ${valueSql(step.format, column)}`)
+  return `copy (
+select
+${columns.join(',\n')}
+from (
+${rows}
+)
+order by _row
+) to ${sqlText(path)} (${formatSql(step.format)})`
+}
+
+// DuckDB writes a decimal in JSON by way of a double, which holds 15 digits: one that may have more is a text there.
+function valueSql(format: FileFormat, { name, type }: Column): string {
+  const exact = format.is === 'json lines' && type.is === 'decimal' && type.precision > 15
+  return exact ? `${identifier(name)}::varchar as ${identifier(name)}` : identifier(name)
+}
+
+const isoTimes = `timestampformat '%Y-%m-%dT%H:%M:%S.%fZ'`
+
+function formatSql(format: FileFormat): string {
+  switch (format.is) {
+    case 'csv': {
+      const { delimiter, quote, header = true } = format
+      return `format csv, header ${header}, delimiter ${sqlText(delimiter)}, quote ${sqlText(quote)}, escape ${sqlText(quote)}, ${isoTimes}`
+    }
+    case 'json lines':
+      return `format json, ${isoTimes}`
+    case 'parquet':
+      return 'format parquet, compression zstd'
+  }
+}
+
+const extensions = { csv: 'csv', 'json lines': 'jsonl', parquet: 'parquet' } as const
+
+/** `2026-01-31/orders-12.parquet`: the day of the commit, the pipeline, the batch. */
+export function fileName(pipeline: string, step: FilesStep, batch: number, committedAt: Date): string {
+  return `${committedAt.toISOString().slice(0, 10)}/${pipeline}-${batch}.${extensions[step.format.is]}`
+}
