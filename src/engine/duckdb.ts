@@ -118,6 +118,8 @@ function failed(sql: string, cause: unknown): MillraceError {
   return new MillraceError('DUCKDB_FAILED', {
     message,
     at: sql.length > 2000 ? `${sql.slice(0, 2000)} ...` : sql,
+    // a full disk may have room again; a fault of ours stays one
+    retry: /No space left on device|Disk quota exceeded|max_temp_directory_size/.test(message),
     cause,
   })
 }

@@ -3,7 +3,7 @@
  * table of texts, which validation reads like those of any other format.
  */
 import type { FileHandle } from 'node:fs/promises'
-import { messageOf } from '../../errors.ts'
+import { MillraceError, messageOf } from '../../errors.ts'
 import { identifier, sqlText } from '../../plan/identifier.ts'
 import type { FilesSource, SourceColumn } from '../../plan/plan.ts'
 import type { Sql } from '../source.ts'
@@ -66,7 +66,7 @@ export async function openParquet(sql: Sql, path: string, source: FilesSource): 
     const bytesPerRow = rows === 0 ? 0 : Number(bytes?.bytes ?? 0) / rows
     return { is: 'parquet', file: { rows, bytesPerRow, selects, unknown: match.unknown } }
   } catch (error) {
-    return { is: 'bad', code: 'FILE_UNREADABLE', message: reasonOf(error) }
+    return { is: 'bad', ...unreadable(error) }
   }
 }
 
@@ -86,7 +86,7 @@ from ${readParquet(path, true)}
 where file_row_number >= ${range.from} and file_row_number < ${range.to}`)
     return 'read'
   } catch (error) {
-    return { code: 'FILE_UNREADABLE', message: reasonOf(error) }
+    return unreadable(error)
   }
 }
 
@@ -110,6 +110,11 @@ function textSql(column: SourceColumn, parquetType: string): string | undefined 
   return parquetType === 'VARCHAR' ? value : `${value}::varchar`
 }
 
-function reasonOf(error: unknown): string {
-  return messageOf(error).split('\n')[0]?.slice(0, 500) ?? ''
+// A full disk is not the file's fault, and passes.
+function unreadable(error: unknown): { code: string; message: string } {
+  if (error instanceof MillraceError && error.retry) throw error
+  const message = messageOf(error).split('\n')[0]?.slice(0, 500) ?? ''
+  if (!message.includes('Out of Memory')) return { code: 'FILE_UNREADABLE', message }
+  const mend = 'raise MEMORY_LIMIT, or write the file with smaller row groups'
+  return { code: 'NEEDS_MORE_MEMORY', message: `reading it takes more than MEMORY_LIMIT: ${mend} (${message})` }
 }

@@ -66,22 +66,30 @@ class FilesReader implements SourceReader {
     if (this.#queue.length === 0) await this.#refill(limits)
     if (this.#queue.length === 0) return undefined
     const stage = new Stage({ ...this.#options, name: `${this.#name}-${++this.#ranges}` })
+    try {
+      await this.#fill(stage, limits)
+      if (stage.files.length > 0) return await stage.finish()
+    } catch (error) {
+      await stage.release()
+      throw error
+    }
+    // the next file is still being written
+    this.#waiting = true
+    await stage.release()
+    return undefined
+  }
+
+  async #fill(stage: Stage, limits: Limits): Promise<void> {
     while (stage.rows + stage.malformed < limits.rows && stage.bytes < limits.bytes && stage.files.length < maxFiles) {
       const claim = this.#queue[0]
-      if (claim === undefined) break
+      if (claim === undefined) return
       const finished = await stage.read(claim, {
         rows: limits.rows - stage.rows - stage.malformed,
         bytes: limits.bytes - stage.bytes,
       })
-      if (!finished) break
+      if (!finished) return
       this.#queue.shift()
     }
-    const range = await stage.finish()
-    if (range.files.length > 0) return range
-    // the next file is still being written
-    this.#waiting = true
-    await range.release()
-    return undefined
   }
 
   async wait(signal: AbortSignal): Promise<void> {

@@ -204,11 +204,14 @@ export class Stage {
       }),
       arrivedAt: this.#arrivedAt,
       settles: [],
-      release: async () => {
-        await this.#rowStage.release()
-        for (const path of this.#unpacked) await rm(path, { force: true })
-      },
+      release: () => this.release(),
     }
+  }
+
+  /** Removes what was staged. */
+  async release(): Promise<void> {
+    await this.#rowStage.release()
+    for (const path of this.#unpacked) await rm(path, { force: true })
   }
 
   #placesSql(relation: string): string {
