@@ -1,12 +1,14 @@
-/** `npm run bench -- files | latency`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchFiles } from './files.ts'
 import { benchLatency } from './latency.ts'
 import { peerNames } from './peers.ts'
+import { benchRead } from './read.ts'
 
 const usage = `npm run bench -- files [--rows N] [--rounds N] [--peers ${peerNames.join(',')}]
 npm run bench -- latency [--seconds N]
+npm run bench -- read [--rows N] [--rounds N]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -36,6 +38,9 @@ async function main(): Promise<number> {
       await benchFiles({ root, rows, rounds, peers, signal: stop.signal })
       return 0
     }
+    case 'read':
+      await benchRead({ root, rows: count(values.rows), rounds: count(values.rounds) })
+      return 0
     case 'latency':
       await benchLatency({ root, seconds: count(values.seconds), signal: stop.signal })
       return 0

@@ -8,7 +8,7 @@ import { keyedName, seenName } from '../operators/dedup.ts'
 import { checkedName, deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { DedupStep, FilesStep, Plan, Step, TableStep } from '../plan/plan.ts'
-import { copySql, keyHashSql, keyTooLongName, knownName, quotedColumns, sinkOrder, uniqueName } from '../sinks/table.ts'
+import { copySql, keyHashSql, keyTooLongName, knownName, quotedColumns, sinkOrder } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import {
   type BatchKind,
@@ -153,7 +153,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     if (!fed || !ready(step)) continue
     for (const relation of relationsOf(plan, step, batch.names)) {
       await session.run(createSql(relation))
-      if (step.op === 'table' && relation.name === uniqueName(batch.names.of(step.id)))
+      if (step.op === 'table' && relation.name === keyTooLongName(batch.names.of(step.id)))
         await findKnownKeys(tools, batch, step)
       if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id)))
         await fetchSeenKeys(tools, batch, step)
@@ -167,7 +167,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   batch.verdicts = await countVerdicts(session, plan, batch.names, batch.range, [])
 }
 
-// Rows whose key this worker may have written before must be merged; all others are likely new.
+// Rows whose key this worker may have seen before must be merged, in their order; all others are likely new.
 async function findKnownKeys(tools: BatchTools, batch: Batch, step: TableStep): Promise<void> {
   if (step.mode.is !== 'insert if new') return
   const { session, filters } = tools
@@ -175,7 +175,7 @@ async function findKnownKeys(tools: BatchTools, batch: Batch, step: TableStep): 
   const filter = filters.get(step.id) ?? new KeyFilter()
   filters.set(step.id, filter)
   const { first: rows, second: hashes } = await session.pairs(
-    `select _row::double, ${keyHashSql(step.mode.key)} from ${uniqueName(out)}`,
+    `select _row::double, ${keyHashSql(step.mode.key)} from ${batch.names.of(step.from[0] ?? '')} order by _row`,
   )
   const known = rows.filter((_, i) => filter.add(hashes[i] ?? 0))
   await session.run(

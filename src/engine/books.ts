@@ -2,6 +2,7 @@
  * The books of a batch: every input row gets one verdict, at the first step that gives one; a row that any branch took
  * is written. The numbers are counted where the rows are, so that the sum is a check and not a definition.
  */
+import { checkedName } from '../operators/validate.ts'
 import { isSink, type Plan, type TableStep } from '../plan/plan.ts'
 import { keyTooLongName, sinkOrder, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
@@ -19,6 +20,7 @@ export async function countVerdicts(
 ): Promise<Verdicts> {
   const sinks = plan.steps.filter((step): step is TableStep => isSink(step) && step.op === 'table')
   const rowsIn = range.rows + range.malformed
+  if (!branches(plan)) return await countInLine(session, plan, names, range)
   if (rowsIn === 0) return { rowsIn, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 }
 
   const taken: string[] = []
@@ -42,10 +44,12 @@ export async function countVerdicts(
     if (step.mode.is !== 'append') {
       const long = keyTooLongName(out)
       dropped.push(`select _row, ${i} as step, 'dead' as verdict from ${long}`)
-      // Of the rows of one key, one goes on: the others repeat it, or are replaced by it and so have been taken.
-      const others = `select _row from ${input} where _row not in (select _row from ${uniqueName(out)}) and _row not in (select _row from ${long})`
-      if (step.mode.is === 'upsert') taken.push(others)
-      else dropped.push(`select _row, ${i} as step, 'duplicates' as verdict from (${others})`)
+      if (step.mode.is === 'upsert') {
+        // of the rows of one key, the last goes on: the others are replaced by it, and so have been taken
+        taken.push(
+          `select _row from ${input} where _row not in (select _row from ${uniqueName(out)}) and _row not in (select _row from ${long})`,
+        )
+      }
     }
     for (const [ordinals, verdict] of [
       [outcome?.duplicateOrdinals ?? [], 'duplicates'],
@@ -87,6 +91,52 @@ export async function countVerdicts(
     ...counted,
     dead: (counted?.dead ?? 0) + range.malformed,
   }
+}
+
+// Without branches a row that does not come out of a step has its verdict there, so it is enough to count.
+async function countInLine(session: DuckSession, plan: Plan, names: Names, range: Range): Promise<Verdicts> {
+  const verdicts: Verdicts = {
+    rowsIn: range.rows + range.malformed,
+    written: 0,
+    filtered: 0,
+    duplicates: 0,
+    late: 0,
+    dead: range.malformed,
+  }
+  if (verdicts.rowsIn === 0) return verdicts
+  for (const step of plan.steps) {
+    const [input, out] = [names.of(step.from[0] ?? ''), names.of(step.id)]
+    switch (step.op) {
+      case 'validate':
+        verdicts.dead += await session.count(`${checkedName(out)} where _failed is not null`)
+        break
+      case 'filter':
+        verdicts.filtered += (await session.count(input)) - (await session.count(out))
+        break
+      case 'dedup':
+        verdicts.duplicates += (await session.count(input)) - (await session.count(out))
+        break
+      case 'table': {
+        const long = step.mode.is === 'append' ? 0 : await session.count(keyTooLongName(out))
+        verdicts.dead += long
+        // a row that another of its key replaces has been taken
+        verdicts.written += step.mode.is === 'upsert' ? (await session.count(input)) - long : await session.count(out)
+        break
+      }
+      case 'files':
+        verdicts.written += await session.count(input)
+        break
+      case 'select':
+      case 'window':
+      case 'pairs':
+      case 'total':
+      case 'anomalies':
+      case 'topic':
+      case 'enqueue':
+        break
+    }
+  }
+  return verdicts
 }
 
 /** Whether it must be known of each row what a table did with it, because the row has other ways to go. */

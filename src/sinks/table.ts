@@ -1,6 +1,6 @@
 /**
- * Rows on their way into a table: one row per key within the batch, keys an index can hold, and every value printed as
- * Postgres reads it. How they meet the rows that are there is the mode, which the store carries out.
+ * Rows on their way into a table: keys an index can hold, one row per key where rows are replaced, and every value printed
+ * as Postgres reads it. How they meet the rows that are there is the mode, which the store carries out.
  */
 
 import { beside, type Relation } from '../operators/operator.ts'
@@ -24,33 +24,38 @@ export function tableRelations(step: TableStep, names: { input: string; out: str
   const bytes = step.mode.key
     .map((name) => `coalesce(octet_length(encode(${identifier(name)}::varchar)), 0)`)
     .join(' + ')
-  // The first row of a key wins where only new keys are inserted, the last one where a row replaces another.
-  const [winner, known] =
-    step.mode.is === 'insert if new' ? ['min', `_row in (select _row from ${knownName(out)})`] : ['max', 'true']
+  const tooLong = {
+    name: keyTooLongName(out),
+    as: 'table' as const,
+    select: `select _row, ${bytes} as _key_bytes\nfrom ${input}\nwhere ${bytes} > ${maxKeyBytes}`,
+  }
+  if (step.mode.is === 'insert if new') {
+    // repeats within the batch are known too, and are left to the database like all others
+    const known = `_row in (select _row from ${knownName(out)})`
+    const select = `select *, ${known} as _known\nfrom ${input}\nwhere ${bytes} <= ${maxKeyBytes}`
+    return [tooLong, { name: out, as: 'view', select }]
+  }
   return [
-    {
-      name: keyTooLongName(out),
-      as: 'table',
-      select: `select _row, ${bytes} as _key_bytes\nfrom ${input}\nwhere ${bytes} > ${maxKeyBytes}`,
-    },
+    tooLong,
     {
       name: uniqueName(out),
       as: 'table',
+      // the last row of a key replaces the others
       select: `select *
 from ${input}
-where _row in (select ${winner}(_row) from ${input} group by ${key.join(', ')})
+where _row in (select max(_row) from ${input} group by ${key.join(', ')})
   and _row not in (select _row from ${keyTooLongName(out)})`,
     },
-    { name: out, as: 'view', select: `select *, ${known} as _known\nfrom ${uniqueName(out)}` },
+    { name: out, as: 'view', select: `select *, true as _known\nfrom ${uniqueName(out)}` },
   ]
 }
 
-/** The rows of a batch, one per key. */
+/** The rows of a batch that are to replace others, one per key. */
 export function uniqueName(out: string): string {
   return beside(out, 'unique')
 }
 
-/** The rows whose key this worker may have written before; filled by the engine. */
+/** The rows whose key this worker may have seen before, in this batch or an earlier one; filled by the engine. */
 export function knownName(out: string): string {
   return beside(out, 'known')
 }
@@ -105,6 +110,8 @@ export function postgresType(type: ColumnType): string {
 
 function postgresText(column: Column): string {
   const name = identifier(column.name)
+  // the text of a timestamptz takes four times as long, for it knows of time zones
+  if (column.type.is === 'timestamp') return `make_timestamp(epoch_us(${name}))::varchar || '+00'`
   if (column.type.is !== 'list') return name
   // {"a","b"}: every item quoted, with quotes and backslashes escaped
   const escaped = `'"' || replace(replace(item::varchar, '\\', '\\\\'), '"', '\\"') || '"'`

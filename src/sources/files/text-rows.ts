@@ -273,13 +273,8 @@ from ${readMalformedSql([this.#malformedRows.path])}`
     }
     const used = this.#used()
     if (used.length === 0) return { join: '', text: "''" }
-    const names = [...new Set(used.flatMap(({ layout }) => layout.columns))]
-    const texts = names.map((name) => `coalesce(s.${identifier(name)}, '') as ${identifier(name)}`)
-    const each = used.map(({ layout, no }) => `when ${no} then ${rawSql(layout.columns, format, 'r')}`)
-    return {
-      join: '',
-      text: `(select case s._layout ${each.join(' ')} end from (select s._quoted, ${texts.join(', ')}) r)`,
-    }
+    const each = used.map(({ layout, no }) => `when ${no} then ${rawSql(layout.columns, format, 's')}`)
+    return { join: '', text: `case s._layout ${each.join(' ')} end` }
   }
 
   async fetchRaw(staged: string, rows: string): Promise<void> {
