@@ -10,6 +10,8 @@ export interface SettingSpec {
   type: SettingType
   /** As it would be written in the environment; empty means not set. */
   default: string
+  /** The only values a text may have. */
+  choices?: readonly string[]
   says: string
 }
 
@@ -63,7 +65,7 @@ export const variables = {
   MEMORY_LIMIT: {
     type: 'bytes',
     default: '96 MB',
-    says: "DuckDB's memory; what does not fit goes to disk under MILLRACE_DATA",
+    says: "DuckDB's memory, 512 MB if a pipeline reads Parquet and this is not set; what does not fit goes to disk under MILLRACE_DATA",
   },
 } as const satisfies Record<string, SettingSpec>
 
@@ -172,6 +174,8 @@ function parseSetting(
     new MillraceError('INVALID_SETTING', { at: name, message: `"${value}" is not ${expected}` })
   switch (spec.type) {
     case 'text':
+      if (spec.choices !== undefined && !spec.choices.includes(value)) throw wrong(`one of ${spec.choices.join(', ')}`)
+      return value
     case 'secret':
       return value
     case 'folder':

@@ -1,4 +1,4 @@
-import { decimal, files, oneOf, pipeline, type System, table, text, timestamp } from 'millrace'
+import { decimal, files, folder, oneOf, pipeline, type System, table, text, timestamp } from 'millrace'
 import { generator } from './generate.ts'
 
 export const shopEvents: System = {
@@ -10,9 +10,15 @@ export const shopEvents: System = {
       default: 'shop-events',
       says: 'folder of shop-events: files dropped into raw/ are read, bad rows go to error/',
     },
+    SHOP_EVENTS_PROCESSED: {
+      type: 'text',
+      default: 'off',
+      choices: ['off', 'parquet'],
+      says: 'parquet: landed rows are also written to processed/<day>/, one file a batch',
+    },
   },
-  plan: (settings) =>
-    pipeline('shop-events')
+  plan: (settings) => {
+    const landed = pipeline('shop-events')
       .from(
         files(`${settings['SHOP_EVENTS_DIR']}/raw`, {
           format: 'csv',
@@ -26,7 +32,10 @@ export const shopEvents: System = {
           },
         }),
       )
-      .into(table('user_events', { oncePer: 'event_id' })).plan,
+      .into(table('user_events', { oncePer: 'event_id' }))
+    if (settings['SHOP_EVENTS_PROCESSED'] === 'off') return landed.plan
+    return landed.into(folder(`${settings['SHOP_EVENTS_DIR']}/processed`, { format: 'parquet', rows: 'landed' })).plan
+  },
   migrations: new URL('./migrations/', import.meta.url),
   quarantine: (settings) => `${settings['SHOP_EVENTS_DIR']}/error`,
   generate: generator,

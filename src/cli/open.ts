@@ -116,16 +116,27 @@ export function systemMigrations(): MigrationFolder[] {
   return systems.flatMap(({ name, migrations }) => (migrations ? [{ owner: name, folder: migrations }] : []))
 }
 
-/** DuckDB for this process: two threads, and a spool it alone may touch. */
-export async function openDuck(config: Config): Promise<Duck> {
+// A Parquet file is read by row groups, which are larger than a batch has to be.
+const parquetMemoryMb = 512
+
+/** DuckDB for these pipelines in this process: two threads, and a spool it alone may touch. */
+export async function openDuck(config: Config, pipelines: readonly System[] = []): Promise<Duck> {
   const spool = spoolFolder(config.dataDirectory)
   await clearTemporary(join(config.dataDirectory, 'duckdb'))
   return await Duck.open({
     folders: [spool],
     temporary: join(config.dataDirectory, 'duckdb', String(process.pid)),
-    memoryLimitMb: config.memoryLimitMb,
+    memoryLimitMb: memoryLimitFor(config, pipelines),
     threads: 2,
   })
+}
+
+function memoryLimitFor(config: Config, pipelines: readonly System[]): number {
+  const given = config.resolved.some(({ name, from }) => name === 'MEMORY_LIMIT' && from !== 'default')
+  const parquet = pipelines
+    .flatMap((system) => Object.values(planOf(system, config).sources))
+    .some((source) => source.is === 'files' && source.format.is === 'parquet')
+  return parquet && !given ? Math.max(config.memoryLimitMb, parquetMemoryMb) : config.memoryLimitMb
 }
 
 export function planOf(system: System, config: Config): Plan {

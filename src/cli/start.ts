@@ -81,7 +81,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
       ? [JSON.stringify(addresses(opened, server, config))]
       : whereToLook(opened, server, config, board, demo)
     for (const line of lines) summary === undefined ? out(line) : summary.print(line)
-    await using duck = await openDuck(config)
+    await using duck = await openDuck(config, chosen)
     const tools = { config, log, store: opened.store, duck, signal: stop.signal }
     const pipelines = [...board.lines.values()].map(async (line) => {
       try {
