@@ -11,7 +11,16 @@ import { MillraceError } from '../errors.ts'
 import { planChange } from '../plan/compatible.ts'
 import { isSink, type Plan, planHash } from '../plan/plan.ts'
 import { commitBatch, type TableHabits } from './commit.ts'
-import { type Client, clientConfig, connect, connectPatiently, hangUp, placeOf } from './connection.ts'
+import {
+  type Client,
+  clientConfig,
+  configOf,
+  connect,
+  connectPatiently,
+  hangUp,
+  placeOf,
+  type ServerConfig,
+} from './connection.ts'
 import { discard, editFields, findDeadLetters } from './dead-letters.ts'
 import { leaseTimes, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
@@ -59,7 +68,7 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresSt
       })
     }
     const applied = await migrate(client, [ownMigrations, ...options.migrations])
-    return new PostgresStore(config, applied)
+    return new PostgresStore(configOf(client), applied)
   } finally {
     await client.end()
   }
@@ -76,14 +85,14 @@ export class PostgresStore implements Store {
   readonly kind = 'postgres'
   /** The migrations this opening applied. */
   readonly applied: Migration[]
-  readonly #config: pg.ClientConfig
+  readonly #config: ServerConfig
   /** For small questions: a server that does not answer them for as long as a lease lasts has failed. */
   readonly #pool: pg.Pool
   /** For what may rightly take long. */
   readonly #patientPool: pg.Pool
   readonly #owned = new Map<string, Owned>()
 
-  constructor(config: pg.ClientConfig, applied: Migration[]) {
+  constructor(config: ServerConfig, applied: Migration[]) {
     this.#config = config
     this.applied = applied
     const limits = { max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true }
@@ -128,7 +137,7 @@ export class PostgresStore implements Store {
 
   async lease(request: LeaseRequest): Promise<LeaseAnswer> {
     await this.#forget(request.pipeline)
-    const session = (name: string, more: pg.ClientConfig = {}): Promise<Client> =>
+    const session = (name: string, more: { query_timeout?: number } = {}): Promise<Client> =>
       connect({ ...this.#config, application_name: `millrace ${name}`, ...more })
     const work = await session(request.pipeline)
     // all it asks is small: no answer for as long as a lease lasts is a failure
