@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { type EmbeddedPostgres, openEmbedded } from '../src/store/embedded.ts'
+import { type EmbeddedPostgres, openEmbedded } from '../src/store/embedded/open.ts'
 
 const main = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
 const running = new Set<ChildProcess>()

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { breakOff, clientConfig, connect } from '../../src/store/connection.ts'
-import { embeddedFolder } from '../../src/store/embedded-folder.ts'
+import { embeddedFolder } from '../../src/store/embedded/folder.ts'
 import { ownServer } from './cluster.ts'
 
 const run = promisify(execFile)
