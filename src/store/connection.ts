@@ -10,6 +10,9 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number)
 
 export type Client = pg.Client
 
+/** What answers a question: a session, or a pool of them. */
+export type Queries = Pick<Client, 'query'>
+
 /** How a server is reached. */
 export type ServerConfig = pg.ClientConfig & TlsSettings
 

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MillraceError } from '../errors.ts'
-import { breakOff, type Client } from './connection.ts'
+import { breakOff, type Client, type Queries } from './connection.ts'
 import type { Lease, LeaseAnswer, LeaseRequest } from './store.ts'
 
 /** How long a lease lasts, by the database's clock, and how often its owner renews it. */
@@ -113,7 +113,7 @@ async function stopAsking(client: Client, pipeline: string, owner: string): Prom
   )
 }
 
-async function lookAt(client: Client, pipeline: string): Promise<LeaseRow> {
+async function lookAt(client: Queries, pipeline: string): Promise<LeaseRow> {
   const { rows } = await client.query<LeaseRow>(readLease, [pipeline])
   const [row] = rows
   if (row) return row
@@ -151,7 +151,7 @@ async function pidOf(client: Client): Promise<number> {
 }
 
 // A session that was stopped after its epoch check holds the lease row; until it is gone nobody could raise the epoch.
-async function endSessions(client: Client, pipeline: string, epoch: number): Promise<void> {
+async function endSessions(client: Queries, pipeline: string, epoch: number): Promise<void> {
   for (let tries = 0; tries < 100; tries++) {
     const { rows } = await client.query<{ ended: boolean }>(
       `
@@ -177,7 +177,7 @@ async function endSessions(client: Client, pipeline: string, epoch: number): Pro
  * Locks the pipeline's row for the transaction of `writer`, which must not wait for an owner that was stopped in its
  * commit: once its lease has run out its sessions are ended, as a taker of the lease would.
  */
-export async function lockPipeline(writer: Client, reader: Client, pipeline: string): Promise<void> {
+export async function lockPipeline(writer: Queries, reader: Queries, pipeline: string): Promise<void> {
   for (;;) {
     const { rowCount } = await writer.query(
       'select from millrace.pipelines where pipeline = $1 for no key update skip locked',

@@ -1,6 +1,6 @@
 /**
  * The store in Postgres 15 or later, embedded or any other. Long because it keeps every promise of the contract in one
- * class; what is a piece of its own (commit, leases, dead letters, tables, migrations) has its own file.
+ * class; what is a piece of its own (commit, leases, ledger, files, dead letters, tables, migrations) has its own file.
  */
 import { createReadStream, createWriteStream } from 'node:fs'
 import { pipeline as pump } from 'node:stream/promises'
@@ -22,16 +22,16 @@ import {
   type ServerConfig,
 } from './connection.ts'
 import { discard, editFields, findDeadLetters } from './dead-letters.ts'
+import { filesOfBatch, findFiles } from './files.ts'
 import { leaseTimes, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
+import { readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
 import type {
   BatchCommit,
-  BatchKind,
   CommitOutcome,
   Committed,
   DeadLetter,
   DeadLetterQuery,
-  FileProgress,
   LeaseAnswer,
   LeaseRequest,
   LedgerLine,
@@ -122,7 +122,7 @@ export class PostgresStore implements Store {
           })
         }
       }
-      if (stored) await lockPipeline(client, this.#queries, plan.name)
+      if (stored) await lockPipeline(client, this.#patientPool, plan.name)
       await client.query(
         `
         insert into millrace.pipelines (pipeline, plan_hash, plan)
@@ -241,20 +241,11 @@ export class PostgresStore implements Store {
   }
 
   async files(pipeline: string, source: string, ids: string[]): Promise<Map<string, StoredFile>> {
-    if (ids.length === 0) return new Map()
-    const { rows } = await this.#pool.query<FileRow>(
-      'select * from millrace.files where pipeline = $1 and source = $2 and id = any($3)',
-      [pipeline, source, ids],
-    )
-    return new Map(rows.map((row) => [row.id, storedFile(row)]))
+    return await findFiles(this.#pool, pipeline, source, ids)
   }
 
   async filesOfBatch(pipeline: string, batch: number): Promise<StoredFile[]> {
-    const { rows } = await this.#pool.query<FileRow>(
-      'select * from millrace.files where pipeline = $1 and batch = $2 order by id',
-      [pipeline, batch],
-    )
-    return rows.map(storedFile)
+    return await filesOfBatch(this.#pool, pipeline, batch)
   }
 
   async seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number> {
@@ -279,18 +270,7 @@ export class PostgresStore implements Store {
   }
 
   async ledger(pipeline: string, query: { after?: number; last?: number }): Promise<LedgerLine[]> {
-    const { rows } = await this.#pool.query<LedgerRow>(
-      `
-      select *
-      from  (select *
-             from   millrace.batches
-             where  pipeline = $1 and ($2::bigint is null or batch > $2)
-             order by case when $3::int is null then batch end, batch desc
-             limit  $3) chosen
-      order by batch`,
-      [pipeline, query.after ?? null, query.last ?? null],
-    )
-    return rows.map(ledgerLine)
+    return await readLedger(this.#pool, pipeline, query)
   }
 
   async effectCursor(pipeline: string, effect: string): Promise<number> {
@@ -315,58 +295,19 @@ export class PostgresStore implements Store {
   }
 
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
-    return await findDeadLetters(this.#queries, query)
+    return await findDeadLetters(this.#patientPool, query)
   }
 
   async editDeadLetter(id: number, fields: Record<string, string | null>): Promise<void> {
-    await editFields(this.#queries, id, fields)
+    await editFields(this.#patientPool, id, fields)
   }
 
   async discardDeadLetters(ids: number[], reason: string): Promise<number> {
-    return await discard(this.#queries, ids, reason)
+    return await discard(this.#patientPool, ids, reason)
   }
 
   async status(): Promise<PipelineStatus[]> {
-    const { rows } = await this.#pool.query<StatusRow>(`
-      select p.pipeline,
-             l.owner,
-             l.lent_by,
-             coalesce(l.epoch, 0) as epoch,
-             coalesce(l.expires_at > clock_timestamp() and l.owner is not null, false) as alive,
-             p.batch,
-             books.*,
-             (select count(*)::int from millrace.dead_letters d where d.pipeline = p.pipeline and settled is null) as dead_letters_open
-      from   millrace.pipelines p
-      left join millrace.leases l using (pipeline)
-      cross join lateral (
-             select max(committed_at) as last_committed_at,
-                    coalesce(sum(rows_in), 0)::bigint as rows_in,
-                    coalesce(sum(written), 0)::bigint as written,
-                    coalesce(sum(filtered), 0)::bigint as filtered,
-                    coalesce(sum(duplicates), 0)::bigint as duplicates,
-                    coalesce(sum(late), 0)::bigint as late,
-                    coalesce(sum(dead), 0)::bigint as dead,
-                    coalesce(sum(files_quarantined), 0)::bigint as files_quarantined
-             from   millrace.batches b
-             where  b.pipeline = p.pipeline) books
-      order by p.pipeline`)
-    return rows.map((row) => ({
-      pipeline: row.pipeline,
-      owner: row.owner,
-      lentBy: row.lent_by,
-      epoch: row.epoch,
-      alive: row.alive,
-      batch: row.batch,
-      lastCommittedAt: row.last_committed_at,
-      rowsIn: row.rows_in,
-      written: row.written,
-      filtered: row.filtered,
-      duplicates: row.duplicates,
-      late: row.late,
-      dead: row.dead,
-      deadLettersOpen: row.dead_letters_open,
-      filesQuarantined: row.files_quarantined,
-    }))
+    return await readStatus(this.#pool)
   }
 
   /** Runs one select in a read-only transaction, for people and for systems' routes. */
@@ -406,11 +347,6 @@ export class PostgresStore implements Store {
     })
   }
 
-  get #queries(): Client {
-    // as: a pool's query has the shape of a client's, the only method these functions use
-    return this.#patientPool as unknown as Client
-  }
-
   async #transaction<T>(work: (client: Client) => Promise<T>): Promise<T> {
     const client = await this.#patientPool.connect()
     let broken: Error | undefined
@@ -440,100 +376,4 @@ export class PostgresStore implements Store {
     }
     await Promise.all([this.#pool.end(), this.#patientPool.end()])
   }
-}
-
-// ---- rows as Postgres gives them -----------------------------------------------------------------------------------
-
-interface FileRow {
-  source: string
-  id: string
-  path: string
-  size: number
-  mtime_ns: string
-  inode: string
-  state: FileProgress['state']
-  bytes_done: number
-  lines_done: number
-  rows_done: number
-  code: string | null
-  message: string | null
-  arrived_at: Date
-  batch: number
-}
-
-function storedFile(row: FileRow): StoredFile {
-  return {
-    source: row.source,
-    id: row.id,
-    path: row.path,
-    size: row.size,
-    mtimeNs: BigInt(row.mtime_ns),
-    inode: BigInt(row.inode),
-    state: row.state,
-    bytesDone: row.bytes_done,
-    linesDone: row.lines_done,
-    rowsDone: row.rows_done,
-    ...(row.code === null ? {} : { code: row.code }),
-    ...(row.message === null ? {} : { message: row.message }),
-    arrivedAt: row.arrived_at,
-    batch: row.batch,
-  }
-}
-
-interface LedgerRow {
-  pipeline: string
-  batch: number
-  epoch: number
-  kind: BatchKind
-  started_at: Date
-  committed_at: Date
-  rows_in: number
-  written: number
-  filtered: number
-  duplicates: number
-  late: number
-  dead: number
-  files_quarantined: number
-  rows_out: LedgerLine['rowsOut']
-  phases_ms: Record<string, number>
-  ranges: unknown
-}
-
-function ledgerLine(row: LedgerRow): LedgerLine {
-  return {
-    pipeline: row.pipeline,
-    batch: row.batch,
-    epoch: row.epoch,
-    kind: row.kind,
-    startedAt: row.started_at,
-    committedAt: row.committed_at,
-    rowsIn: row.rows_in,
-    written: row.written,
-    filtered: row.filtered,
-    duplicates: row.duplicates,
-    late: row.late,
-    dead: row.dead,
-    filesQuarantined: row.files_quarantined,
-    rowsOut: row.rows_out,
-    phasesMs: row.phases_ms,
-    ranges: row.ranges,
-  }
-}
-
-interface StatusRow {
-  pipeline: string
-  owner: string | null
-  lent_by: string | null
-  epoch: number
-  alive: boolean
-  batch: number
-  last_committed_at: Date | null
-  rows_in: number
-  written: number
-  filtered: number
-  duplicates: number
-  late: number
-  dead: number
-  files_quarantined: number
-  dead_letters_open: number
 }
