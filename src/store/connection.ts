@@ -67,11 +67,25 @@ async function connectAs(config: ServerConfig): Promise<Client> {
   client.on('error', () => {})
   try {
     await client.connect()
+    await leaveOwnSchema(client)
     return client
   } catch (error) {
     await client.end().catch(() => {})
     throw error
   }
+}
+
+/**
+ * To a user who is called millrace, a table without a schema would be one of Millrace's own schema: made there, or taken
+ * for one of the tables there. All others have theirs where the search path says, and so has this one.
+ */
+export const outOfOwnSchema = `
+select set_config('search_path', coalesce(nullif(others, ''), 'public'), false)
+from   regexp_replace(current_setting('search_path'), '"\\$user"(, *|$)', '') others
+where  current_user = 'millrace'`
+
+export async function leaveOwnSchema(client: Queries): Promise<void> {
+  await client.query(outOfOwnSchema)
 }
 
 /** Ends a session without a word to the server, which may not be listening; what waits for an answer fails. */
