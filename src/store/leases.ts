@@ -190,6 +190,14 @@ export async function lockPipeline(writer: Queries, reader: Queries, pipeline: s
   }
 }
 
+/** Ends the sessions of owners whose leases ran out, as whoever takes them would: they may keep what they have locked. */
+export async function endExpired(client: Queries): Promise<void> {
+  const { rows } = await client.query<{ pipeline: string; epoch: number }>(
+    'select pipeline, epoch from millrace.leases where owner is not null and expires_at <= clock_timestamp()',
+  )
+  for (const { pipeline, epoch } of rows) await endSessions(client, pipeline, epoch)
+}
+
 export class PostgresLease implements Lease {
   readonly pipeline: string
   readonly epoch: number

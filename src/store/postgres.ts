@@ -9,7 +9,7 @@ import pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { MillraceError } from '../errors.ts'
 import { planChange } from '../plan/compatible.ts'
-import { isSink, type Plan, planHash } from '../plan/plan.ts'
+import { type Plan, planHash } from '../plan/plan.ts'
 import { commitBatch, type TableHabits } from './commit.ts'
 import {
   type Client,
@@ -18,6 +18,7 @@ import {
   connect,
   connectPatiently,
   hangUp,
+  leaveOwnSchema,
   placeOf,
   type ServerConfig,
 } from './connection.ts'
@@ -95,7 +96,7 @@ export class PostgresStore implements Store {
   constructor(config: ServerConfig, applied: Migration[]) {
     this.#config = config
     this.applied = applied
-    const limits = { max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true }
+    const limits = { max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true, onConnect: leaveOwnSchema }
     this.#pool = new pg.Pool({ ...config, ...limits, query_timeout: leaseTimes.lastsMs })
     this.#patientPool = new pg.Pool({ ...config, ...limits })
     for (const pool of [this.#pool, this.#patientPool]) pool.on('error', () => {})
@@ -104,7 +105,9 @@ export class PostgresStore implements Store {
   async register(plan: Plan): Promise<void> {
     await this.#transaction(async (client) => {
       await client.query(`select pg_advisory_xact_lock(hashtext('millrace tables'))`)
-      for (const step of plan.steps) if (isSink(step) && step.op === 'table') await prepareTable(client, step)
+      for (const step of plan.steps) {
+        if (step.op === 'table') await prepareTable(client, this.#patientPool, step)
+      }
       const hash = planHash(plan)
       const { rows } = await client.query<{ plan_hash: string; plan: Plan; same: boolean }>(
         'select plan_hash, plan, plan = $2 as same from millrace.pipelines where pipeline = $1',
