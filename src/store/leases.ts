@@ -269,6 +269,11 @@ export class PostgresLease implements Lease {
     this.#request.onLost(why)
   }
 
+  /** Whether it was given back, lent or lost. */
+  get ended(): boolean {
+    return this.#ended
+  }
+
   /** Stops renewing, and tells nobody: whoever takes the lease anew must not hear of the end of the one before. */
   drop(): void {
     this.#ended = true

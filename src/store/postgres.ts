@@ -139,7 +139,8 @@ export class PostgresStore implements Store {
   }
 
   async lease(request: LeaseRequest): Promise<LeaseAnswer> {
-    await this.#forget(request.pipeline)
+    const before = this.#owned.get(request.pipeline)
+    if (before?.lease.ended) await this.#forget(before)
     const session = (name: string, more: { query_timeout?: number } = {}): Promise<Client> =>
       connect({ ...this.#config, application_name: `millrace ${name}`, ...more })
     const work = await session(request.pipeline)
@@ -159,19 +160,19 @@ export class PostgresStore implements Store {
       return answer
     }
     const { lease } = answer
-    this.#owned.set(request.pipeline, { lease, work, watch, habits: { skipStraight: new Map() } })
+    const owned: Owned = { lease, work, watch, habits: { skipStraight: new Map() } }
+    this.#owned.set(request.pipeline, owned)
     return {
       is: 'taken',
       lease: {
         pipeline: lease.pipeline,
         epoch: lease.epoch,
         release: async () => {
-          await lease.release()
-          await this.#forget(request.pipeline)
+          if (this.#owns(owned)) await lease.release().finally(() => this.#forget(owned))
         },
         lend: async (signal) => {
           // from here on nothing can be committed under it
-          this.#owned.delete(request.pipeline)
+          this.#disown(owned)
           await hangUp(work)
           await lease.lend(signal).finally(() => hangUp(watch))
         },
@@ -180,12 +181,19 @@ export class PostgresStore implements Store {
   }
 
   // A lease that is taken anew gets sessions of its own; those of the old one may be broken.
-  async #forget(pipeline: string): Promise<void> {
-    const owned = this.#owned.get(pipeline)
-    if (owned === undefined) return
-    this.#owned.delete(pipeline)
+  async #forget(owned: Owned): Promise<void> {
+    this.#disown(owned)
     owned.lease.drop()
     await hangUp(owned.work, owned.watch)
+  }
+
+  // Whether it is still this lease's place: it may have been lent, or taken anew.
+  #owns(owned: Owned): boolean {
+    return this.#owned.get(owned.lease.pipeline) === owned
+  }
+
+  #disown(owned: Owned): void {
+    if (this.#owns(owned)) this.#owned.delete(owned.lease.pipeline)
   }
 
   async committed(pipeline: string): Promise<Committed> {
@@ -370,12 +378,9 @@ export class PostgresStore implements Store {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const pipeline of [...this.#owned.keys()]) {
-      await this.#owned
-        .get(pipeline)
-        ?.lease.release()
-        .catch(() => {})
-      await this.#forget(pipeline)
+    for (const owned of this.#owned.values()) {
+      await owned.lease.release().catch(() => {})
+      await this.#forget(owned)
     }
     await Promise.all([this.#pool.end(), this.#patientPool.end()])
   }

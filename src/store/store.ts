@@ -14,7 +14,10 @@ export interface Store extends AsyncDisposable {
    */
   register(plan: Plan): Promise<void>
 
-  /** Takes the pipeline's lease, or answers at once who holds it; with `borrow` it asks the owner and waits. */
+  /**
+   * Takes the pipeline's lease, or answers at once who holds it, be it this very store; with `borrow` it asks the owner
+   * and waits.
+   */
   lease(request: LeaseRequest): Promise<LeaseAnswer>
 
   /** What is committed: read at start, on takeover, and when the outcome of a commit is unknown. */
