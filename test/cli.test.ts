@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { type EmbeddedPostgres, openEmbedded } from '../src/store/embedded.ts'
+import { type EmbeddedPostgres, openEmbedded } from '../src/store/embedded/open.ts'
 
 const main = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url))
 const running = new Set<ChildProcess>()
@@ -105,7 +105,7 @@ test('verbs that need no database do not make one', async () => {
   assert.match((await millrace(['explain', 'shop-events'])).out, /in Postgres[\s\S]*user_events/)
   assert.match(
     (await millrace(['migrate', '--print'])).out,
-    /^-- millrace\/0001_millrace\.sql\n[\s\S]*-- shop-events\//,
+    /\nbegin;\n[\s\S]*-- millrace: 0001_millrace\.sql\n[\s\S]*-- shop-events: [\s\S]*\ncommit;\n$/,
   )
   assert.deepEqual((await millrace(['explain', 'shop-evnts'])).code, 2)
   const status = await one('status')

@@ -10,6 +10,7 @@ import { judge } from './crash/judge.ts'
 import { eventually } from './crash/process.ts'
 import { standsInTransaction } from './crash/standing.ts'
 import { openWorld } from './crash/world.ts'
+import { testDatabase } from './postgres.ts'
 
 const full = Boolean(process.env['CI'] || process.env['MILLRACE_FULL'])
 const awayMs = full ? 20_000 : 5_000
@@ -60,6 +61,28 @@ describe(`a Postgres that fails, for ${awayMs / 1000} s`, { concurrency: 4 }, ()
     await holder.says('running')
     await judge(world, everything, everything)
     assert.deepEqual(await holder.stop(), { code: 0, signal: null })
+  })
+
+  test('for one transaction alone, it is asked again by the worker that still has the lease', async () => {
+    await using database = await testDatabase()
+    await using world = await openWorld(database)
+    await using migrate = world.start(['migrate'])
+    assert.equal((await migrate.ended()).code, 0, migrate.story())
+    await world.sql('create sequence tries')
+    await world.sql(`
+      create function fail_twice() returns trigger language plpgsql as $$
+      begin
+        -- a sequence is not rolled back
+        if nextval('tries') <= 2 then raise exception 'could not serialize access' using errcode = '40001'; end if;
+        return null;
+      end $$`)
+    await world.sql('create trigger fail_twice before insert on user_events execute function fail_twice()')
+    await world.lay(firstWave)
+    await using run = world.start(['run', 'shop-events', '--input', world.inputs])
+    assert.deepEqual(await run.ended(), { code: 0, signal: null }, run.story())
+    assert.equal(run.log.filter(({ event }) => event === 'retrying').length, 2, run.story())
+    const [{ n } = { n: 0 }] = await world.sql<{ n: number }>('select count(*)::int as n from user_events')
+    assert.equal(n, modelOf(firstWave).books.written)
   })
 
   test('shut down for a while, it is waited for, visibly', async () => {

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { type Client, clientConfig, connect } from '../src/store/connection.ts'
-import { openEmbedded } from '../src/store/embedded.ts'
+import { openEmbedded } from '../src/store/embedded/open.ts'
 
 export interface TestDatabase extends AsyncDisposable {
   url: string

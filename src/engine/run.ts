@@ -144,6 +144,9 @@ class Worker implements AsyncDisposable {
 
   async #own(): Promise<boolean> {
     const { store, plan, owner, bounded, signal, log } = this.#options
+    // after a failure its sessions may be broken: it is taken anew
+    await this.#lease?.release().catch(() => {})
+    this.#lease = undefined
     this.#wantedBy = undefined
     this.#lost = undefined
     this.#effectFailure = undefined

@@ -121,13 +121,21 @@ function postgresText(column: Column): string {
 
 /** What the table is created as when it is missing. */
 export function createTableSql(step: TableStep): string {
-  const columns = step.columns.map(
-    (column) => `  ${identifier(column.name)} ${postgresType(column.type)}${column.nullable ? '' : ' not null'}`,
-  )
+  const columns = step.columns.map((column) => `  ${columnSql(column)}`)
   if (step.mode.is !== 'append') {
     columns.push(`  unique ${nullsNotDistinct(step)}(${step.mode.key.map((name) => identifier(name)).join(', ')})`)
   }
   return `create table if not exists ${identifier(...step.table.split('.'))} (\n${columns.join(',\n')}\n)`
+}
+
+/** What gives a table the columns it lacks. */
+export function addColumnsSql(step: TableStep, columns: Column[]): string {
+  const added = columns.map((column) => `add column if not exists ${columnSql(column)}`)
+  return `alter table ${identifier(...step.table.split('.'))} ${added.join(', ')}`
+}
+
+function columnSql({ name, type, nullable }: Column): string {
+  return `${identifier(name)} ${postgresType(type)}${nullable ? '' : ' not null'}`
 }
 
 // A key with an absent part is still one key.

@@ -10,15 +10,8 @@ import { failpoint } from '../failpoint.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
 import { type Client, codeOf, isRowFault, isTransient } from './connection.ts'
-import type {
-  BatchCommit,
-  CommitOutcome,
-  FileProgress,
-  NewDeadLetter,
-  RowFile,
-  SinkOutcome,
-  SinkRows,
-} from './store.ts'
+import { writeFiles } from './files.ts'
+import type { BatchCommit, CommitOutcome, NewDeadLetter, RowFile, SinkOutcome, SinkRows } from './store.ts'
 import { deadLetterColumns } from './store.ts'
 
 /** What a worker learns about its tables while it runs. */
@@ -307,44 +300,6 @@ async function insertDeadLetters(client: Client, letters: NewDeadLetter[]): Prom
              source text, place text, line bigint, stage text, code text, column_name text, message text, raw text, fields jsonb)`,
     [JSON.stringify(letters.map(({ columnName, ...letter }) => ({ ...letter, column_name: columnName })))],
   )
-}
-
-async function writeFiles(client: Client, batch: BatchCommit): Promise<void> {
-  if (batch.files.length === 0) return
-  await client.query(
-    `
-    insert into millrace.files (
-      pipeline, source, id, path, size, mtime_ns, inode, state, bytes_done, lines_done, rows_done, code, message, arrived_at, batch)
-    select $1, source, id, path, size, mtime_ns, inode, state, bytes_done, lines_done, rows_done, code, message, arrived_at, $2
-    from   jsonb_to_recordset($3) as file(
-             source text, id text, path text, size bigint, mtime_ns numeric, inode numeric, state text, bytes_done bigint,
-             lines_done bigint, rows_done bigint, code text, message text, arrived_at timestamptz)
-    on conflict (pipeline, source, id) do update
-    set    path = excluded.path, size = excluded.size, mtime_ns = excluded.mtime_ns, inode = excluded.inode,
-           state = excluded.state, bytes_done = excluded.bytes_done, lines_done = excluded.lines_done,
-           rows_done = excluded.rows_done, code = excluded.code, message = excluded.message,
-           arrived_at = excluded.arrived_at, batch = excluded.batch`,
-    [batch.pipeline, batch.batch, JSON.stringify(batch.files.map(fileRecord))],
-  )
-}
-
-// 64-bit numbers go as text: JSON's would lose digits.
-function fileRecord(file: FileProgress): Record<string, unknown> {
-  return {
-    source: file.source,
-    id: file.id,
-    path: file.path,
-    size: file.size,
-    mtime_ns: String(file.mtimeNs),
-    inode: String(file.inode),
-    state: file.state,
-    bytes_done: file.bytesDone,
-    lines_done: file.linesDone,
-    rows_done: file.rowsDone,
-    code: file.code ?? null,
-    message: file.message ?? null,
-    arrived_at: file.arrivedAt.toISOString(),
-  }
 }
 
 async function writePositions(client: Client, batch: BatchCommit): Promise<void> {

@@ -10,27 +10,42 @@ const url = 'postgresql://user:secret@db.example:5433/shop'
 test('sslmode means what it means to libpq', async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-tls-'))
   const ca = join(folder.path, 'root.crt')
-  await writeFile(ca, 'a certificate')
+  const pem = '-----BEGIN CERTIFICATE-----'
+  await writeFile(ca, pem)
   const cases: [string, Record<string, string>, unknown][] = [
-    ['', {}, false],
+    ['', {}, { rejectUnauthorized: false }],
+    ['?ssl=true', { PGSSLMODE: 'disable' }, { rejectUnauthorized: false }],
     ['?sslmode=disable', { PGSSLMODE: 'verify-full' }, false],
     ['?sslmode=require', {}, { rejectUnauthorized: false }],
     ['?sslmode=verify-full', {}, {}],
-    [`?sslmode=verify-full&sslrootcert=${encodeURIComponent(ca)}`, {}, { ca: 'a certificate' }],
-    ['', { PGSSLMODE: 'verify-full', PGSSLROOTCERT: ca }, { ca: 'a certificate' }],
+    [`?sslmode=verify-full&sslrootcert=${encodeURIComponent(ca)}`, {}, { ca: pem }],
+    ['', { PGSSLMODE: 'verify-full', PGSSLROOTCERT: ca }, { ca: pem }],
   ]
   for (const [query, environment, expected] of cases) {
     const config = clientConfig(`${url}${query}`, environment)
     assert.deepEqual(config.ssl, expected, query)
     assert.equal(config.connectionString, url)
+    assert.equal(config.plainToo, query === '' && environment['PGSSLMODE'] === undefined, query)
   }
   const byAuthority = clientConfig(`${url}?sslmode=verify-ca&sslrootcert=${encodeURIComponent(ca)}`, {}).ssl
   assert.ok(typeof byAuthority === 'object' && 'checkServerIdentity' in byAuthority, 'verify-ca asks for no name')
 })
 
-test('an sslmode that is none, and a certificate that is not there, are refused by name', () => {
+test('PGSSLNEGOTIATION reaches no server without TLS', () => {
+  const environment = { PGSSLNEGOTIATION: 'direct' }
+  const first = (mode: string): unknown => clientConfig(`${url}?sslmode=${mode}`, environment).sslnegotiation
+  assert.deepEqual(['disable', 'prefer', 'require'].map(first), ['postgres', 'postgres', 'direct'])
+})
+
+test('TLS settings that cannot be used are refused by name', () => {
   assert.throws(() => clientConfig(`${url}?sslmode=maybe`, {}), { code: 'INVALID_SETTING', at: 'sslmode' })
   assert.throws(() => clientConfig(`${url}?sslmode=require&sslrootcert=/none`, {}), { at: 'sslrootcert' })
+  const noPem = encodeURIComponent(join(import.meta.dirname, 'store.ts'))
+  assert.throws(() => clientConfig(`${url}?sslmode=require&sslrootcert=${noPem}`, {}), {
+    at: 'sslrootcert',
+    message: /holds no certificate/,
+  })
+  assert.throws(() => clientConfig(`${url}?sslcert=a.crt`, {}), { at: 'sslcert', message: /needs its key/ })
 })
 
 test('a failing database is told from a failing row by its SQLSTATE', () => {

@@ -1,94 +1,91 @@
 /** How Postgres is reached: addresses, TLS, waiting for a server that starts, and what its errors mean. */
-import { readFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { MillraceError, messageOf } from '../errors.ts'
+import { type TlsSettings, tlsFault, tlsSettings, wantsPlain, withoutTls } from './tls.ts'
 
 // 64-bit integers are counts and positions here, far below 2^53.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number)
 
 export type Client = pg.Client
 
-/** Settings for `pg` from a URL and the PGSSL* variables, with the meaning that libpq gives to `sslmode`. */
-export function clientConfig(
-  url: string,
-  environment: Record<string, string | undefined> = process.env,
-): pg.ClientConfig {
+/** What answers a question: a session, or a pool of them. */
+export type Queries = Pick<Client, 'query'>
+
+/** How a server is reached. */
+export type ServerConfig = pg.ClientConfig & TlsSettings
+
+/** Settings for `pg` from a URL and the PGSSL* variables. */
+export function clientConfig(url: string, environment: Record<string, string | undefined> = process.env): ServerConfig {
   const parsed = new URL(url)
-  const parameter = (name: string, variable: string): string | undefined => {
+  // as JDBC says it, and libpq reads it
+  if (parsed.searchParams.get('ssl') === 'true' && !parsed.searchParams.has('sslmode')) {
+    parsed.searchParams.set('sslmode', 'require')
+  }
+  parsed.searchParams.delete('ssl')
+  const tls = tlsSettings((name, variable) => {
     const value = parsed.searchParams.get(name) ?? environment[variable]
     parsed.searchParams.delete(name)
     return value || undefined
-  }
-  const mode = parameter('sslmode', 'PGSSLMODE') ?? 'prefer'
-  const rootCert = parameter('sslrootcert', 'PGSSLROOTCERT')
-  const cert = parameter('sslcert', 'PGSSLCERT')
-  const key = parameter('sslkey', 'PGSSLKEY')
+  })
   return {
     connectionString: parsed.href,
     keepAlive: true,
     connectionTimeoutMillis: 10_000,
     application_name: 'millrace',
-    ...tls(mode, { rootCert, cert, key }),
-  }
-}
-
-// prefer means no TLS to `pg`, which cannot ask and go on without; require encrypts and does not ask who is there,
-// unless a root certificate says who may be.
-function tls(
-  mode: string,
-  files: { rootCert: string | undefined; cert: string | undefined; key: string | undefined },
-): Pick<pg.ClientConfig, 'ssl'> {
-  const material = {
-    ...(files.rootCert && files.rootCert !== 'system' ? { ca: readPem('sslrootcert', files.rootCert) } : {}),
-    ...(files.cert ? { cert: readPem('sslcert', files.cert) } : {}),
-    ...(files.key ? { key: readPem('sslkey', files.key) } : {}),
-  }
-  switch (mode) {
-    case 'disable':
-    case 'allow':
-    case 'prefer':
-      return { ssl: false }
-    case 'require':
-      return files.rootCert
-        ? { ssl: { ...material, checkServerIdentity: () => undefined } }
-        : { ssl: { ...material, rejectUnauthorized: false } }
-    case 'verify-ca':
-      return { ssl: { ...material, checkServerIdentity: () => undefined } }
-    case 'verify-full':
-      return { ssl: material }
-    default:
-      throw new MillraceError('INVALID_SETTING', {
-        at: 'sslmode',
-        message: `"${mode}" is not disable, allow, prefer, require, verify-ca or verify-full`,
-      })
-  }
-}
-
-function readPem(name: string, path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new MillraceError('INVALID_SETTING', { at: name, message: `"${path}" cannot be read`, cause: error })
+    ...tls,
   }
 }
 
 const sockets = new WeakMap<Client, Socket>()
+const reached = new WeakMap<Client, ServerConfig>()
 
-export async function connect(config: pg.ClientConfig): Promise<Client> {
+export async function connect(config: ServerConfig): Promise<Client> {
+  if (!config.plainToo) return await connectAs(config)
+  try {
+    return await connectAs({ ...config, plainToo: false })
+  } catch (error) {
+    if (!wantsPlain(error)) throw error
+    return await connectAs({ ...config, ...withoutTls })
+  }
+}
+
+/** How a session reached its server: with TLS or without, where either would do. */
+export function configOf(client: Client): ServerConfig {
+  const config = reached.get(client)
+  if (config === undefined) throw new Error('the session was opened elsewhere')
+  return config
+}
+
+async function connectAs(config: ServerConfig): Promise<Client> {
   const socket = new Socket()
   const client = new pg.Client({ ...config, stream: () => socket })
   sockets.set(client, socket)
+  reached.set(client, config)
   // A session that dies while nothing runs on it must not end the process; the next statement reports it.
   client.on('error', () => {})
   try {
     await client.connect()
+    await leaveOwnSchema(client)
     return client
   } catch (error) {
     await client.end().catch(() => {})
     throw error
   }
+}
+
+/**
+ * To a user who is called millrace, a table without a schema would be one of Millrace's own schema: made there, or taken
+ * for one of the tables there. All others have theirs where the search path says, and so has this one.
+ */
+export const outOfOwnSchema = `
+select set_config('search_path', coalesce(nullif(others, ''), 'public'), false)
+from   regexp_replace(current_setting('search_path'), '"\\$user"(, *|$)', '') others
+where  current_user = 'millrace'`
+
+export async function leaveOwnSchema(client: Queries): Promise<void> {
+  await client.query(outOfOwnSchema)
 }
 
 /** Ends a session without a word to the server, which may not be listening; what waits for an answer fails. */
@@ -104,7 +101,7 @@ export async function hangUp(...clients: Client[]): Promise<void> {
 
 /** Connects, waiting up to `waitMs` for a server that does not answer or is starting; a refusal is not waited for. */
 export async function connectPatiently(
-  config: pg.ClientConfig,
+  config: ServerConfig,
   wait: { waitMs: number; onWait: (why: string) => void; signal?: AbortSignal | undefined },
 ): Promise<Client> {
   const deadline = Date.now() + wait.waitMs
@@ -117,6 +114,7 @@ export async function connectPatiently(
           message: messageOf(error) || String(error),
           at: placeOf(config),
           hint: 'is Postgres running there, and do user, password and sslmode fit? `millrace doctor` looks closer',
+          ...tlsFault(error),
           retry: isTransient(error),
           cause: error,
         })
@@ -150,7 +148,8 @@ export function isTransient(error: unknown): boolean {
   const code = codeOf(error)
   if (code !== undefined) {
     if (/^(08|40|53|57P)/.test(code)) return true
-    if (/^E[A-Z]+$/.test(code)) return true
+    // a handshake that failed fails again
+    if (/^E[A-Z]+$/.test(code) && code !== 'EPROTO') return true
   }
   return (
     error instanceof Error &&

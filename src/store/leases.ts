@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MillraceError } from '../errors.ts'
-import { breakOff, type Client } from './connection.ts'
+import { breakOff, type Client, type Queries } from './connection.ts'
 import type { Lease, LeaseAnswer, LeaseRequest } from './store.ts'
 
 /** How long a lease lasts, by the database's clock, and how often its owner renews it. */
@@ -113,7 +113,7 @@ async function stopAsking(client: Client, pipeline: string, owner: string): Prom
   )
 }
 
-async function lookAt(client: Client, pipeline: string): Promise<LeaseRow> {
+async function lookAt(client: Queries, pipeline: string): Promise<LeaseRow> {
   const { rows } = await client.query<LeaseRow>(readLease, [pipeline])
   const [row] = rows
   if (row) return row
@@ -151,7 +151,7 @@ async function pidOf(client: Client): Promise<number> {
 }
 
 // A session that was stopped after its epoch check holds the lease row; until it is gone nobody could raise the epoch.
-async function endSessions(client: Client, pipeline: string, epoch: number): Promise<void> {
+async function endSessions(client: Queries, pipeline: string, epoch: number): Promise<void> {
   for (let tries = 0; tries < 100; tries++) {
     const { rows } = await client.query<{ ended: boolean }>(
       `
@@ -177,7 +177,7 @@ async function endSessions(client: Client, pipeline: string, epoch: number): Pro
  * Locks the pipeline's row for the transaction of `writer`, which must not wait for an owner that was stopped in its
  * commit: once its lease has run out its sessions are ended, as a taker of the lease would.
  */
-export async function lockPipeline(writer: Client, reader: Client, pipeline: string): Promise<void> {
+export async function lockPipeline(writer: Queries, reader: Queries, pipeline: string): Promise<void> {
   for (;;) {
     const { rowCount } = await writer.query(
       'select from millrace.pipelines where pipeline = $1 for no key update skip locked',
@@ -188,6 +188,14 @@ export async function lockPipeline(writer: Client, reader: Client, pipeline: str
     if (row.expired) await endSessions(reader, pipeline, row.epoch)
     await sleep(leaseTimes.lookMs)
   }
+}
+
+/** Ends the sessions of owners whose leases ran out, as whoever takes them would: they may keep what they have locked. */
+export async function endExpired(client: Queries): Promise<void> {
+  const { rows } = await client.query<{ pipeline: string; epoch: number }>(
+    'select pipeline, epoch from millrace.leases where owner is not null and expires_at <= clock_timestamp()',
+  )
+  for (const { pipeline, epoch } of rows) await endSessions(client, pipeline, epoch)
 }
 
 export class PostgresLease implements Lease {
@@ -259,6 +267,11 @@ export class PostgresLease implements Lease {
     if (this.#ended) return
     this.drop()
     this.#request.onLost(why)
+  }
+
+  /** Whether it was given back, lent or lost. */
+  get ended(): boolean {
+    return this.#ended
   }
 
   /** Stops renewing, and tells nobody: whoever takes the lease anew must not hear of the end of the one before. */

@@ -11,7 +11,7 @@ import { commitBatch, keysOf, settle } from './memory/commit.ts'
 import { type MemoryDatabase, memoryDatabase, pair, type StoredPipeline } from './memory/database.ts'
 import { freeLease, holds, leave, takeLease } from './memory/leases.ts'
 import { printCsv, readRows } from './memory/rows.ts'
-import { checkTable, emptyTable, type Table } from './memory/tables.ts'
+import { emptyTable, fitted, type Table } from './memory/tables.ts'
 import type {
   BatchCommit,
   CommitOutcome,
@@ -43,22 +43,21 @@ class MemoryStore implements Store {
   }
 
   async register(plan: Plan): Promise<void> {
-    const made = new Map<string, Table>()
-    for (const step of plan.steps) {
-      if (step.op !== 'table') continue
-      const table = this.#database.tables.get(step.table) ?? made.get(step.table)
-      if (table === undefined) made.set(step.table, emptyTable(step))
-      else checkTable(table, step)
-    }
     // a plan is plain data; a copy of it no longer changes
     const copy: Plan = JSON.parse(JSON.stringify(plan))
+    const tables = new Map<string, Table>()
+    for (const step of copy.steps) {
+      if (step.op !== 'table') continue
+      const table = tables.get(step.table) ?? this.#database.tables.get(step.table)
+      tables.set(step.table, table === undefined ? emptyTable(step) : fitted(table, step))
+    }
     const stored = this.#database.pipelines.get(plan.name)
     if (stored === undefined) this.#database.pipelines.set(plan.name, newPipeline(copy))
     else {
       checkPlan(stored.plan, plan)
       stored.plan = copy
     }
-    for (const [name, table] of made) this.#database.tables.set(name, table)
+    for (const [name, table] of tables) this.#database.tables.set(name, table)
   }
 
   async lease(request: LeaseRequest): Promise<LeaseAnswer> {

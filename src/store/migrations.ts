@@ -1,7 +1,8 @@
 /** Numbered SQL files, each applied once, in order, in one transaction per folder. */
 import { readdir, readFile } from 'node:fs/promises'
 import { MillraceError, messageOf } from '../errors.ts'
-import type { Client } from './connection.ts'
+import { sqlText } from '../plan/identifier.ts'
+import { type Client, outOfOwnSchema, type Queries } from './connection.ts'
 
 export interface MigrationFolder {
   /** `millrace`, or the name of a system. */
@@ -27,6 +28,29 @@ export async function readMigrations(folders: MigrationFolder[]): Promise<Migrat
   return migrations
 }
 
+/**
+ * The SQL that brings an empty database up to date, for who would rather run it by hand: the start after it finds nothing
+ * to do.
+ */
+export function migrationScript(migrations: Migration[]): Migration[] {
+  return [
+    { owner: 'millrace', name: 'what was applied', sql: `${outOfOwnSchema.trim()};\n${makeRecord}` },
+    ...migrations.map(({ owner, name, sql }) => ({
+      owner,
+      name,
+      sql: `${sql.trimEnd()}\ninsert into millrace.migrations (owner, name) values (${sqlText(owner)}, ${sqlText(name)});`,
+    })),
+  ]
+}
+
+const makeRecord = `create schema if not exists millrace;
+create table if not exists millrace.migrations (
+  owner       text not null,
+  name        text not null,
+  applied_at  timestamptz not null default now(),
+  primary key (owner, name)
+);`
+
 /** Applies what is missing and answers what it applied. Several processes may start at once: one applies. */
 export async function migrate(client: Client, folders: MigrationFolder[]): Promise<Migration[]> {
   const migrations = await readMigrations(folders)
@@ -34,14 +58,8 @@ export async function migrate(client: Client, folders: MigrationFolder[]): Promi
   try {
     // held to the end of the transaction; another process waits here, and then finds everything applied
     await client.query(`select pg_advisory_xact_lock(hashtext('millrace migrations'))`)
-    await client.query('create schema if not exists millrace')
-    await client.query(`
-      create table if not exists millrace.migrations (
-        owner       text not null,
-        name        text not null,
-        applied_at  timestamptz not null default now(),
-        primary key (owner, name)
-      )`)
+    // looked for first: "if not exists" asks for the right to create even where it creates nothing
+    if (!(await isThere(client, 'millrace.migrations'))) await client.query(makeRecord)
     const { rows } = await client.query<{ owner: string; name: string }>('select owner, name from millrace.migrations')
     const applied = new Set(rows.map((row) => `${row.owner}/${row.name}`))
     const missing = migrations.filter((migration) => !applied.has(`${migration.owner}/${migration.name}`))
@@ -64,4 +82,10 @@ export async function migrate(client: Client, folders: MigrationFolder[]): Promi
     await client.query('rollback').catch(() => {})
     throw error
   }
+}
+
+/** Whether there is a table of this (quoted) name. */
+export async function isThere(database: Queries, table: string): Promise<boolean> {
+  const { rows } = await database.query<{ there: boolean }>('select to_regclass($1) is not null as there', [table])
+  return rows[0]?.there ?? false
 }

@@ -1,6 +1,6 @@
 /**
  * The store in Postgres 15 or later, embedded or any other. Long because it keeps every promise of the contract in one
- * class; what is a piece of its own (commit, leases, dead letters, tables, migrations) has its own file.
+ * class; what is a piece of its own (commit, leases, ledger, files, dead letters, tables, migrations) has its own file.
  */
 import { createReadStream, createWriteStream } from 'node:fs'
 import { pipeline as pump } from 'node:stream/promises'
@@ -9,20 +9,30 @@ import pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { MillraceError } from '../errors.ts'
 import { planChange } from '../plan/compatible.ts'
-import { isSink, type Plan, planHash } from '../plan/plan.ts'
+import { type Plan, planHash } from '../plan/plan.ts'
 import { commitBatch, type TableHabits } from './commit.ts'
-import { type Client, clientConfig, connect, connectPatiently, hangUp, placeOf } from './connection.ts'
+import {
+  type Client,
+  clientConfig,
+  configOf,
+  connect,
+  connectPatiently,
+  hangUp,
+  leaveOwnSchema,
+  placeOf,
+  type ServerConfig,
+} from './connection.ts'
 import { discard, editFields, findDeadLetters } from './dead-letters.ts'
+import { filesOfBatch, findFiles } from './files.ts'
 import { leaseTimes, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
+import { readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
 import type {
   BatchCommit,
-  BatchKind,
   CommitOutcome,
   Committed,
   DeadLetter,
   DeadLetterQuery,
-  FileProgress,
   LeaseAnswer,
   LeaseRequest,
   LedgerLine,
@@ -59,7 +69,7 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresSt
       })
     }
     const applied = await migrate(client, [ownMigrations, ...options.migrations])
-    return new PostgresStore(config, applied)
+    return new PostgresStore(configOf(client), applied)
   } finally {
     await client.end()
   }
@@ -76,17 +86,17 @@ export class PostgresStore implements Store {
   readonly kind = 'postgres'
   /** The migrations this opening applied. */
   readonly applied: Migration[]
-  readonly #config: pg.ClientConfig
+  readonly #config: ServerConfig
   /** For small questions: a server that does not answer them for as long as a lease lasts has failed. */
   readonly #pool: pg.Pool
   /** For what may rightly take long. */
   readonly #patientPool: pg.Pool
   readonly #owned = new Map<string, Owned>()
 
-  constructor(config: pg.ClientConfig, applied: Migration[]) {
+  constructor(config: ServerConfig, applied: Migration[]) {
     this.#config = config
     this.applied = applied
-    const limits = { max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true }
+    const limits = { max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true, onConnect: leaveOwnSchema }
     this.#pool = new pg.Pool({ ...config, ...limits, query_timeout: leaseTimes.lastsMs })
     this.#patientPool = new pg.Pool({ ...config, ...limits })
     for (const pool of [this.#pool, this.#patientPool]) pool.on('error', () => {})
@@ -95,7 +105,9 @@ export class PostgresStore implements Store {
   async register(plan: Plan): Promise<void> {
     await this.#transaction(async (client) => {
       await client.query(`select pg_advisory_xact_lock(hashtext('millrace tables'))`)
-      for (const step of plan.steps) if (isSink(step) && step.op === 'table') await prepareTable(client, step)
+      for (const step of plan.steps) {
+        if (step.op === 'table') await prepareTable(client, this.#patientPool, step)
+      }
       const hash = planHash(plan)
       const { rows } = await client.query<{ plan_hash: string; plan: Plan; same: boolean }>(
         'select plan_hash, plan, plan = $2 as same from millrace.pipelines where pipeline = $1',
@@ -113,7 +125,7 @@ export class PostgresStore implements Store {
           })
         }
       }
-      if (stored) await lockPipeline(client, this.#queries, plan.name)
+      if (stored) await lockPipeline(client, this.#patientPool, plan.name)
       await client.query(
         `
         insert into millrace.pipelines (pipeline, plan_hash, plan)
@@ -127,8 +139,9 @@ export class PostgresStore implements Store {
   }
 
   async lease(request: LeaseRequest): Promise<LeaseAnswer> {
-    await this.#forget(request.pipeline)
-    const session = (name: string, more: pg.ClientConfig = {}): Promise<Client> =>
+    const before = this.#owned.get(request.pipeline)
+    if (before?.lease.ended) await this.#forget(before)
+    const session = (name: string, more: { query_timeout?: number } = {}): Promise<Client> =>
       connect({ ...this.#config, application_name: `millrace ${name}`, ...more })
     const work = await session(request.pipeline)
     // all it asks is small: no answer for as long as a lease lasts is a failure
@@ -147,19 +160,19 @@ export class PostgresStore implements Store {
       return answer
     }
     const { lease } = answer
-    this.#owned.set(request.pipeline, { lease, work, watch, habits: { skipStraight: new Map() } })
+    const owned: Owned = { lease, work, watch, habits: { skipStraight: new Map() } }
+    this.#owned.set(request.pipeline, owned)
     return {
       is: 'taken',
       lease: {
         pipeline: lease.pipeline,
         epoch: lease.epoch,
         release: async () => {
-          await lease.release()
-          await this.#forget(request.pipeline)
+          if (this.#owns(owned)) await lease.release().finally(() => this.#forget(owned))
         },
         lend: async (signal) => {
           // from here on nothing can be committed under it
-          this.#owned.delete(request.pipeline)
+          this.#disown(owned)
           await hangUp(work)
           await lease.lend(signal).finally(() => hangUp(watch))
         },
@@ -168,12 +181,19 @@ export class PostgresStore implements Store {
   }
 
   // A lease that is taken anew gets sessions of its own; those of the old one may be broken.
-  async #forget(pipeline: string): Promise<void> {
-    const owned = this.#owned.get(pipeline)
-    if (owned === undefined) return
-    this.#owned.delete(pipeline)
+  async #forget(owned: Owned): Promise<void> {
+    this.#disown(owned)
     owned.lease.drop()
     await hangUp(owned.work, owned.watch)
+  }
+
+  // Whether it is still this lease's place: it may have been lent, or taken anew.
+  #owns(owned: Owned): boolean {
+    return this.#owned.get(owned.lease.pipeline) === owned
+  }
+
+  #disown(owned: Owned): void {
+    if (this.#owns(owned)) this.#owned.delete(owned.lease.pipeline)
   }
 
   async committed(pipeline: string): Promise<Committed> {
@@ -232,20 +252,11 @@ export class PostgresStore implements Store {
   }
 
   async files(pipeline: string, source: string, ids: string[]): Promise<Map<string, StoredFile>> {
-    if (ids.length === 0) return new Map()
-    const { rows } = await this.#pool.query<FileRow>(
-      'select * from millrace.files where pipeline = $1 and source = $2 and id = any($3)',
-      [pipeline, source, ids],
-    )
-    return new Map(rows.map((row) => [row.id, storedFile(row)]))
+    return await findFiles(this.#pool, pipeline, source, ids)
   }
 
   async filesOfBatch(pipeline: string, batch: number): Promise<StoredFile[]> {
-    const { rows } = await this.#pool.query<FileRow>(
-      'select * from millrace.files where pipeline = $1 and batch = $2 order by id',
-      [pipeline, batch],
-    )
-    return rows.map(storedFile)
+    return await filesOfBatch(this.#pool, pipeline, batch)
   }
 
   async seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number> {
@@ -270,18 +281,7 @@ export class PostgresStore implements Store {
   }
 
   async ledger(pipeline: string, query: { after?: number; last?: number }): Promise<LedgerLine[]> {
-    const { rows } = await this.#pool.query<LedgerRow>(
-      `
-      select *
-      from  (select *
-             from   millrace.batches
-             where  pipeline = $1 and ($2::bigint is null or batch > $2)
-             order by case when $3::int is null then batch end, batch desc
-             limit  $3) chosen
-      order by batch`,
-      [pipeline, query.after ?? null, query.last ?? null],
-    )
-    return rows.map(ledgerLine)
+    return await readLedger(this.#pool, pipeline, query)
   }
 
   async effectCursor(pipeline: string, effect: string): Promise<number> {
@@ -306,58 +306,19 @@ export class PostgresStore implements Store {
   }
 
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
-    return await findDeadLetters(this.#queries, query)
+    return await findDeadLetters(this.#patientPool, query)
   }
 
   async editDeadLetter(id: number, fields: Record<string, string | null>): Promise<void> {
-    await editFields(this.#queries, id, fields)
+    await editFields(this.#patientPool, id, fields)
   }
 
   async discardDeadLetters(ids: number[], reason: string): Promise<number> {
-    return await discard(this.#queries, ids, reason)
+    return await discard(this.#patientPool, ids, reason)
   }
 
   async status(): Promise<PipelineStatus[]> {
-    const { rows } = await this.#pool.query<StatusRow>(`
-      select p.pipeline,
-             l.owner,
-             l.lent_by,
-             coalesce(l.epoch, 0) as epoch,
-             coalesce(l.expires_at > clock_timestamp() and l.owner is not null, false) as alive,
-             p.batch,
-             books.*,
-             (select count(*)::int from millrace.dead_letters d where d.pipeline = p.pipeline and settled is null) as dead_letters_open
-      from   millrace.pipelines p
-      left join millrace.leases l using (pipeline)
-      cross join lateral (
-             select max(committed_at) as last_committed_at,
-                    coalesce(sum(rows_in), 0)::bigint as rows_in,
-                    coalesce(sum(written), 0)::bigint as written,
-                    coalesce(sum(filtered), 0)::bigint as filtered,
-                    coalesce(sum(duplicates), 0)::bigint as duplicates,
-                    coalesce(sum(late), 0)::bigint as late,
-                    coalesce(sum(dead), 0)::bigint as dead,
-                    coalesce(sum(files_quarantined), 0)::bigint as files_quarantined
-             from   millrace.batches b
-             where  b.pipeline = p.pipeline) books
-      order by p.pipeline`)
-    return rows.map((row) => ({
-      pipeline: row.pipeline,
-      owner: row.owner,
-      lentBy: row.lent_by,
-      epoch: row.epoch,
-      alive: row.alive,
-      batch: row.batch,
-      lastCommittedAt: row.last_committed_at,
-      rowsIn: row.rows_in,
-      written: row.written,
-      filtered: row.filtered,
-      duplicates: row.duplicates,
-      late: row.late,
-      dead: row.dead,
-      deadLettersOpen: row.dead_letters_open,
-      filesQuarantined: row.files_quarantined,
-    }))
+    return await readStatus(this.#pool)
   }
 
   /** Runs one select in a read-only transaction, for people and for systems' routes. */
@@ -397,11 +358,6 @@ export class PostgresStore implements Store {
     })
   }
 
-  get #queries(): Client {
-    // as: a pool's query has the shape of a client's, the only method these functions use
-    return this.#patientPool as unknown as Client
-  }
-
   async #transaction<T>(work: (client: Client) => Promise<T>): Promise<T> {
     const client = await this.#patientPool.connect()
     let broken: Error | undefined
@@ -422,109 +378,10 @@ export class PostgresStore implements Store {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const pipeline of [...this.#owned.keys()]) {
-      await this.#owned
-        .get(pipeline)
-        ?.lease.release()
-        .catch(() => {})
-      await this.#forget(pipeline)
+    for (const owned of this.#owned.values()) {
+      await owned.lease.release().catch(() => {})
+      await this.#forget(owned)
     }
     await Promise.all([this.#pool.end(), this.#patientPool.end()])
   }
-}
-
-// ---- rows as Postgres gives them -----------------------------------------------------------------------------------
-
-interface FileRow {
-  source: string
-  id: string
-  path: string
-  size: number
-  mtime_ns: string
-  inode: string
-  state: FileProgress['state']
-  bytes_done: number
-  lines_done: number
-  rows_done: number
-  code: string | null
-  message: string | null
-  arrived_at: Date
-  batch: number
-}
-
-function storedFile(row: FileRow): StoredFile {
-  return {
-    source: row.source,
-    id: row.id,
-    path: row.path,
-    size: row.size,
-    mtimeNs: BigInt(row.mtime_ns),
-    inode: BigInt(row.inode),
-    state: row.state,
-    bytesDone: row.bytes_done,
-    linesDone: row.lines_done,
-    rowsDone: row.rows_done,
-    ...(row.code === null ? {} : { code: row.code }),
-    ...(row.message === null ? {} : { message: row.message }),
-    arrivedAt: row.arrived_at,
-    batch: row.batch,
-  }
-}
-
-interface LedgerRow {
-  pipeline: string
-  batch: number
-  epoch: number
-  kind: BatchKind
-  started_at: Date
-  committed_at: Date
-  rows_in: number
-  written: number
-  filtered: number
-  duplicates: number
-  late: number
-  dead: number
-  files_quarantined: number
-  rows_out: LedgerLine['rowsOut']
-  phases_ms: Record<string, number>
-  ranges: unknown
-}
-
-function ledgerLine(row: LedgerRow): LedgerLine {
-  return {
-    pipeline: row.pipeline,
-    batch: row.batch,
-    epoch: row.epoch,
-    kind: row.kind,
-    startedAt: row.started_at,
-    committedAt: row.committed_at,
-    rowsIn: row.rows_in,
-    written: row.written,
-    filtered: row.filtered,
-    duplicates: row.duplicates,
-    late: row.late,
-    dead: row.dead,
-    filesQuarantined: row.files_quarantined,
-    rowsOut: row.rows_out,
-    phasesMs: row.phases_ms,
-    ranges: row.ranges,
-  }
-}
-
-interface StatusRow {
-  pipeline: string
-  owner: string | null
-  lent_by: string | null
-  epoch: number
-  alive: boolean
-  batch: number
-  last_committed_at: Date | null
-  rows_in: number
-  written: number
-  filtered: number
-  duplicates: number
-  late: number
-  dead: number
-  files_quarantined: number
-  dead_letters_open: number
 }

@@ -8,12 +8,16 @@ export interface Store extends AsyncDisposable {
   readonly kind: 'postgres' | 'memory'
 
   /**
-   * Makes the pipeline known and its target tables ready: a missing table is created from the plan, a present one is
-   * checked. Errors: PLAN_CHANGED when the stored plan means something else, TABLE_DIFFERS.
+   * Makes the pipeline known and its target tables ready: a missing table is created from the plan, and later gains the
+   * nullable columns that the plan gains; one that somebody else made is checked, and no more. Errors: PLAN_CHANGED when
+   * the stored plan means something else, TABLE_DIFFERS.
    */
   register(plan: Plan): Promise<void>
 
-  /** Takes the pipeline's lease, or answers at once who holds it; with `borrow` it asks the owner and waits. */
+  /**
+   * Takes the pipeline's lease, or answers at once who holds it, be it this very store; with `borrow` it asks the owner
+   * and waits.
+   */
   lease(request: LeaseRequest): Promise<LeaseAnswer>
 
   /** What is committed: read at start, on takeover, and when the outcome of a commit is unknown. */

@@ -1,9 +1,15 @@
-/** Target tables: made from the plan where they are missing, compared with it where they are there. */
+/**
+ * Target tables: made from the plan where they are missing, compared with it where they are there. One that Millrace made
+ * gains the nullable columns that its plan gains; of any other it is said what to run.
+ */
 import { MillraceError } from '../errors.ts'
+import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
-import { createTableSql, postgresType } from '../sinks/table.ts'
-import type { Client } from './connection.ts'
+import { addColumnsSql, createTableSql, postgresType } from '../sinks/table.ts'
+import { type Client, codeOf, type Queries } from './connection.ts'
+import { endExpired } from './leases.ts'
+import { isThere } from './migrations.ts'
 
 interface StoredColumn {
   name: string
@@ -11,11 +17,49 @@ interface StoredColumn {
   required: boolean
 }
 
-/** Creates the table of a sink when it is missing; else TABLE_DIFFERS unless it can take the sink's rows. */
-export async function prepareTable(client: Client, step: TableStep): Promise<void> {
+// Tells our tables from others. It goes with the table where a list of names would not: renamed, dropped, restored.
+const madeByUs = 'made by Millrace, which adds the columns its pipeline gains'
+
+/**
+ * Creates the table of a sink when it is missing; else TABLE_DIFFERS unless it can take the sink's rows, with a column
+ * more if need be. Runs in a transaction of `client`; `others` ends sessions of owners that were stopped in one of theirs.
+ */
+export async function prepareTable(client: Client, others: Queries, step: TableStep): Promise<void> {
   const name = identifier(...step.table.split('.'))
-  await client.query(createTableSql(step))
-  const { rows: columns } = await client.query<StoredColumn>(
+  // looked for first: "if not exists" asks for the right to create even where it creates nothing
+  if (!(await isThere(client, name))) {
+    await client.query(`${createTableSql(step)}; comment on table ${name} is '${madeByUs}'`)
+    return
+  }
+  const stored = await columnsOf(client, name)
+  const missing = step.columns.filter((column) => !stored.some((candidate) => candidate.name === column.name))
+  const differences = await differencesOf(client, name, step, stored)
+  const gained = missing.length > 0 && missing.every(({ nullable }) => nullable) && (await isOurs(client, name))
+  if (gained && differences.length === 0) return await addColumns(client, others, step, missing)
+  for (const column of missing) {
+    differences.push(
+      `it has no column ${column.name} (${postgresType(column.type)}${column.nullable ? '' : ' not null'})`,
+    )
+  }
+  if (differences.length > 0) {
+    throw new MillraceError('TABLE_DIFFERS', {
+      at: step.table,
+      message: `the table cannot take the rows of the pipeline: ${differences.join('; ')}`,
+      hint: hintFor(step, missing, differences),
+    })
+  }
+}
+
+function hintFor(step: TableStep, missing: Column[], differences: string[]): string {
+  const otherwise = 'alter the table, or write to another one'
+  if (missing.length === 0) return otherwise
+  const only = missing.length === differences.length
+  const filled = missing.every(({ nullable }) => nullable) ? '' : ' (rows that are there need a default in it)'
+  return `run: ${addColumnsSql(step, missing)};${filled}${only ? '' : `\n  and for the rest ${otherwise}`}`
+}
+
+async function columnsOf(client: Queries, name: string): Promise<StoredColumn[]> {
+  const { rows } = await client.query<StoredColumn>(
     `
     select attname as name,
            format_type(atttypid, atttypmod) as type,
@@ -24,30 +68,70 @@ export async function prepareTable(client: Client, step: TableStep): Promise<voi
     where  attrelid = $1::regclass and attnum > 0 and not attisdropped`,
     [name],
   )
+  return rows
+}
+
+// What is there and does not fit; columns that are missing are another matter.
+async function differencesOf(
+  client: Queries,
+  name: string,
+  step: TableStep,
+  columns: StoredColumn[],
+): Promise<string[]> {
   const differences: string[] = []
-  for (const column of step.columns) {
-    const stored = columns.find((candidate) => candidate.name === column.name)
-    const type = postgresType(column.type)
-    if (stored === undefined) differences.push(`it has no column ${column.name} (${type})`)
-    else if (!fits(type, stored.type)) differences.push(`its column ${column.name} is ${stored.type}, not ${type}`)
-  }
   for (const stored of columns) {
-    if (stored.required && !step.columns.some((column) => column.name === stored.name)) {
-      differences.push(`its column ${stored.name} must have a value, and the pipeline has none for it`)
+    const column = step.columns.find((candidate) => candidate.name === stored.name)
+    if (column === undefined) {
+      if (stored.required)
+        differences.push(`its column ${stored.name} must have a value, and the pipeline has none for it`)
+      continue
     }
+    const type = postgresType(column.type)
+    if (!fits(type, stored.type)) differences.push(`its column ${stored.name} is ${stored.type}, not ${type}`)
   }
   const { mode } = step
   if (mode.is !== 'append' && !(await hasUniqueKey(client, name, mode.key))) {
     differences.push(`it has no unique key on (${mode.key.join(', ')})`)
   }
-  if (differences.length > 0) {
-    throw new MillraceError('TABLE_DIFFERS', {
-      at: step.table,
-      message: `the table cannot take the rows of the pipeline: ${differences.join('; ')}`,
-      hint: 'alter the table, or write to another one',
-    })
-  }
+  return differences
 }
+
+async function isOurs(client: Queries, name: string): Promise<boolean> {
+  const { rows } = await client.query<{ comment: string | null }>(
+    `select obj_description($1::regclass, 'pg_class') as comment`,
+    [name],
+  )
+  return rows[0]?.comment === madeByUs
+}
+
+const patience = { each: '1s', tries: 30 }
+
+// Whoever waits for a table makes all who come later wait too, so it is done in turns; and an owner that was stopped in
+// its commit would keep the table for ever.
+async function addColumns(client: Queries, others: Queries, step: TableStep, columns: Column[]): Promise<void> {
+  const sql = addColumnsSql(step, columns)
+  await client.query(`set local lock_timeout = '${patience.each}'`)
+  for (let tries = 0; tries < patience.tries; tries++) {
+    await client.query('savepoint addition')
+    try {
+      await client.query(sql)
+      await client.query(`set local lock_timeout to default`)
+      return
+    } catch (error) {
+      if (codeOf(error) !== lockTimeout) throw error
+      await client.query('rollback to savepoint addition')
+      await endExpired(others)
+    }
+  }
+  throw new MillraceError('TABLE_DIFFERS', {
+    at: step.table,
+    message: `the table lacks ${columns.map(({ name }) => name).join(', ')}, and is in use all the time`,
+    hint: `end what uses it for so long (pg_stat_activity shows it), or run: ${sql};`,
+    retry: true,
+  })
+}
+
+const lockTimeout = '55P03'
 
 // A type fits where Postgres takes every value of it, or refuses a value rather than change it.
 function fits(planned: string, stored: string): boolean {
@@ -86,7 +170,7 @@ function digits(type: string): { precision: number; scale: number } | undefined 
   return match ? { precision: Number(match[1]), scale: Number(match[2]) } : undefined
 }
 
-async function hasUniqueKey(client: Client, table: string, key: string[]): Promise<boolean> {
+async function hasUniqueKey(client: Queries, table: string, key: string[]): Promise<boolean> {
   const { rows } = await client.query(
     `
     select 1

@@ -1,8 +1,8 @@
 /** A Postgres that belongs to one test alone, whose processes may be killed and stopped without hurting another. */
 import { mkdir, realpath } from 'node:fs/promises'
-import { type EmbeddedPostgres, findEmbedded, openEmbedded } from '../../src/store/embedded.ts'
-import { embeddedFolder } from '../../src/store/embedded-folder.ts'
-import { serverProcesses, signal, stopServer } from '../../src/store/embedded-postmaster.ts'
+import { embeddedFolder } from '../../src/store/embedded/folder.ts'
+import { type EmbeddedPostgres, findEmbedded, openEmbedded } from '../../src/store/embedded/open.ts'
+import { serverProcesses, signal, stopServer } from '../../src/store/embedded/postmaster.ts'
 import { eventually, lastWishes } from './process.ts'
 
 /** The processes of the embedded Postgres of a data directory; disposing lets them go on and waits for their end. */

@@ -53,6 +53,15 @@ export function leases(scenario: Scenario): void {
       },
     )
 
+    scenario('is held against a second request of the same store too, and the first goes on', async (world) => {
+      const first = await work(world.store, [oncePerId], { onLost: (why) => assert.fail(`it lost it: ${why}`) })
+      for (const owner of ['one:1', 'two:2']) {
+        assert.partialDeepStrictEqual(await world.store.lease(request(owner)), { is: 'held', by: 'one:1' })
+      }
+      await first.commit({ sinks: [await into(world, oncePerId, [['a', 'Graz', '1']])] })
+      assert.partialDeepStrictEqual(await world.store.status(), [{ epoch: 1, alive: true }])
+    })
+
     scenario('is held for each pipeline by itself', async ({ store, again }) => {
       await work(store)
       await using second = await again()
@@ -160,6 +169,21 @@ export function leases(scenario: Scenario): void {
       await lease.release().catch(() => {})
       assert.partialDeepStrictEqual(await second.status(), [{ owner: 'two:2', alive: true }])
     })
+
+    scenario(
+      'is taken by its own store like any other, and giving back the old one leaves the new one',
+      async (world) => {
+        const lost = Promise.withResolvers<string>()
+        const old = await work(world.store, [oncePerId], { onLost: lost.resolve })
+        await world.expire('shop')
+        const { lease } = await work(world.store)
+        assert.equal(lease.epoch, 2)
+        await soon(lost.promise, 'the owner is told')
+        await old.lease.release()
+        await world.store.commit(batchOf({ batch: 1, epoch: 2 }))
+        assert.partialDeepStrictEqual(await world.store.status(), [{ epoch: 2, alive: true }])
+      },
+    )
 
     scenario('and was taken during a commit lets none of it through', async (world) => {
       const first = await work(world.store)

@@ -43,6 +43,23 @@ export function lending(scenario: Scenario): void {
       })
     }
 
+    scenario(
+      'may go to a borrower of the same store, and the sessions of neither end those of the other',
+      async (world) => {
+        const { owner, wantedBy, answer } = await wanting(world, world.store, 'one:1')
+        await soon(wantedBy, 'the owner is told')
+        await owner.commit()
+        const lent = lend(owner)
+        const borrowed = taken(await soon(answer, 'the borrower has the lease'))
+        await world.store.commit(batchOf({ batch: 2, epoch: borrowed.epoch, kind: 'replay' }))
+        await owner.lease.release()
+        await world.store.commit(batchOf({ batch: 3, epoch: borrowed.epoch, kind: 'replay' }))
+        await borrowed.release()
+        await soon(lent, 'the lender may take it again')
+        await (await work(world.store)).commit()
+      },
+    )
+
     scenario('is the borrower’s to commit under, and no longer the lender’s', async (world) => {
       await using second = await world.again()
       const { owner, wantedBy, answer } = await wanting(world, second)

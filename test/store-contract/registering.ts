@@ -3,19 +3,24 @@ import { describe } from 'node:test'
 import { MillraceError } from '../../src/errors.ts'
 import { type Column, integer, text } from '../../src/plan/columns.ts'
 import type { FilterStep, Plan, Step, TableStep } from '../../src/plan/plan.ts'
+import type { Verdicts } from '../../src/store/store.ts'
 import {
   amount,
   appended,
+  batchOf,
   city,
   contents,
   id,
+  inOrder,
   into,
   latestPerId,
+  noBooks,
   oncePerId,
   planOf,
   request,
   type Scenario,
   sink,
+  taken,
   work,
 } from './world.ts'
 
@@ -26,6 +31,8 @@ const large: FilterStep = {
   where: { column: 'paid' },
   columns: [id, city, amount],
 }
+const remark: Column = { name: 'remark', type: text, nullable: true }
+const remarked: TableStep = { ...oncePerId, columns: [id, city, amount, remark] }
 const topic: Step = { id: 'topic', op: 'topic', from: ['validate'], topic: 'orders', columns: [id, amount] }
 
 export function registering(scenario: Scenario): void {
@@ -123,6 +130,79 @@ export function registering(scenario: Scenario): void {
         )
       })
     }
+
+    scenario('gives its table a nullable column that the plan has gained, and keeps the rows', async (world) => {
+      const before = await work(world.store)
+      await before.commit({ sinks: [await into(world, oncePerId, [['a', 'Graz', '1']])] })
+      await before.lease.release()
+      await world.store.register(planOf([remarked]))
+      const { lease } = await work(world.store, [remarked])
+      assert.deepEqual(await world.rowsOf('orders'), [{ id: 'a', city: 'Graz', amount: '1', remark: null }])
+      const rows = await into(world, remarked, [
+        ['a', 'Linz', '2', 'again'],
+        ['b', 'Linz', '2', 'new'],
+      ])
+      await world.store.commit(batchOf({ batch: 2, epoch: lease.epoch, sinks: [rows] }))
+      // one whose plan does not have it goes on without
+      const other = await work(world.store, [oncePerId], { pipeline: 'other' })
+      await other.commit({ sinks: [await into(world, oncePerId, [['c', null, '3']])] })
+      assert.deepEqual(inOrder(await world.rowsOf('orders')), [
+        { id: 'a', city: 'Graz', amount: '1', remark: null },
+        { id: 'b', city: 'Linz', amount: '2', remark: 'new' },
+        { id: 'c', city: null, amount: '3', remark: null },
+      ])
+    })
+
+    scenario('gives a table what two sinks of the plan have gained, each its own', async (world) => {
+      const note: Column = { name: 'note', type: integer, nullable: true }
+      await world.store.register(planOf([appended]))
+      const notes: TableStep = { ...appended, id: 'notes', columns: [id, amount, note] }
+      const remarks: TableStep = { ...appended, columns: [id, city, amount, remark] }
+      await world.store.register(planOf([remarks, notes]))
+      const { epoch } = taken(await world.store.lease(request('one:1')))
+      const sinks = [
+        await into(world, remarks, [['a', 'Graz', '1', 'good']]),
+        await into(world, notes, [['b', '2', '7']]),
+      ]
+      await world.store.commit(batchOf({ batch: 1, epoch, sinks }))
+      assert.deepEqual(inOrder(await world.rowsOf('orders')), [
+        { id: 'a', city: 'Graz', amount: '1', remark: 'good', note: null },
+        { id: 'b', city: null, amount: '2', remark: null, note: '7' },
+      ])
+    })
+
+    scenario('changes no table for a plan that it refuses', async (world) => {
+      const worker = await work(world.store)
+      await worker.commit({ sinks: [await into(world, oncePerId, [['a', 'Graz', '1']])] })
+      await assert.rejects(world.store.register(planOf([large, remarked])), { code: 'PLAN_CHANGED' })
+      assert.deepEqual(await world.rowsOf('orders'), [{ id: 'a', city: 'Graz', amount: '1' }])
+    })
+
+    scenario('waits for no owner that was stopped in its commit, once its lease has run out', async (world) => {
+      const stopped = await work(world.store)
+      const stands = Promise.withResolvers<void>()
+      const wakes = Promise.withResolvers<Verdicts>()
+      const commit = stopped.commit({
+        sinks: [await into(world, oncePerId, [['a', 'Graz', '1']])],
+        books: async () => {
+          stands.resolve()
+          return await wakes.promise
+        },
+      })
+      commit.catch(() => {})
+      await stands.promise
+      await using store = await world.again()
+      // this process is not stopped, and so renews it
+      const runsOut = setInterval(() => world.expire('shop').catch(() => {}), 100)
+      await store.register(planOf([remarked])).finally(() => clearInterval(runsOut))
+      await world.expire('shop')
+      const successor = taken(await store.lease(request('two:2')))
+      wakes.resolve({ ...noBooks, rowsIn: 1, written: 1 })
+      await assert.rejects(commit, { code: 'LEASE_LOST' })
+      const rows = await into(world, remarked, [['b', 'Linz', '2', 'new']])
+      await store.commit(batchOf({ batch: 1, epoch: successor.epoch, sinks: [rows] }))
+      assert.deepEqual(await world.rowsOf('orders'), [{ id: 'b', city: 'Linz', amount: '2', remark: 'new' }])
+    })
 
     scenario('lets two pipelines write to one table', async (world) => {
       const one = await work(world.store, [oncePerId])

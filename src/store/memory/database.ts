@@ -47,7 +47,11 @@ export function memoryDatabase(now: () => number): MemoryDatabase {
       const stored = pipelines.get(pipeline)
       if (stored) expire(stored.lease)
     },
-    rowsOf: (table) => (tables.get(table)?.rows ?? []).map((row) => ({ ...row })),
+    rowsOf(name) {
+      const { columns, rows } = tables.get(name) ?? { columns: [], rows: [] }
+      // a row that was there before a column has null in it
+      return rows.map((row) => Object.fromEntries(columns.map((column) => [column.name, row[column.name] ?? null])))
+    },
   }
 }
 

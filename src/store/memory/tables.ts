@@ -24,12 +24,14 @@ export function emptyTable(step: TableStep): Table {
   }
 }
 
-/** TABLE_DIFFERS unless the table can take the rows of a sink. */
-export function checkTable(table: Table, step: TableStep): void {
+/** The table with the nullable columns that the sink has and it lacks; TABLE_DIFFERS unless it can take the sink's rows. */
+export function fitted(table: Table, step: TableStep): Table {
   const differences: string[] = []
+  const gained: Column[] = []
   for (const column of step.columns) {
     const stored = table.columns.find(({ name }) => name === column.name)
-    if (stored === undefined) differences.push(`it has no column ${column.name} (${typeName(column.type)})`)
+    if (stored === undefined && column.nullable) gained.push(column)
+    else if (stored === undefined) differences.push(`it has no column ${column.name} (${typeName(column.type)})`)
     else if (!sameType(stored.type, column.type)) {
       differences.push(`its column ${column.name} is ${typeName(stored.type)}, not ${typeName(column.type)}`)
     }
@@ -49,6 +51,7 @@ export function checkTable(table: Table, step: TableStep): void {
       hint: 'alter the table, or write to another one',
     })
   }
+  return gained.length === 0 ? table : { ...table, columns: [...table.columns, ...gained] }
 }
 
 /** What a commit would change in a table; the table itself stands until the commit is sure. */

@@ -4,10 +4,11 @@ import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
-import { MillraceError, messageOf } from '../errors.ts'
-import { type Binaries, findBinaries } from './embedded-binaries.ts'
-import { type EmbeddedFolder, endOfLog, hasCode, readLine, turnLog } from './embedded-folder.ts'
-import { endOrphans, serverProcesses, signal } from './embedded-postmaster.ts'
+import { MillraceError, messageOf } from '../../errors.ts'
+import { withoutTls } from '../tls.ts'
+import { type Binaries, findBinaries } from './binaries.ts'
+import { type EmbeddedFolder, endOfLog, hasCode, readLine, turnLog } from './folder.ts'
+import { endOrphans, serverProcesses, signal } from './postmaster.ts'
 
 /** What a client needs besides the address 127.0.0.1 and the user and database `millrace`. */
 export interface Access {
@@ -143,7 +144,7 @@ async function query<Row extends object>(access: Access, sql: string): Promise<R
     ...access,
     user: 'millrace',
     database: 'postgres',
-    ssl: false,
+    ...withoutTls,
     connectionTimeoutMillis: 5_000,
     application_name: 'millrace embedded',
   })

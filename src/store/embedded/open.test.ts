@@ -11,10 +11,10 @@ import { describe, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { Client } from 'pg'
-import { MillraceError } from '../errors.ts'
-import { findEmbedded, openEmbedded } from './embedded.ts'
-import { type EmbeddedFolder, embeddedFolder } from './embedded-folder.ts'
-import { serverProcesses } from './embedded-postmaster.ts'
+import { MillraceError } from '../../errors.ts'
+import { type EmbeddedFolder, embeddedFolder } from './folder.ts'
+import { findEmbedded, openEmbedded } from './open.ts'
+import { serverProcesses } from './postmaster.ts'
 
 const log = () => {}
 const isRoot = process.getuid?.() === 0
@@ -248,7 +248,7 @@ async function temporary(below = ''): Promise<Temporary> {
   const folder = embeddedFolder(path)
   async function supervisors(): Promise<number[]> {
     const { stdout } = await promisify(execFile)('ps', ['-axww', '-o', 'pid=,command='])
-    const lines = stdout.split('\n').filter((line) => line.includes('embedded-supervisor') && line.endsWith(` ${path}`))
+    const lines = stdout.split('\n').filter((line) => line.includes('embedded/supervisor') && line.endsWith(` ${path}`))
     return lines.map((line) => Number.parseInt(line, 10))
   }
   async function stopped(): Promise<void> {
@@ -276,7 +276,7 @@ interface OwnerProcess extends AsyncDisposable {
 }
 
 const program = `
-  import { openEmbedded } from ${JSON.stringify(import.meta.resolve('./embedded.ts'))}
+  import { openEmbedded } from ${JSON.stringify(import.meta.resolve('./open.ts'))}
   await using postgres = await openEmbedded({ dataDirectory: process.argv[1], log: () => {} })
   console.log(JSON.stringify({ url: postgres.url, started: postgres.started }))
   for await (const _ of process.stdin);`

@@ -1,6 +1,6 @@
 /**
  * The owners' side of the FIFO by which the supervisor learns that the last owner has gone. All but `hasReader` is called
- * under the lock; see `embedded-supervisor.ts` for why that matters.
+ * under the lock; see `supervisor.ts` for why that matters.
  */
 import { execFile, spawn } from 'node:child_process'
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
@@ -8,8 +8,8 @@ import { lstat, open, readlink, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { MillraceError, messageOf } from '../errors.ts'
-import { type EmbeddedFolder, endOfLog, hasCode, readLine, turnLog } from './embedded-folder.ts'
+import { MillraceError, messageOf } from '../../errors.ts'
+import { type EmbeddedFolder, endOfLog, hasCode, readLine, turnLog } from './folder.ts'
 
 export interface Supervisor {
   /** How it ended, while it should be running. */

@@ -3,8 +3,8 @@ import { access, lstat, mkdir, readFile, stat, symlink } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, relative } from 'node:path'
 import { promisify } from 'node:util'
-import { MillraceError } from '../errors.ts'
-import { type EmbeddedFolder, hasCode } from './embedded-folder.ts'
+import { MillraceError } from '../../errors.ts'
+import { type EmbeddedFolder, hasCode } from './folder.ts'
 
 const run = promisify(execFile)
 

@@ -1,6 +1,6 @@
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MillraceError } from '../errors.ts'
+import { MillraceError } from '../../errors.ts'
 
 const busy = 5
 

@@ -2,11 +2,11 @@ import { randomBytes, randomInt } from 'node:crypto'
 import { closeSync } from 'node:fs'
 import { mkdir, open, realpath, rename, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { MillraceError, messageOf } from '../errors.ts'
-import { type EmbeddedFolder, embeddedFolder, readLine } from './embedded-folder.ts'
-import { withLock } from './embedded-lock.ts'
-import { firstOwner, hasReader, joinSupervisor, makeFifo, startSupervisor } from './embedded-owners.ts'
-import { type Access, awaitServer, isPortFree, isReady, makeCluster, startServer } from './embedded-server.ts'
+import { MillraceError, messageOf } from '../../errors.ts'
+import { type EmbeddedFolder, embeddedFolder, readLine } from './folder.ts'
+import { withLock } from './lock.ts'
+import { firstOwner, hasReader, joinSupervisor, makeFifo, startSupervisor } from './owners.ts'
+import { type Access, awaitServer, isPortFree, isReady, makeCluster, startServer } from './server.ts'
 
 export interface EmbeddedPostgres extends AsyncDisposable {
   /** Where pg clients connect: a `postgresql://` URL with user, password, host 127.0.0.1, port and database `millrace`. */

@@ -7,9 +7,9 @@
  */
 import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs'
 import { Socket } from 'node:net'
-import { embeddedFolder, hasCode } from './embedded-folder.ts'
-import { withLock } from './embedded-lock.ts'
-import { stopServer } from './embedded-postmaster.ts'
+import { embeddedFolder, hasCode } from './folder.ts'
+import { withLock } from './lock.ts'
+import { stopServer } from './postmaster.ts'
 
 const dataDirectory = process.argv[2] ?? ''
 const folder = embeddedFolder(dataDirectory)
