@@ -40,9 +40,16 @@ export function seenName(out: string): string {
   return beside(out, 'seen')
 }
 
-// One column is its own key as text; of several a list as JSON, in which no two keys look alike.
+// One column is its own key as text; of several a list as JSON, in which no two keys look alike. What an index of the
+// store cannot hold, or its text, is known by its hash.
 function keySql(by: string[]): string {
   const [only, ...others] = by
-  if (only !== undefined && others.length === 0) return `coalesce(${identifier(only)}::varchar, '')`
-  return `to_json([${by.map((name) => `${identifier(name)}::varchar`).join(', ')}])::varchar`
+  const key =
+    only !== undefined && others.length === 0
+      ? `coalesce(${identifier(only)}::varchar, '')`
+      : `to_json([${by.map((name) => `${identifier(name)}::varchar`).join(', ')}])::varchar`
+  return `case when octet_length(encode(${key})) > ${maxKeyBytes} or contains(${key}, chr(0)) then 'sha256 ' || sha256(${key}) else ${key} end`
 }
+
+// An index entry must fit a third of a page, beside the names of pipeline and step.
+const maxKeyBytes = 2000
