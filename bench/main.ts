@@ -1,6 +1,7 @@
-/** `npm run bench -- files | latency | read`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
+import { benchBig } from './big.ts'
 import { benchFiles } from './files.ts'
 import { benchLatency } from './latency.ts'
 import { peerNames } from './peers.ts'
@@ -9,6 +10,7 @@ import { benchRead } from './read.ts'
 const usage = `npm run bench -- files [--rows N] [--rounds N] [--peers ${peerNames.join(',')}]
 npm run bench -- latency [--seconds N]
 npm run bench -- read [--rows N] [--rounds N]
+npm run bench -- big [--gigabytes N]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -21,6 +23,7 @@ async function main(): Promise<number> {
       rounds: { type: 'string', default: '3' },
       peers: { type: 'string', default: peerNames.join(',') },
       seconds: { type: 'string', default: '30' },
+      gigabytes: { type: 'string', default: '10' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -38,6 +41,9 @@ async function main(): Promise<number> {
       await benchFiles({ root, rows, rounds, peers, signal: stop.signal })
       return 0
     }
+    case 'big':
+      await benchBig({ root, gigabytes: count(values.gigabytes), signal: stop.signal })
+      return 0
     case 'read':
       await benchRead({ root, rows: count(values.rows), rounds: count(values.rounds) })
       return 0
