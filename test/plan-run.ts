@@ -42,6 +42,7 @@ export async function planRuns(): Promise<PlanRuns> {
       for (const [name, content] of Object.entries(files)) await writeFile(join(inputs, name), content)
       await store.register(plan)
       const spool = join(spools, plan.name, String(number))
+      using session = await duck.connect()
       return await runPipeline({
         plan,
         store,
@@ -52,6 +53,7 @@ export async function planRuns(): Promise<PlanRuns> {
             id,
             source,
             spool,
+            sql: session,
             known: (ids) => store.files(plan.name, id, ids),
             onProblem: (problem) => {
               throw problem

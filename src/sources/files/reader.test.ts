@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { appendFile, mkdtempDisposable, readdir, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtempDisposable, open, readdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -356,4 +356,35 @@ test('a file that grows after a part of it was read is quarantined, and its neig
     if (rows === 2) await appendFile(growing, 'e,5,5.00\n')
   }
   assert.deepEqual([rows, quarantined], [3, ['FILE_CHANGED']])
+})
+
+test('a file that somebody still writes lets its neighbours pass, and lands when it has come to rest', async () => {
+  const watched = join(folder.path, 'watched')
+  const claimed = join(watched, '.claimed', '1-a')
+  await mkdir(claimed, { recursive: true })
+  const growing = join(claimed, 'a.csv')
+  const handle = await open(growing, 'w')
+  await handle.write(`id,n,price\n${'a,1,1.00\n'.repeat(400_000)}`)
+  await mkdir(join(watched, '.claimed', '2-b'))
+  await writeFile(join(watched, '.claimed', '2-b', 'b.csv'), 'id,n,price\nb,2,2.00\n')
+  await using reader = await openFilesReader({
+    id: 'files',
+    source: { ...csv, folder: watched },
+    spool,
+    sql: session,
+    known: async () => new Map(),
+    onProblem: (problem) => {
+      throw problem
+    },
+  })
+  const reading = reader.next({ rows: 1e6, bytes: 1e9 })
+  // while the first one is being read
+  for (let more = 0; more < 20; more++) await handle.write('c,3,3.00\n')
+  const range = await reading
+  assert.deepEqual([range?.rows, range?.files.map(({ path }) => path)], [1, [join(watched, 'b.csv')]])
+  await range?.release()
+  await handle.close()
+  const rest = await reader.next({ rows: 1e6, bytes: 1e9 })
+  assert.equal(rest?.rows, 400_020)
+  await rest?.release()
 })

@@ -73,22 +73,31 @@ class FilesReader implements SourceReader {
       await stage.release()
       throw error
     }
-    // the next file is still being written
-    this.#waiting = true
+    // somebody still writes what there is
     await stage.release()
     return undefined
   }
 
   async #fill(stage: Stage, limits: Limits): Promise<void> {
-    while (stage.rows + stage.malformed < limits.rows && stage.bytes < limits.bytes && stage.files.length < maxFiles) {
-      const claim = this.#queue[0]
-      if (claim === undefined) return
-      const finished = await stage.read(claim, {
+    // files that somebody still writes let the others pass
+    let later = 0
+    while (
+      later < this.#queue.length &&
+      stage.rows + stage.malformed < limits.rows &&
+      stage.bytes < limits.bytes &&
+      stage.files.length < maxFiles
+    ) {
+      // as: the queue is longer than what was put off
+      const claim = this.#queue[0] as Claim
+      const read = await stage.read(claim, {
         rows: limits.rows - stage.rows - stage.malformed,
         bytes: limits.bytes - stage.bytes,
       })
-      if (!finished) return
+      if (read === 'more') return
       this.#queue.shift()
+      if (read === 'done') continue
+      this.#queue.push(claim)
+      later++
     }
   }
 

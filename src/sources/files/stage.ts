@@ -81,8 +81,8 @@ export class Stage {
     this.#rowStage = options.source.format.is === 'parquet' ? new ParquetRows(options) : new TextRows(options)
   }
 
-  /** Reads on in a file, up to the limits. Answers whether the file is done with. */
-  async read(claim: Claim, limits: Limits): Promise<boolean> {
+  /** Reads on in a file, up to the limits. `later`: somebody still writes it. */
+  async read(claim: Claim, limits: Limits): Promise<'done' | 'more' | 'later'> {
     let handle: FileHandle
     try {
       handle = await open(claim.at, 'r')
@@ -107,7 +107,7 @@ export class Stage {
       if (portion.is === 'bad') return this.#quarantine(claim, portion.code, portion.message)
       return this.#take(claim, portion)
     } catch (error) {
-      if (this.#options.signal?.aborted) return false
+      if (this.#options.signal?.aborted) return 'more'
       throw error
     } finally {
       await handle.close()
@@ -135,17 +135,17 @@ export class Stage {
   }
 
   // Somebody still writes: what was read is taken back, and read again when the file has come to rest.
-  async #changed(claim: Claim, after: BigIntStats): Promise<boolean> {
+  async #changed(claim: Claim, after: BigIntStats): Promise<'done' | 'later'> {
     await this.#rowStage.takeBack()
     await dropContent(claim)
     if (claim.bytesDone > 0 || this.#options.inputs !== undefined) {
       return this.#quarantine(claim, 'FILE_CHANGED', 'the file changed while it was being read')
     }
     Object.assign(claim, { size: Number(after.size), mtimeNs: after.mtimeNs, inode: after.ino })
-    return false
+    return 'later'
   }
 
-  #take(claim: Claim, portion: Portion): boolean {
+  #take(claim: Claim, portion: Portion): 'done' | 'more' {
     this.rows += portion.rows
     this.malformed += portion.malformed
     this.bytes += portion.bytesDone - claim.bytesDone
@@ -155,13 +155,13 @@ export class Stage {
     if (Object.keys(portion.unknown).length > 0) this.#unknown.set(claim.id, portion.unknown)
     if (portion.finished && claim.content?.unpacked) this.#unpacked.push(claim.content.path)
     this.files.push(this.#progress(claim, portion.finished ? 'done' : 'reading'))
-    return portion.finished
+    return portion.finished ? 'done' : 'more'
   }
 
-  async #quarantine(claim: Claim, code: string, message: string): Promise<true> {
+  async #quarantine(claim: Claim, code: string, message: string): Promise<'done'> {
     await dropContent(claim)
     this.files.push({ ...this.#progress(claim, 'quarantined'), code, message })
-    return true
+    return 'done'
   }
 
   #progress(claim: Claim, state: FileProgress['state']): FileProgress {
