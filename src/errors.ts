@@ -11,6 +11,8 @@ export const errorCodes = {
   WRONG_TYPE: 'an expression or a setting has another type than the place it stands in',
   PLAN_CHANGED: 'the plan differs from the one this pipeline was started with',
   UNKNOWN_PIPELINE: 'there is no pipeline of that name',
+  BAD_MODULE: 'the file of a pipeline cannot be imported, or exports none',
+  NO_COLUMNS: 'a sample does not show what its columns are',
   NOT_SUPPORTED: 'this build cannot do what was asked',
   // settings and the command line
   INVALID_SETTING: 'an environment variable or option has a value that cannot be used',

@@ -31,7 +31,7 @@ export const list: Verb = {
     const query: DeadLetterQuery = { settled: options['settled'] === true }
     for (const name of ['pipeline', 'code', 'place', 'since', 'batch'] as const) {
       const value = textOption(options, name)
-      if (value !== undefined) Object.assign(query, conditionOf(name, value))
+      if (value !== undefined) Object.assign(query, await conditionOf(name, value))
     }
     const { config, log } = readConfig()
     await using opened = await openStore(config, log, { waitMs: shortWaitMs, signal })
@@ -71,7 +71,7 @@ export const show: Verb = {
       else {
         if (i > 0) out('')
         // a letter of a pipeline that is gone can still be looked at
-        const source = tried(() => sourceOf(letter, config).source)
+        const { source } = await sourceOf(letter, config, opened.store).catch(() => ({ source: undefined }))
         for (const line of letterLines(letter, source, new Date(), width())) out(line)
         if (letter.settled === null) {
           const [column = 'column'] = [letter.columnName ?? source?.columns[0]?.name]
@@ -110,7 +110,7 @@ export const edit: Verb = {
     await using opened = await openStore(config, log, { waitMs: shortWaitMs, signal })
     const [letter] = await lettersOf(opened.store, [id])
     if (letter === undefined) return 1
-    const { source } = sourceOf(letter, config)
+    const { source } = await sourceOf(letter, config, opened.store)
     await opened.store.editDeadLetter(id, editsOf(set, source.columns))
     const [edited = letter] = await lettersOf(opened.store, [id])
     if (options['json'] === true) out(JSON.stringify(asJson(edited)))
@@ -168,7 +168,7 @@ export async function chosen(store: Letters, words: string[], where: string[]): 
   const named = words.length === 0 ? [] : await lettersOf(store, idsOf(words))
   if (where.length === 0) return named
   const ids = new Set(named.map(({ id }) => id))
-  const found = await store.deadLetters(queryOf(where))
+  const found = await store.deadLetters(await queryOf(where))
   return [...named, ...found.filter(({ id }) => !ids.has(id))]
 }
 
@@ -252,12 +252,4 @@ function asJson(letter: DeadLetter): unknown {
 
 function width(): number {
   return process.stdout.columns || 160
-}
-
-function tried<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch {
-    return undefined
-  }
 }

@@ -10,7 +10,7 @@ export const explain: Verb = {
   options: { ...jsonOption },
   examples: ['millrace explain shop-events', 'millrace explain shop-events --json'],
   async run({ words: [name, ...more], options, out }) {
-    const system = systemNamed(name)
+    const system = await systemNamed(name)
     noWords(more)
     const plan = planOf(system, readConfig().config)
     checkPlan(plan, typeOfExpression)

@@ -28,7 +28,7 @@ export const generate: Verb = {
     'millrace generate shop-events --count 100000 --seed 7 --bad-percent 2 --to events.csv',
   ],
   async run({ words, options, signal, out }) {
-    const system = systemNamed(words[0])
+    const system = await systemNamed(words[0])
     noWords(words.slice(1))
     const { config } = readConfig()
     const number = (name: string): number | undefined => {

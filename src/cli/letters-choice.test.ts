@@ -3,15 +3,15 @@ import { test } from 'node:test'
 import type { Column } from '../plan/columns.ts'
 import { editsOf, idsOf, momentOf, queryOf } from './letters-choice.ts'
 
-test('conditions become a query, and a wrong name is answered with the right one', () => {
-  assert.deepEqual(queryOf(['code=not_one_of', 'batch=12', 'place=a=b.csv']), {
+test('conditions become a query, and a wrong name is answered with the right one', async () => {
+  assert.deepEqual(await queryOf(['code=not_one_of', 'batch=12', 'place=a=b.csv']), {
     code: 'NOT_ONE_OF',
     batch: 12,
     place: 'a=b.csv',
   })
-  assert.throws(() => queryOf(['cod=X']), { code: 'WRONG_USAGE', hint: /did you mean "code"/ })
-  assert.throws(() => queryOf(['code']), { code: 'WRONG_USAGE', message: /name=value/ })
-  assert.throws(() => queryOf(['batch=x']), { code: 'WRONG_USAGE', message: /whole number/ })
+  await assert.rejects(queryOf(['cod=X']), { code: 'WRONG_USAGE', hint: /did you mean "code"/ })
+  await assert.rejects(queryOf(['code']), { code: 'WRONG_USAGE', message: /name=value/ })
+  await assert.rejects(queryOf(['batch=x']), { code: 'WRONG_USAGE', message: /whole number/ })
 })
 
 test('a moment is a time ago or a date', () => {

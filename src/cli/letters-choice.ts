@@ -1,12 +1,13 @@
 /** Which dead letters a command line means, and what it would change in them. */
-import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
 import { parseDuration } from '../config.ts'
 import { MillraceError, nearest } from '../errors.ts'
 import type { Column } from '../plan/columns.ts'
-import type { Source } from '../plan/plan.ts'
+import type { Plan, Source } from '../plan/plan.ts'
+import type { PostgresStore } from '../store/postgres.ts'
 import type { DeadLetter, DeadLetterQuery } from '../store/store.ts'
-import { planOf } from './open.ts'
+import { knownSystems, planOf, systemNamed } from './open.ts'
+import { isModulePath } from './own-system.ts'
 import { wholeNumber } from './verb.ts'
 
 const conditions = ['pipeline', 'code', 'place', 'batch', 'since'] as const
@@ -17,21 +18,21 @@ export function idsOf(words: string[]): number[] {
 }
 
 /** The query of `--where code=EMPTY --where batch=12`: all of them must hold. */
-export function queryOf(where: string[]): DeadLetterQuery {
+export async function queryOf(where: string[]): Promise<DeadLetterQuery> {
   const query: DeadLetterQuery = {}
   for (const text of where) {
     const [name, value] = parted(text, '--where')
     const known = conditions.find((condition) => condition === name)
     if (known === undefined) throw unknownName('--where', name, conditions)
-    Object.assign(query, conditionOf(known, value))
+    Object.assign(query, await conditionOf(known, value))
   }
   return query
 }
 
-export function conditionOf(name: (typeof conditions)[number], value: string): DeadLetterQuery {
+export async function conditionOf(name: (typeof conditions)[number], value: string): Promise<DeadLetterQuery> {
   switch (name) {
     case 'pipeline':
-      return { pipeline: value }
+      return { pipeline: isModulePath(value) ? (await systemNamed(value)).name : value }
     case 'code':
       return { code: value.toUpperCase() }
     case 'place':
@@ -56,22 +57,31 @@ export function momentOf(text: string, now: Date): Date {
 }
 
 /** The source whose rows these letters were. */
-export function sourceOf(
+export async function sourceOf(
   letter: Pick<DeadLetter, 'pipeline' | 'source'>,
   config: Config,
-): { id: string; source: Source } {
-  const system = systems.find(({ name }) => name === letter.pipeline)
-  if (system === undefined) {
-    throw new MillraceError('UNKNOWN_PIPELINE', {
-      message: `the dead letter is of the pipeline "${letter.pipeline}", which is not in this build`,
-    })
-  }
-  const { sources } = planOf(system, config)
+  store: Pick<PostgresStore, 'select'>,
+): Promise<{ id: string; source: Source }> {
+  const { sources } = await planNamed(letter.pipeline, config, store)
   const [id, source] =
     Object.entries(sources).find(([name]) => name === letter.source) ?? Object.entries(sources)[0] ?? []
   if (id === undefined || source === undefined)
     throw new MillraceError('INVALID_PLAN', { at: letter.pipeline, message: 'the plan has no source' })
   return { id, source }
+}
+
+/** The plan of a pipeline; when its file is not known, the one it was last started with on this database. */
+export async function planNamed(name: string, config: Config, store: Pick<PostgresStore, 'select'>): Promise<Plan> {
+  const system = knownSystems().find((known) => known.name === name)
+  if (system !== undefined) return planOf(system, config)
+  const [stored] = await store.select('select plan from millrace.pipelines where pipeline = $1', [name])
+  if (stored === undefined) {
+    throw new MillraceError('UNKNOWN_PIPELINE', {
+      message: `the pipeline "${name}" was never started on this database`,
+    })
+  }
+  // as: a plan was stored
+  return stored['plan'] as Plan
 }
 
 /**

@@ -1,7 +1,7 @@
 /** What most verbs need: the configuration, and a store, embedded or not. */
 import { readdir, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
 import { type Config, loadConfig, type SettingSpec } from '../config.ts'
 import { Duck, spoolFolder } from '../engine/duckdb.ts'
@@ -14,11 +14,17 @@ import { type EmbeddedPostgres, openEmbedded } from '../store/embedded/open.ts'
 import type { MigrationFolder } from '../store/migrations.ts'
 import { openPostgres, type PostgresStore } from '../store/postgres.ts'
 import type { System } from '../system.ts'
+import { isModulePath, loadSystem, ownSystems } from './own-system.ts'
 import { isAlive } from './server-file.ts'
 
-/** The variables of all systems, for the configuration. */
+/** The systems that ship, and those loaded from files so far. */
+export function knownSystems(): System[] {
+  return [...systems, ...ownSystems()]
+}
+
+/** The variables of all systems, for the configuration: load those of users before it is read. */
 export function systemSettings(): Record<string, SettingSpec> {
-  return Object.assign({}, ...systems.map((system) => system.settings))
+  return Object.assign({}, ...knownSystems().map((system) => system.settings))
 }
 
 export function readConfig({ quiet = false } = {}): { config: Config; log: Log } {
@@ -34,14 +40,16 @@ export function commandLog(config: Config): Log {
   return createLog(config.logLevel === 'info' ? 'warn' : config.logLevel)
 }
 
-export function systemNamed(name: string | undefined): System {
-  const found = systems.find((system) => system.name === name)
+/** A system by its name, or by the path of a module that exports it. */
+export async function systemNamed(name: string | undefined): Promise<System> {
+  if (name !== undefined && isModulePath(name)) return await loadSystem(name, systems)
+  const found = knownSystems().find((system) => system.name === name)
   if (found) return found
   const names = systems.map((system) => system.name)
   const meant = name === undefined ? undefined : nearest(name, names)
   throw new MillraceError('UNKNOWN_PIPELINE', {
     message: name === undefined ? 'which pipeline?' : `there is no pipeline "${name}"`,
-    hint: `${meant === undefined ? '' : `did you mean "${meant}"? `}there is ${names.join(', ')}`,
+    hint: `${meant === undefined ? '' : `did you mean "${meant}"? `}there is ${names.join(', ')}; one of your own is named by its file, such as ./orders.ts`,
   })
 }
 
@@ -113,7 +121,7 @@ export async function openStore(
 
 /** The migrations of all systems, beside Millrace's own. */
 export function systemMigrations(): MigrationFolder[] {
-  return systems.flatMap(({ name, migrations }) => (migrations ? [{ owner: name, folder: migrations }] : []))
+  return knownSystems().flatMap(({ name, migrations }) => (migrations ? [{ owner: name, folder: migrations }] : []))
 }
 
 // A Parquet file is read by row groups, which are larger than a batch has to be.
@@ -139,8 +147,20 @@ function memoryLimitFor(config: Config, pipelines: readonly System[]): number {
   return parquet && !given ? Math.max(config.memoryLimitMb, parquetMemoryMb) : config.memoryLimitMb
 }
 
-export function planOf(system: System, config: Config): Plan {
-  return system.plan(config.settings)
+/** The plan for these settings. Its folders are absolute: a relative one lies under MILLRACE_DATA, wherever we were called. */
+export function planOf(system: System, { settings, dataDirectory }: Config): Plan {
+  const plan = system.plan(settings)
+  const placed = <Place extends { folder: string }>(place: Place): Place => ({
+    ...place,
+    folder: resolve(dataDirectory, place.folder),
+  })
+  return {
+    ...plan,
+    sources: Object.fromEntries(
+      Object.entries(plan.sources).map(([id, source]) => [id, source.is === 'files' ? placed(source) : source]),
+    ),
+    steps: plan.steps.map((step) => (step.op === 'files' ? placed(step) : step)),
+  }
 }
 
 /** Who owns a lease, as status shows it: two workers of one process are two owners. */

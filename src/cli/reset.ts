@@ -21,7 +21,7 @@ export const reset: Verb = {
   },
   examples: ['millrace reset shop-events', 'millrace reset shop-events --results --yes'],
   async run({ words: [name, ...more], options, signal, out }) {
-    const system = systemNamed(name)
+    const system = await systemNamed(name)
     noWords(more)
     const { config } = readConfig()
     const plan = planOf(system, config)

@@ -16,11 +16,12 @@ export const run: Verb = {
   },
   examples: [
     'millrace run shop-events --input events.csv',
+    'millrace run ./orders.ts --input orders.csv',
     "millrace run shop-events --input 'archive/2026-*.csv' --json",
   ],
   async run({ words, options, signal, out }) {
     const [name, ...more] = words
-    const system = systemNamed(name)
+    const system = await systemNamed(name)
     // `--input a.csv b.csv`, as a shell makes it of a glob
     const inputs = [...(Array.isArray(options['input']) ? options['input'] : []), ...more]
     if (more.length > 0 && !Array.isArray(options['input'])) {

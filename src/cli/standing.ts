@@ -3,6 +3,7 @@ import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
 import type { WorkerState } from '../engine/run.ts'
 import type { Log } from '../log.ts'
+import type { Plan } from '../plan/plan.ts'
 import { clientConfig, codeOf, connectPatiently } from '../store/connection.ts'
 import { PostgresStore } from '../store/postgres.ts'
 import type { PipelineStatus } from '../store/store.ts'
@@ -50,13 +51,15 @@ export async function standing(config: Config, log: Log, signal?: AbortSignal): 
     address === undefined ? undefined : askServer(address),
     askStore(config, log, signal),
   ])
+  const plans = new Map(systems.map((system): [string, Plan] => [system.name, planOf(system, config)]))
+  // those of users are known by what they were last started with
+  for (const { pipeline, plan } of stored.plans) if (!plans.has(pipeline)) plans.set(pipeline, plan)
   const pipelines: PipelineStanding[] = []
-  for (const system of systems) {
-    const plan = planOf(system, config)
+  for (const [name, plan] of plans) {
     pipelines.push({
-      pipeline: system.name,
-      stored: stored.pipelines.find(({ pipeline }) => pipeline === system.name),
-      worker: served?.find(({ pipeline }) => pipeline === system.name)?.state ?? undefined,
+      pipeline: name,
+      stored: stored.pipelines.find(({ pipeline }) => pipeline === name),
+      worker: served?.find(({ pipeline }) => pipeline === name)?.state ?? undefined,
       files: await countWaiting(plan),
       folders: filesSources(plan).map(({ folder }) => folder),
     })
@@ -68,16 +71,23 @@ function serverStanding(address: ServerAddress | undefined, answers: boolean): S
   return address === undefined ? undefined : { url: urlOf(address), pid: address.pid, answers }
 }
 
+interface Stored {
+  pipelines: PipelineStatus[]
+  plans: { pipeline: string; plan: Plan }[]
+}
+
+const nothingStored: Stored = { pipelines: [], plans: [] }
+
 async function askStore(
   config: Config,
   log: Log,
   signal?: AbortSignal,
-): Promise<{ database: DatabaseStanding; pipelines: PipelineStatus[] }> {
+): Promise<Stored & { database: DatabaseStanding }> {
   const embedded = config.database === undefined
   let access = config.database === undefined ? undefined : accessOf(config.database.url)
   // asking is no reason to make a database
   if (embedded && !(await hasCluster(config)))
-    return { database: { fault: undefined, embedded, access }, pipelines: [] }
+    return { database: { fault: undefined, embedded, access }, ...nothingStored }
   try {
     await using database = await openDatabase(config, log)
     access = accessOf(database.url)
@@ -86,18 +96,20 @@ async function askStore(
     const client = await connectPatiently(settings, { waitMs: 0, onWait: () => {}, signal })
     await client.end()
     await using store = new PostgresStore(settings, [])
-    return { database: { fault: undefined, embedded, access }, pipelines: await statusOf(store) }
+    return { database: { fault: undefined, embedded, access }, ...(await storedIn(store)) }
   } catch (error) {
-    return { database: { fault: sentenceOf(error), embedded, access }, pipelines: [] }
+    return { database: { fault: sentenceOf(error), embedded, access }, ...nothingStored }
   }
 }
 
-async function statusOf(store: PostgresStore): Promise<PipelineStatus[]> {
+async function storedIn(store: PostgresStore): Promise<Stored> {
   try {
-    return await store.status()
+    const plans = await store.select('select pipeline, plan from millrace.pipelines order by pipeline')
+    // as: the columns of the statement above
+    return { pipelines: await store.status(), plans: plans as Stored['plans'] }
   } catch (error) {
     // no such table: nothing has run on this database yet
-    if (codeOf(error) === '42P01') return []
+    if (codeOf(error) === '42P01') return nothingStored
     throw error
   }
 }

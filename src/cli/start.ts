@@ -12,21 +12,29 @@ import { type OpenStore, openDuck, openStore, readConfig, systemNamed } from './
 import { findServer, removeServerFile, urlOf, writeServerFile } from './server-file.ts'
 import { liveSummary } from './summary.ts'
 import { labelledLines } from './text.ts'
-import { type Call, jsonOption, noWords, type Verb } from './verb.ts'
+import { type Call, jsonOption, type Verb } from './verb.ts'
 import { filesSources } from './waiting-files.ts'
 import { runSystem } from './worker.ts'
 
 export const start: Verb = {
-  says: 'Runs everything in one process: server, and all pipelines.',
-  usage: '[--demo] [--json]',
+  says: 'Runs everything in one process: server, and the pipelines named, or all that ship.',
+  usage: '[pipeline...] [--demo] [--json]',
   options: {
     demo: { type: 'boolean', says: 'also feed the pipelines gently with sample data' },
     json: { type: 'boolean', says: 'say where it runs as JSON, and show no live summary' },
   },
-  examples: ['millrace start', 'millrace start --demo', 'PORT=5050 millrace start'],
+  examples: [
+    'millrace start',
+    'millrace start --demo',
+    'millrace start shop-events ./orders.ts',
+    'PORT=5050 millrace start',
+  ],
   async run(call) {
-    noWords(call.words)
-    return await runAll(call, { chosen: systems, serve: true, demo: call.options['demo'] === true })
+    return await runAll(call, {
+      chosen: await systemsNamed(call.words),
+      serve: true,
+      demo: call.options['demo'] === true,
+    })
   },
 }
 
@@ -34,13 +42,14 @@ export const work: Verb = {
   says: 'Runs pipelines without a server; another worker of the same pipeline stands by.',
   usage: '[pipeline...] [--json]',
   options: { ...jsonOption },
-  examples: ['millrace work', 'millrace work shop-events'],
-  run: (call) =>
-    runAll(call, {
-      chosen: call.words.length === 0 ? systems : call.words.map(systemNamed),
-      serve: false,
-      demo: false,
-    }),
+  examples: ['millrace work', 'millrace work shop-events', 'millrace work ./orders.ts'],
+  run: async (call) => await runAll(call, { chosen: await systemsNamed(call.words), serve: false, demo: false }),
+}
+
+async function systemsNamed(words: string[]): Promise<readonly System[]> {
+  const named: System[] = []
+  for (const word of words) named.push(await systemNamed(word))
+  return words.length === 0 ? systems : named
 }
 
 interface Chosen {

@@ -6,6 +6,7 @@ import { dev } from './dev.ts'
 import { doctor } from './doctor.ts'
 import { explain } from './explain.ts'
 import { generate } from './generate.ts'
+import { init } from './init.ts'
 import { migrate } from './migrate.ts'
 import { replay } from './replay.ts'
 import { reset } from './reset.ts'
@@ -22,6 +23,7 @@ export const verbs: Record<string, Verb> = {
   work,
   run,
   generate,
+  init,
   status,
   sql,
   explain,

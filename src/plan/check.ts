@@ -195,20 +195,21 @@ function checkRules(at: string, step: ValidateStep, columns: Column[]): void {
 function checkColumns(at: string, columns: Column[]): void {
   const seen = new Set<string>()
   for (const { name } of columns) {
-    if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(name)) {
-      throw fault(
-        at,
-        'INVALID_PLAN',
-        `"${name}" cannot be a column's name`,
-        'use letters, digits and _, beginning with a letter; 63 at most',
-      )
-    }
-    // names that begin with _ are the engine's own, as _row is
-    if (name.startsWith('_'))
-      throw fault(at, 'INVALID_PLAN', `"${name}" begins with _, as only Millrace's own columns do`)
+    const why = whyNoColumnName(name)
+    if (why !== undefined) throw fault(at, 'INVALID_PLAN', `"${name}" ${why}`, columnNameRule)
     if (seen.has(name.toLowerCase())) throw fault(at, 'INVALID_PLAN', `there are two columns called "${name}"`)
     seen.add(name.toLowerCase())
   }
+}
+
+/** What a column may be called. */
+export const columnNameRule = 'use letters, digits and _, beginning with a letter; 63 at most'
+
+/** Why a name cannot be a column's; nothing when it can. */
+export function whyNoColumnName(name: string): string | undefined {
+  if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(name)) return "cannot be a column's name"
+  // names that begin with _ are the engine's own, as _row is
+  return name.startsWith('_') ? "begins with _, as only Millrace's own columns do" : undefined
 }
 
 function unknownColumn(at: string, name: string, columns: readonly Column[]): MillraceError {

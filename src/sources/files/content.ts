@@ -26,7 +26,7 @@ export function mostUnpacked(size: number): number {
   return Math.min(64 * 2 ** 30, Math.max(256 * 2 ** 20, 200 * size))
 }
 
-type Packing = 'gzip' | 'zstd'
+export type Packing = 'gzip' | 'zstd'
 
 /** Looks at the first bytes, not at the name. `into` is where an unpacked file would go. */
 export async function openContent(
@@ -42,7 +42,8 @@ export async function openContent(
   return await unpack(claim, packing, into, signal)
 }
 
-function packingOf(first: Buffer): Packing | undefined {
+/** How a file is packed, by its first four bytes or more. */
+export function packingOf(first: Buffer): Packing | undefined {
   if (first[0] === 0x1f && first[1] === 0x8b) return 'gzip'
   // a zstd frame, or a frame to be skipped before it
   const magic = first.readUInt32LE(0)
