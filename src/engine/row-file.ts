@@ -1,7 +1,7 @@
 /** Rows leave DuckDB as CSV files that Postgres `COPY` reads. */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { identifier, sqlText } from '../plan/identifier.ts'
+import { sqlText } from '../plan/identifier.ts'
 import type { RowFile } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
 
@@ -20,8 +20,8 @@ export async function printRows(
   const print = async (select: string, suffix: string): Promise<RowFile> => {
     const path = join(folder, `${name}${suffix}.csv`)
     made.push(path)
-    const quoted =
-      rows.quoted.length === 0 ? '' : `, force_quote (${rows.quoted.map((column) => identifier(column)).join(', ')})`
+    // as texts: DuckDB takes a name such as "user" here for the function
+    const quoted = rows.quoted.length === 0 ? '' : `, force_quote (${rows.quoted.map(sqlText).join(', ')})`
     const count = await session.run(
       `copy (\n${select}\n) to ${sqlText(path)} (format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''${quoted})`,
     )
