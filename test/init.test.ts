@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { mkdir, mkdtempDisposable, readFile, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtempDisposable, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
@@ -93,12 +93,20 @@ function csvOf(delimiter: string): string {
 const samples: { file: string; text: () => string }[] = [
   { file: 'semi colons.csv', text: () => csvOf(';') },
   { file: 'tabs.tsv', text: () => csvOf('\t') },
+  // more than DuckDB holds in the memory it gets for a few columns
+  { file: 'wide.csv', text: () => wideCsv(400, count) },
   {
     file: 'lines.jsonl',
     text: () =>
       Array.from({ length: count }, (_, i) => `${JSON.stringify({ ...rowOf(i), 'not-a-name': i })}\n`).join(''),
   },
 ]
+
+function wideCsv(columns: number, rows: number): string {
+  const names = ['id', ...Array.from({ length: columns - 1 }, (_, i) => `c${i}`)]
+  const row = (i: number): string => names.map((_, j) => i * names.length + j).join()
+  return `${names}\n${Array.from({ length: rows }, (_, i) => `${row(i)}\n`).join('')}`
+}
 
 test('a pipeline made from a sample is accepted by tsc, lands every row, and reads nothing twice', async () => {
   const made: Made[] = []
@@ -144,6 +152,25 @@ test('the page on it shows what is written, and its commands are those that are 
   const refused = await typed(`node ${main} init --from orders.csv`)
   assert.equal(refused.code, 2)
   assert.match(refused.err, /\.\/orders\.ts is there already\n.*--force/)
+})
+
+test('what cannot become a pipeline is refused, and no file is written', async () => {
+  await writeFile(join(folder.path, 'too-wide.csv'), wideCsv(1100, 2))
+  const cases: [options: string, code: number, says: RegExp][] = [
+    ['--from too-wide.csv', 1, /1100 columns takes 8800 bytes or more, and Postgres has room for 8160/],
+    ['', 2, /from which sample\?/],
+    ['--from orders.csv --to orders.txt', 2, /"orders.txt" is no file of TypeScript or JavaScript/],
+    ['--from orders.csv --name Orders', 2, /"Orders" cannot be a pipeline's name/],
+    ['--from 2026.csv', 2, /"2026.csv" gives the pipeline no name/],
+    ['--from orders.csv --name shop-events', 2, /"shop-events" ships with Millrace/],
+  ]
+  const before = await readdir(folder.path)
+  for (const [options, code, says] of cases) {
+    const ended = await typed(`node ${main} init ${options}`)
+    assert.equal(ended.code, code, options)
+    assert.match(ended.err, says, options)
+  }
+  assert.deepEqual(await readdir(folder.path), before)
 })
 
 test('verbs know a pipeline by its file, and status by its name', async () => {

@@ -5,6 +5,7 @@ import { basename, extname, join, relative, resolve } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
 import { Duck } from '../engine/duckdb.ts'
 import { MillraceError } from '../errors.ts'
+import type { ColumnType } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
 import { type Guesses, guessColumns } from './guess.ts'
 import { pipelineText, specText } from './guess-text.ts'
@@ -43,7 +44,7 @@ export const init: Verb = {
     const table = name.replaceAll('-', '_')
     const text = pipelineText({ pipeline: name, table, from: basename(from) }, sample, guesses)
     await writeFile(file, text, { flag: force ? 'w' : 'wx' })
-    const next = commands(from, file, table, sample.columns.length)
+    const next = commands(from, file, table)
     if (options['json'] === true) out(JSON.stringify(asJson(name, file, sample, guesses, next)))
     else for (const line of lines(from, file, sample, guesses, next)) out(line)
     return 0
@@ -107,7 +108,23 @@ async function look(from: string): Promise<{ sample: Sample; guesses: Guesses }>
   })
   using session = await duck.connect()
   const sample = await readSample(from, session, spool)
-  return { sample, guesses: await guessColumns(session, sample) }
+  const guesses = await guessColumns(session, sample)
+  const bytes = guesses.columns.reduce((sum, { type }) => sum + leastBytes(type), 0)
+  if (bytes > pageBytes) {
+    throw new MillraceError('NO_COLUMNS', {
+      at: from,
+      message: `a row of its ${sample.columns.length} columns takes ${bytes} bytes or more, and Postgres has room for ${pageBytes}`,
+      hint: 'part the columns among several files',
+    })
+  }
+  return { sample, guesses }
+}
+
+// A row lies in one page; only long texts and JSON can lie elsewhere, and leave a pointer.
+const pageBytes = 8160
+
+function leastBytes(type: ColumnType): number {
+  return ['integer', 'double', 'timestamp'].includes(type.is) ? 8 : 1
 }
 
 // ---- what is said --------------------------------------------------------------------------------------------------
@@ -118,16 +135,12 @@ interface Commands {
   work: string
 }
 
-// DuckDB holds a block of memory for each column, and by default it gets 96 MB.
-const columnsByDefault = 150
-
-function commands(from: string, file: string, table: string, columns: number): Commands {
+function commands(from: string, file: string, table: string): Commands {
   const path = forShell(shownPath(file))
-  const memory = columns > columnsByDefault ? `MEMORY_LIMIT="${columns} MB" ` : ''
   return {
-    run: `${memory}${asTyped()} run ${path} --input ${forShell(from)}`,
+    run: `${asTyped()} run ${path} --input ${forShell(from)}`,
     sql: `${asTyped()} sql ${forShell(`select * from ${identifier(table)} limit 10`)}`,
-    work: `${memory}${asTyped()} work ${path}`,
+    work: `${asTyped()} work ${path}`,
   }
 }
 

@@ -126,6 +126,8 @@ export function systemMigrations(): MigrationFolder[] {
 
 // A Parquet file is read by row groups, which are larger than a batch has to be.
 const parquetMemoryMb = 512
+// DuckDB holds blocks of memory for each column, however short its values are.
+const columnMemoryMb = 1
 
 /** DuckDB for these pipelines in this process: two threads, and a spool it alone may touch. */
 export async function openDuck(config: Config, pipelines: readonly System[] = []): Promise<Duck> {
@@ -140,11 +142,17 @@ export async function openDuck(config: Config, pipelines: readonly System[] = []
 }
 
 function memoryLimitFor(config: Config, pipelines: readonly System[]): number {
-  const given = config.resolved.some(({ name, from }) => name === 'MEMORY_LIMIT' && from !== 'default')
-  const parquet = pipelines
+  if (config.resolved.some(({ name, from }) => name === 'MEMORY_LIMIT' && from !== 'default'))
+    return config.memoryLimitMb
+  const needs = pipelines
     .flatMap((system) => Object.values(planOf(system, config).sources))
-    .some((source) => source.is === 'files' && source.format.is === 'parquet')
-  return parquet && !given ? Math.max(config.memoryLimitMb, parquetMemoryMb) : config.memoryLimitMb
+    .map((source) =>
+      Math.max(
+        source.is === 'files' && source.format.is === 'parquet' ? parquetMemoryMb : 0,
+        columnMemoryMb * source.columns.length,
+      ),
+    )
+  return Math.max(config.memoryLimitMb, ...needs)
 }
 
 /** The plan for these settings. Its folders are absolute: a relative one lies under MILLRACE_DATA, wherever we were called. */
