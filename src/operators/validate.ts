@@ -122,7 +122,13 @@ function raw(column: string): string {
 
 function typedSql(column: Column): string {
   const text = identifier(column.name)
-  return column.type.is === 'text' ? text : `try_cast(${text} as ${duckdbType(column.type)})`
+  if (column.type.is === 'text') return text
+  return `try_cast(${column.type.is === 'timestamp' ? withSeconds(text) : text} as ${duckdbType(column.type)})`
+}
+
+// DuckDB reads 12:00 and 12:00:00Z, but not 12:00Z.
+function withSeconds(text: string): string {
+  return `case when substr(${text}, 17, 1) in ('Z', '+', '-') then concat(left(${text}, 16), ':00', substr(${text}, 17)) else ${text} end`
 }
 
 function columnFailures(column: Column, rules: Rule[]): Failure[] {

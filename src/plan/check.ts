@@ -205,9 +205,12 @@ function checkColumns(at: string, columns: Column[]): void {
 /** What a column may be called. */
 export const columnNameRule = 'use letters, digits and _, beginning with a letter; 63 at most'
 
+const postgresOwn = new Set(['ctid', 'xmin', 'xmax', 'cmin', 'cmax', 'tableoid'])
+
 /** Why a name cannot be a column's; nothing when it can. */
 export function whyNoColumnName(name: string): string | undefined {
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(name)) return "cannot be a column's name"
+  if (postgresOwn.has(name.toLowerCase())) return 'is a column that every table of Postgres has already'
   // names that begin with _ are the engine's own, as _row is
   return name.startsWith('_') ? "begins with _, as only Millrace's own columns do" : undefined
 }
