@@ -9,10 +9,5 @@ import type { RowFile } from '../src/store/store.ts'
 export async function rowFile(folder: string, columns: string[], rows: (string | null)[][]): Promise<RowFile> {
   const path = join(folder, `${randomUUID()}.csv`)
   await writeFile(path, printCsv(rows))
-  return {
-    path,
-    columns,
-    rows: rows.length,
-    slice: (start, end) => rowFile(folder, columns, rows.slice(start, end)),
-  }
+  return { path, columns, rows: rows.length }
 }

@@ -16,35 +16,11 @@ export async function printRows(
   name: string,
   rows: { select: string; columns: string[]; quoted: readonly string[] },
 ): Promise<Printed> {
-  const made: string[] = []
-  const print = async (select: string, suffix: string): Promise<RowFile> => {
-    const path = join(folder, `${name}${suffix}.csv`)
-    made.push(path)
-    // as texts: DuckDB takes a name such as "user" here for the function
-    const quoted = rows.quoted.length === 0 ? '' : `, force_quote (${rows.quoted.map(sqlText).join(', ')})`
-    const count = await session.run(
-      `copy (\n${select}\n) to ${sqlText(path)} (format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''${quoted})`,
-    )
-    return {
-      path,
-      columns: rows.columns,
-      rows: count,
-      slice: (start, end) =>
-        print(`select * from (\n${rows.select}\n) limit ${end - start} offset ${start}`, `-${start}-${end}`),
-    }
-  }
-  const whole = await print(rows.select, '')
-  return {
-    ...whole,
-    // parts are always cut from the whole, so that their rows can be counted from its start
-    slice: async (start, end) => part(whole, start, end),
-    release: async () => {
-      for (const path of made) await rm(path, { force: true })
-    },
-  }
-
-  async function part(from: RowFile, start: number, end: number): Promise<RowFile> {
-    const cut = await from.slice(start, end)
-    return { ...cut, slice: (first, last) => part(from, start + first, start + last) }
-  }
+  const path = join(folder, `${name}.csv`)
+  // as texts: DuckDB takes a name such as "user" here for the function
+  const quoted = rows.quoted.length === 0 ? '' : `, force_quote (${rows.quoted.map(sqlText).join(', ')})`
+  const count = await session.run(
+    `copy (\n${rows.select}\n) to ${sqlText(path)} (format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''${quoted})`,
+  )
+  return { path, columns: rows.columns, rows: count, release: () => rm(path, { force: true }) }
 }

@@ -175,64 +175,69 @@ async function landStraight(
 async function land(
   client: Client,
   sink: SinkRows,
-  rows: RowFile,
+  file: RowFile,
   first: number,
   outcome: SinkOutcome,
   refused: NewDeadLetter[],
 ): Promise<void> {
-  const named = outcome.duplicateOrdinals.length
-  await client.query('savepoint part')
-  try {
-    await landPart(client, sink, rows, first, outcome)
-    await client.query('release savepoint part')
-    return
-  } catch (error) {
-    if (!isRowFault(error)) throw error
-    await client.query('rollback to savepoint part')
-    outcome.duplicateOrdinals.length = named
-    if (rows.rows === 1) {
-      outcome.refusedOrdinals.push(first)
-      const message = error instanceof Error ? error.message : String(error)
-      refused.push(await sink.reject(first, codeOf(error) ?? '', message))
+  let starts: number[] = []
+  const landRows = async (from: number, to: number): Promise<void> => {
+    const named = outcome.duplicateOrdinals.length
+    const all = to - from === file.rows
+    await client.query('savepoint part')
+    try {
+      const bytes = all ? undefined : { start: starts[from] ?? 0, end: starts[to] ?? 0 }
+      await landPart(client, sink, { ...file, rows: to - from }, bytes, first + from, outcome)
+      await client.query('release savepoint part')
       return
+    } catch (error) {
+      if (!isRowFault(error)) throw error
+      await client.query('rollback to savepoint part')
+      outcome.duplicateOrdinals.length = named
+      if (to - from === 1) {
+        outcome.refusedOrdinals.push(first + from)
+        const message = error instanceof Error ? error.message : String(error)
+        refused.push(await sink.reject(first + from, codeOf(error) ?? '', message))
+        return
+      }
     }
+    if (all) starts = await rowStarts(file)
+    const half = from + Math.ceil((to - from) / 2)
+    await landRows(from, half)
+    await landRows(half, to)
   }
-  const half = Math.ceil(rows.rows / 2)
-  await land(client, sink, await rows.slice(0, half), first, outcome, refused)
-  await land(client, sink, await rows.slice(half, rows.rows), first + half, outcome, refused)
+  await landRows(0, file.rows)
 }
 
 async function landPart(
   client: Client,
   sink: SinkRows,
   rows: RowFile,
+  bytes: Bytes | undefined,
   first: number,
   outcome: SinkOutcome,
 ): Promise<void> {
   const { step } = sink
-  const target = identifier(...step.table.split('.'))
   if (step.mode.is === 'append') {
-    await copy(client, target, rows.columns, rows)
+    await copy(client, identifier(...step.table.split('.')), rows.columns, rows, bytes)
     outcome.inserted += rows.rows
     return
   }
   const stage = stageName(step)
-  await client.query(`truncate ${stage}${sink.ordinals ? ' restart identity' : ''}`)
-  await copy(client, stage, rows.columns, rows)
-  const sql = mergeSql(step)
+  await copy(client, stage, rows.columns, rows, bytes)
   if (step.mode.is === 'upsert') {
-    const { rows: counted } = await client.query<{ inserted: number; updated: number }>(sql)
+    const { rows: counted } = await client.query<{ inserted: number; updated: number }>(mergeSql(step))
     outcome.inserted += counted[0]?.inserted ?? 0
     outcome.updated += counted[0]?.updated ?? 0
-    return
+  } else {
+    const duplicates = sink.ordinals ? await mergeTelling(client, step) : undefined
+    const inserted = duplicates ? rows.rows - duplicates.length : ((await client.query(mergeSql(step))).rowCount ?? 0)
+    outcome.inserted += inserted
+    outcome.duplicates += rows.rows - inserted
+    for (const ordinal of duplicates ?? []) outcome.duplicateOrdinals.push(first + ordinal)
   }
-  if (sink.ordinals) {
-    const { rows: there } = await client.query<{ ordinal: number }>(duplicatesSql(step))
-    outcome.duplicateOrdinals.push(...there.map(({ ordinal }) => first + ordinal))
-  }
-  const { rowCount } = await client.query(sql)
-  outcome.inserted += rowCount ?? 0
-  outcome.duplicates += rows.rows - (rowCount ?? 0)
+  // for the next part; after one that was refused it is empty by itself
+  await client.query(`truncate ${stage}`)
 }
 
 function stageName(step: TableStep): string {
@@ -272,26 +277,84 @@ select count(*) filter (where inserted) as inserted,
 from   merged`
 }
 
-function duplicatesSql(step: TableStep): string {
-  const key = step.mode.is === 'append' ? [] : step.mode.key
-  const same = key.map((name) => `t.${identifier(name)} is not distinct from s.${identifier(name)}`).join(' and ')
-  const table = identifier(...step.table.split('.'))
-  return `
-    select _n - 1 as ordinal
-    from   ${stageName(step)} s
-    where  exists (select from ${table} t where ${same})
-    or     exists (select from ${stageName(step)} t where t._n < s._n and ${same})`
+// Merges, and says which rows were duplicates: all but the first of each key that is new. Grouping takes nulls for equal,
+// as the key does, and finds nothing by comparing each row with each.
+async function mergeTelling(client: Client, step: TableStep): Promise<number[]> {
+  const stage = stageName(step)
+  const columns = step.columns.map(({ name }) => identifier(name)).join(', ')
+  const key = step.mode.is === 'append' ? '' : step.mode.key.map((name) => identifier(name)).join(', ')
+  const { rows } = await client.query<{ ordinal: number }>(`
+    with landed as (
+      insert into ${identifier(...step.table.split('.'))} (${columns})
+      select ${columns}
+      from   ${stage}
+      order by _n
+      on conflict (${key}) do nothing
+      returning ${key}
+    ),
+    met as (
+      select ${key}, _n from ${stage}
+      union all
+      select ${key}, null from landed
+    )
+    select ordinal
+    from  (select _n - (select min(_n) from ${stage}) as ordinal,
+                  row_number() over (partition by ${key} order by _n) = 1 as is_first,
+                  bool_or(_n is null) over (partition by ${key}) as is_new
+           from met) counted
+    where  ordinal is not null and not (is_first and is_new)
+    order by ordinal`)
+  return rows.map(({ ordinal }) => ordinal)
 }
 
-async function copy(client: Client, table: string, columns: string[], rows: RowFile): Promise<void> {
+interface Bytes {
+  start: number
+  end: number
+}
+
+async function copy(
+  client: Client,
+  table: string,
+  columns: string[],
+  rows: RowFile,
+  bytes: Bytes = { start: 0, end: Number.POSITIVE_INFINITY },
+): Promise<void> {
   const names = columns.map((name) => identifier(name)).join(', ')
   const into = client.query(copyFrom(`copy ${table} (${names}) from stdin (format csv)`))
-  await pump(createReadStream(rows.path, { highWaterMark: 256 * 1024 }), into)
+  const part = createReadStream(rows.path, { start: bytes.start, end: bytes.end - 1, highWaterMark: 256 * 1024 })
+  await pump(part, into)
 }
+
+// Where each row begins in the file, and after the last one where it ends. A line end in quotes ends no row.
+async function rowStarts(file: RowFile): Promise<number[]> {
+  const starts = [0]
+  let read = 0
+  let quoted = false
+  // as: without an encoding it reads bytes
+  for await (const chunk of createReadStream(file.path, { highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>) {
+    for (let i = 0; i < chunk.length; i++) {
+      if (chunk[i] === quote) quoted = !quoted
+      else if (chunk[i] === lineEnd && !quoted) starts.push(read + i + 1)
+    }
+    read += chunk.length
+  }
+  if (starts.length === file.rows + 1) return starts
+  throw new MillraceError('DATABASE_REFUSED', {
+    at: file.path,
+    message: `the file of ${file.rows} rows has ${starts.length - 1}`,
+  })
+}
+
+const [quote, lineEnd] = Buffer.from('"\n')
 
 // ---- what goes with the rows ---------------------------------------------------------------------------------------
 
 async function insertDeadLetters(client: Client, letters: NewDeadLetter[]): Promise<void> {
+  // some at a time: neither a text of JavaScript nor an array of Postgres holds any number of them
+  for (let i = 0; i < letters.length; i += 100) await insertSomeLetters(client, letters.slice(i, i + 100))
+}
+
+async function insertSomeLetters(client: Client, letters: NewDeadLetter[]): Promise<void> {
   await client.query(
     `
     insert into millrace.dead_letters (source, place, line, stage, code, column_name, message, raw, fields)

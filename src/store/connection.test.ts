@@ -50,13 +50,16 @@ test('TLS settings that cannot be used are refused by name', () => {
 
 test('a failing database is told from a failing row by its SQLSTATE', () => {
   const failing = (code: string): Error => Object.assign(new Error('it failed'), { code })
-  for (const code of ['08006', '40001', '53100', '57P01', 'ECONNRESET']) {
+  for (const code of ['08006', '25P03', '40001', '53100', '55P03', '57014', '57P01', 'ECONNRESET']) {
     assert.equal(isTransient(failing(code)), true, code)
     assert.equal(isRowFault(failing(code)), false, code)
   }
-  for (const code of ['22003', '23505', '54000']) {
+  for (const code of ['21000', '22003', '23505', '54000']) {
     assert.equal(isRowFault(failing(code)), true, code)
     assert.equal(isTransient(failing(code)), false, code)
   }
   assert.equal(isTransient(failing('42601')), false, 'a fault of ours stops the pipeline')
+  assert.equal(isTransient(failing('EPROTO')), false, 'a handshake that failed fails again')
+  // the words of a pool whose sessions are all in use
+  assert.equal(isTransient(new Error('timeout exceeded when trying to connect')), true)
 })

@@ -147,17 +147,23 @@ export function isTransient(error: unknown): boolean {
   if (error instanceof MillraceError) return error.retry
   const code = codeOf(error)
   if (code !== undefined) {
-    if (/^(08|40|53|57P)/.test(code)) return true
+    // 25P, 55P, 57: somebody's time limit for statements, locks or idle transactions, or an administrator's hand
+    if (/^(08|40|53|57|25P|55P)/.test(code)) return true
     // a handshake that failed fails again
     if (/^E[A-Z]+$/.test(code) && code !== 'EPROTO') return true
   }
   return (
     error instanceof Error &&
-    /terminated|timeout expired|read timeout|Connection ended|not queryable|connection error/i.test(error.message)
+    /terminated|timeout expired|timeout exceeded|read timeout|Connection ended|not queryable|connection error/i.test(
+      error.message,
+    )
   )
 }
 
-/** A row that the database cannot take: out of range, against a constraint, too large for an index. */
+/**
+ * A row that the database cannot take: out of range, against a constraint, too large for an index. Or (21000) two that it
+ * cannot take at once, because their keys differ for us and not for a collation of the table.
+ */
 export function isRowFault(error: unknown): boolean {
-  return /^(22|23|54)/.test(codeOf(error) ?? '')
+  return /^(21000|22|23|54)/.test(codeOf(error) ?? '')
 }

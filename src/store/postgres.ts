@@ -92,6 +92,7 @@ export class PostgresStore implements Store {
   /** For what may rightly take long. */
   readonly #patientPool: pg.Pool
   readonly #owned = new Map<string, Owned>()
+  #registered: Promise<void> = Promise.resolve()
 
   constructor(config: ServerConfig, applied: Migration[]) {
     this.#config = config
@@ -99,14 +100,25 @@ export class PostgresStore implements Store {
     const limits = { max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true, onConnect: leaveOwnSchema }
     this.#pool = new pg.Pool({ ...config, ...limits, query_timeout: leaseTimes.lastsMs })
     this.#patientPool = new pg.Pool({ ...config, ...limits })
-    for (const pool of [this.#pool, this.#patientPool]) pool.on('error', () => {})
+    for (const pool of [this.#pool, this.#patientPool]) {
+      pool.on('error', () => {})
+      // a session that breaks while it is lent out must not end the process either
+      pool.on('connect', (client) => client.on('error', () => {}))
+    }
   }
 
+  // One at a time here too: many that wait for each other would leave no session for the one they wait for.
   async register(plan: Plan): Promise<void> {
+    const registered = this.#registered.then(() => this.#register(plan))
+    this.#registered = registered.catch(() => {})
+    await registered
+  }
+
+  async #register(plan: Plan): Promise<void> {
     await this.#transaction(async (client) => {
       await client.query(`select pg_advisory_xact_lock(hashtext('millrace tables'))`)
       for (const step of plan.steps) {
-        if (step.op === 'table') await prepareTable(client, this.#patientPool, step)
+        if (step.op === 'table') await prepareTable(client, this.#pool, step)
       }
       const hash = planHash(plan)
       const { rows } = await client.query<{ plan_hash: string; plan: Plan; same: boolean }>(
@@ -125,7 +137,7 @@ export class PostgresStore implements Store {
           })
         }
       }
-      if (stored) await lockPipeline(client, this.#patientPool, plan.name)
+      if (stored) await lockPipeline(client, this.#pool, plan.name)
       await client.query(
         `
         insert into millrace.pipelines (pipeline, plan_hash, plan)
@@ -275,7 +287,11 @@ export class PostgresStore implements Store {
                 where  exists (select from millrace.dedup_keys d where ${rows[0]?.literals ?? 'false'} and d.key = wanted.key))
           to stdout (format csv, force_quote *)`),
       )
-      await pump(found, createWriteStream(into))
+      await pump(found, createWriteStream(into)).catch((error) => {
+        // it still sends what nobody reads, and would hear of nothing else
+        void client.end()
+        throw error
+      })
       return found.rowCount
     })
   }

@@ -90,8 +90,6 @@ export interface RowFile {
   path: string
   columns: string[]
   rows: number
-  /** The rows from `start` (0-based) up to `end`, as a file of their own; for finding the row a database refuses. */
-  slice(start: number, end: number): Promise<RowFile>
 }
 
 export interface BatchCommit {
@@ -120,7 +118,7 @@ export type BatchKind = 'stream' | 'backfill' | 'replay' | 'spark'
 
 export interface SinkRows {
   step: TableStep
-  /** Rows to be added or merged as the step's mode says; to be replaced by key, each key comes once. */
+  /** Rows to be added or merged as the step's mode says; to be replaced by key, the last of a key wins. */
   rows: RowFile
   /** Rows to insert if new whose keys are likely new: a straight COPY may try them. They are numbered before `rows`. */
   fresh?: RowFile

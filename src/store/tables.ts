@@ -90,8 +90,15 @@ async function differencesOf(
     if (!fits(type, stored.type)) differences.push(`its column ${stored.name} is ${stored.type}, not ${type}`)
   }
   const { mode } = step
-  if (mode.is !== 'append' && !(await hasUniqueKey(client, name, mode.key))) {
-    differences.push(`it has no unique key on (${mode.key.join(', ')})`)
+  if (mode.is !== 'append') {
+    const keys = await uniqueKeys(client, name, mode.key)
+    const mayBeNull = step.columns.some((column) => column.nullable && mode.key.includes(column.name))
+    if (keys.length === 0) differences.push(`it has no unique key on (${mode.key.join(', ')})`)
+    else if (mayBeNull && keys.every(({ nulls }) => nulls === 'distinct')) {
+      differences.push(
+        `its unique key on (${mode.key.join(', ')}) lets a null come any number of times; make it "unique nulls not distinct"`,
+      )
+    }
   }
   return differences
 }
@@ -170,16 +177,25 @@ function digits(type: string): { precision: number; scale: number } | undefined 
   return match ? { precision: Number(match[1]), scale: Number(match[2]) } : undefined
 }
 
-async function hasUniqueKey(client: Queries, table: string, key: string[]): Promise<boolean> {
-  const { rows } = await client.query(
+// Those that "on conflict" can go by. To a batch a null is a key like any other, and so it must be to the table.
+async function uniqueKeys(
+  client: Queries,
+  table: string,
+  key: string[],
+): Promise<{ nulls: 'none' | 'equal' | 'distinct' }[]> {
+  const { rows } = await client.query<{ nulls: 'none' | 'equal' | 'distinct' }>(
     `
-    select 1
-    from   pg_index i
-    where  i.indrelid = $1::regclass and i.indisunique and i.indpred is null and i.indexprs is null
-    and    (select array_agg(a.attname::text order by a.attname::text)
-            from   pg_attribute a
-            where  a.attrelid = i.indrelid and a.attnum = any(i.indkey)) = $2::text[]`,
+    select case when columns.required then 'none' when i.indnullsnotdistinct then 'equal' else 'distinct' end as nulls
+    from   pg_index i,
+    lateral (select array_agg(a.attname::text order by a.attname::text) as names, bool_and(a.attnotnull) as required
+             -- what an index includes beside its key is not the key
+             from   unnest(i.indkey) with ordinality k(attnum, n)
+             join   pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+             where  k.n <= i.indnkeyatts) columns
+    where  i.indrelid = $1::regclass and i.indisunique and i.indisvalid and i.indimmediate
+    and    i.indpred is null and i.indexprs is null
+    and    columns.names = $2::text[]`,
     [table, [...key].sort()],
   )
-  return rows.length > 0
+  return rows
 }

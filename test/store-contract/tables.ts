@@ -288,19 +288,20 @@ export function tables(scenario: Scenario): void {
       ])
     })
 
-    scenario('takes a key once in a batch: the sink hands over the last row', async (world) => {
+    // A table may take two keys for one that the batch has told apart: a collation without upper and lower case.
+    scenario('takes the later row when a key comes twice in a batch after all', async (world) => {
       const worker = await work(world.store, [latestPerId])
-      await assert.rejects(
-        worker.commit({
-          sinks: [
-            await into(world, latestPerId, [
-              ['a', null, '1'],
-              ['a', null, '2'],
-            ]),
-          ],
-        }),
-      )
-      assert.deepEqual(await contents(world), [])
+      const rows = [
+        ['a', null, '1'],
+        ['b', null, '1'],
+        ['a', null, '2'],
+      ]
+      const { sinks } = await worker.commit({ sinks: [await into(world, latestPerId, rows)] })
+      assert.deepEqual(sinks, [outcome({ inserted: 2, updated: 1 })])
+      assert.deepEqual(await contents(world), [
+        ['a', null, '2'],
+        ['b', null, '1'],
+      ])
     })
   })
 }

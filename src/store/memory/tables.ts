@@ -98,7 +98,6 @@ export function merge(
     refusals.push({ ordinal, ...why })
     outcome.refusedOrdinals.push(ordinal)
   }
-  const upserted = new Set<number>()
   for (const [ordinal, row] of rows.entries()) {
     const fault = faultOf(step, row)
     if (fault !== undefined) {
@@ -108,7 +107,7 @@ export function merge(
     const key = draft.table.key && JSON.stringify(draft.table.key.map((name) => row[name] ?? null))
     const at = key === undefined ? undefined : (draft.byKey.get(key) ?? draft.table.byKey.get(key))
     if (at === undefined) {
-      upserted.add(add(draft, key, row))
+      add(draft, key, row)
       outcome.inserted++
       continue
     }
@@ -124,14 +123,6 @@ export function merge(
         if (ordinals) outcome.duplicateOrdinals.push(ordinal)
         break
       case 'upsert':
-        // Postgres will not replace a row twice in one statement; the sink hands over the last row of each key.
-        if (upserted.has(at)) {
-          throw new MillraceError('DATABASE_REFUSED', {
-            at: step.id,
-            message: `the key ${key} comes twice in one batch`,
-          })
-        }
-        upserted.add(at)
         replace(draft, at, row)
         outcome.updated++
         break
@@ -153,11 +144,10 @@ function faultOf(step: TableStep, row: Row): Omit<Refusal, 'ordinal'> | undefine
   }
 }
 
-function add(draft: Draft, key: string | undefined, row: Row): number {
+function add(draft: Draft, key: string | undefined, row: Row): void {
   const at = draft.table.rows.length + draft.added.length
   draft.added.push(Object.fromEntries(draft.table.columns.map(({ name }) => [name, row[name] ?? null])))
   if (key !== undefined) draft.byKey.set(key, at)
-  return at
 }
 
 function replace(draft: Draft, at: number, row: Row): void {
