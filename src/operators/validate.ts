@@ -122,7 +122,14 @@ function raw(column: string): string {
 
 function typedSql(column: Column): string {
   const text = identifier(column.name)
-  return column.type.is === 'text' ? text : `try_cast(${text} as ${duckdbType(column.type)})`
+  if (column.type.is === 'text') return text
+  const cast = `try_cast(${text} as ${duckdbType(column.type)})`
+  // a text that names a time zone would set it for all later texts of the same vector, so DuckDB is shown none
+  return column.type.is === 'timestamp' ? `case when ${matches(text, iso8601)} then ${cast} end` : cast
+}
+
+function matches(text: string, pattern: string): string {
+  return `regexp_full_match(${text}, '${pattern}')`
 }
 
 function columnFailures(column: Column, rules: Rule[]): Failure[] {
@@ -155,7 +162,7 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
         failure(
           'NOT_A_NUMBER',
           `not regexp_full_match(${text}, '[+-]?[0-9]+${fraction}')`,
-          '"{value}" is not a number',
+          '"{value}" is not a number in plain digits',
         ),
         failure(
           'OUT_OF_RANGE',
@@ -183,7 +190,12 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
       failures.push(
         failure(
           'NOT_A_TIMESTAMP',
-          `not regexp_full_match(${text}, '${iso8601}')`,
+          `${value} is null and ${matches(text, looseIso8601)} and not ${matches(text, iso8601)}`,
+          '"{value}" goes past 23:59:59, six decimals of a second, or an offset of 14 hours',
+        ),
+        failure(
+          'NOT_A_TIMESTAMP',
+          `${value} is null and not ${matches(text, iso8601)}`,
           '"{value}" is not a date and time in ISO 8601, such as 2026-01-31T12:00:00Z',
         ),
         failure(
@@ -210,8 +222,8 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
     case 'json':
     case 'list':
       failures.push(
-        failure('NOT_JSON', `not json_valid(${text})`, '"{value}" is not JSON'),
-        failure('NUL_BYTE', `contains(${text}, '\\u0000')`, 'the JSON has a NUL character'),
+        failure('NOT_JSON', `not json_valid(${text}) or ${isLaxJson(text)}`, '"{value}" is not JSON'),
+        failure('NUL_BYTE', hasEscapedNul(text), 'the JSON has a NUL character'),
       )
       break
   }
@@ -220,8 +232,26 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
 }
 
 // Seconds go to 59 and hours to 23: a leap second or 24:00 would be moved to another moment without a word.
+// No place on earth is more than 14 hours from UTC.
 const iso8601 =
-  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
+  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-3])(:?[0-5][0-9])?|[+-]14(:?00)?)?'
+
+// The same form with any digits.
+const looseIso8601 =
+  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
+
+// What DuckDB takes for JSON and Postgres does not: a comma before a closing bracket, NaN, Infinity. Texts may hold all of
+// it, so they are taken out where something was found.
+function isLaxJson(text: string): string {
+  const lax = `',[ \\t\\r\\n]*[\\]}]|[nN][aA][nN]|[iI][nN][fF]'`
+  const withoutTexts = `regexp_replace(${text}, '"([^"\\\\]|\\\\.)*"', '""', 'g')`
+  return `(regexp_matches(${text}, ${lax}) and regexp_matches(${withoutTexts}, ${lax}))`
+}
+
+// A \u0000 whose backslash is not itself escaped.
+function hasEscapedNul(text: string): string {
+  return `(contains(${text}, '\\u0000') and regexp_matches(${text}, '(^|[^\\\\])(\\\\\\\\)*\\\\u0000'))`
+}
 
 function ruleFailure(column: Column, rule: Rule): Failure {
   const value = identifier(column.name)
