@@ -10,6 +10,7 @@ import { failpoint } from '../failpoint.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
 import { type Client, codeOf, isRowFault, isTransient } from './connection.ts'
+import { jsonText } from './json-text.ts'
 import type {
   BatchCommit,
   CommitOutcome,
@@ -75,7 +76,7 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
         verdicts.dead,
         batch.filesQuarantined,
         JSON.stringify(rowsOut),
-        JSON.stringify(batch.ranges),
+        jsonText(batch.ranges),
         JSON.stringify({ ...batch.phases, land: Math.round(performance.now() - started) }),
       ],
     )
@@ -305,7 +306,7 @@ async function insertDeadLetters(client: Client, letters: NewDeadLetter[]): Prom
     select source, place, line, stage, code, column_name, message, raw, fields
     from   jsonb_to_recordset($1) as letter(
              source text, place text, line bigint, stage text, code text, column_name text, message text, raw text, fields jsonb)`,
-    [JSON.stringify(letters.map(({ columnName, ...letter }) => ({ ...letter, column_name: columnName })))],
+    [jsonText(letters.map(({ columnName, ...letter }) => ({ ...letter, column_name: columnName })))],
   )
 }
 
@@ -324,7 +325,7 @@ async function writeFiles(client: Client, batch: BatchCommit): Promise<void> {
            state = excluded.state, bytes_done = excluded.bytes_done, lines_done = excluded.lines_done,
            rows_done = excluded.rows_done, code = excluded.code, message = excluded.message,
            arrived_at = excluded.arrived_at, batch = excluded.batch`,
-    [batch.pipeline, batch.batch, JSON.stringify(batch.files.map(fileRecord))],
+    [batch.pipeline, batch.batch, jsonText(batch.files.map(fileRecord))],
   )
 }
 

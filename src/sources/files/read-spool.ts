@@ -123,7 +123,9 @@ export function malformedLine(file: number, row: Malformed, raw: Buffer, length:
   const { text, hex } = textOf(kept)
   const mark = kept.length < length ? ` [cut: the first ${kept.length} of ${length} bytes]` : ''
   const { line, code, column = '', detail = '' } = row
-  return `${file},${line},${code},${quoted(column)},${quoted(detail)},${quoted(`${text}${mark}`)},${hex}\n`
+  // a key of JSON may have a NUL in its name
+  const name = quoted(column.replaceAll('\0', '\ufffd'))
+  return `${file},${line},${code},${name},${quoted(detail)},${quoted(`${text}${mark}`)},${hex}\n`
 }
 
 function quoted(text: string): string {
