@@ -20,8 +20,8 @@ export interface Failure {
 /** Codes of dead letters, and what each means. Row checks of a pipeline add their own. */
 export const reasons = {
   // found while cutting rows out of bytes
-  TOO_FEW_FIELDS: 'the row has fewer fields than the header',
-  TOO_MANY_FIELDS: 'the row has more fields than the header',
+  TOO_FEW_FIELDS: 'the row has fewer fields than there are columns',
+  TOO_MANY_FIELDS: 'the row has more fields than there are columns',
   UNCLOSED_QUOTE: 'a quoted field does not end',
   STRAY_QUOTE: 'something other than a delimiter follows a closing quote',
   INVALID_UTF8: 'the row is not valid UTF-8',

@@ -200,6 +200,25 @@ test('a packed file is read whole or not at all', async () => {
   }
 })
 
+test('a gzip file may be padded with zeros, and nothing follows them', async () => {
+  const packed = gzipSync('id,n,price\na,1,1.00\n')
+  const zeros = Buffer.alloc(200_000)
+  const found = await readAll(csv, [
+    await given('1-padded.csv.gz', Buffer.concat([packed, zeros])),
+    await given('2-followed.csv.gz', Buffer.concat([packed, zeros, gzipSync('b,2,2.00\n')])),
+    await given('3-followed.csv.gz', Buffer.concat([packed, Buffer.alloc(1), gzipSync('b,2,2.00\n')])),
+  ])
+  assert.deepEqual(found.rows, ['1-padded.csv.gz:2 a 1 1.00'])
+  assert.deepEqual(found.quarantined, ['2-followed.csv.gz NOT_PACKED_RIGHT', '3-followed.csv.gz NOT_PACKED_RIGHT'])
+})
+
+test('what people send in place of text is called by its name', async () => {
+  const workbook = await given('workbook.csv', Buffer.from('504b030414000600', 'hex'))
+  const found = await readAll(csv, [workbook, await given('xz.csv', Buffer.from('fd377a585a000004', 'hex'))])
+  assert.deepEqual(found.quarantined, ['workbook.csv NOT_TEXT', 'xz.csv NOT_TEXT'])
+  assert.deepEqual((await readAll(jsonLines, [workbook])).quarantined, ['workbook.csv NOT_TEXT'])
+})
+
 test('what unpacks to far more than its size is refused', async () => {
   const bomb = gzipSync(Buffer.alloc(300 * 2 ** 20))
   assert.ok(bomb.length < 1_000_000)
@@ -300,6 +319,12 @@ test('a file that is no JSON lines, or no Parquet, is quarantined whole', async 
     await given('junk.jsonl', Buffer.alloc(5000, '\u0001\n')),
   ])
   assert.deepEqual(pretty.quarantined, ['array.json NOT_JSON_LINES', 'junk.jsonl NOT_JSON_LINES'])
+  for (const document of ['[{"id":"a"}]', ' [\r\n{"id":"a"},\n{"id":"b"}\n]', '\ufeff{\n "id": "a"\n}\n', '[]']) {
+    const found = await readAll(jsonLines, [await given('document.jsonl', document)])
+    assert.deepEqual(found.quarantined, ['document.jsonl NOT_JSON_LINES'], document)
+  }
+  const logged = await given('logged.jsonl', '[info] starting\n{"id":"a","price":1}\n')
+  assert.deepEqual((await readAll(jsonLines, [logged])).rows, ['logged.jsonl:2 a - 1'])
   const few = await readAll(jsonLines, [await given('few.jsonl', 'x\n{"id":"a"}\n')])
   assert.deepEqual([few.quarantined, few.malformed.length, few.rows.length], [[], 1, 1])
   const whole = await parquetFile('whole.parquet', "select 'a' as id, 1 as n, 1.0 as price from range(1000)")

@@ -146,6 +146,10 @@ export class TextRows implements RowStage {
     if (format.is !== 'csv' || format.header === false) {
       if (isUtf16(begin)) return { is: 'bad', code: 'UTF16', message: 'the file is UTF-16 or UTF-32; it must be UTF-8' }
       const mark = begin.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? 3 : 0
+      if (format.is === 'json lines' && isDocument(begin.toString('latin1', mark))) {
+        const message = `the file is one JSON document, and JSON lines has an object to a line; of a list, jq -c '.[]' makes them`
+        return { is: 'bad', code: 'NOT_JSON_LINES', message }
+      }
       const names = this.#columns.map(({ name }) => name)
       return { layout: this.#layoutOf(names, new Set()), bytes: mark, lines: 0 }
     }
@@ -312,6 +316,11 @@ from ${readMalformedSql([this.#malformedRows.path])}`
     await this.#malformedRows.remove()
     if (this.#rawTable !== undefined) await this.#options.sql.run(`drop table if exists ${this.#rawTable}`)
   }
+}
+
+// A list of objects, or a pretty-printed object: no line of JSON lines begins so, whatever else is wrong with it.
+function isDocument(text: string): boolean {
+  return /^\s*(\[\s*(\{|\]|\n|$)|\{[ \t\r]*\n)/.test(text)
 }
 
 /** Reads parts of files, best in order: neighbours come with one reading. */
