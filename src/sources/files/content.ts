@@ -117,7 +117,8 @@ async function unpack(
   }
 }
 
-async function* chunksOf(handle: FileHandle, from: number): AsyncGenerator<Buffer> {
+/** The bytes of an open file, from a place on. */
+export async function* chunksOf(handle: FileHandle, from: number): AsyncGenerator<Buffer> {
   for (let at = from; ; ) {
     const chunk = Buffer.allocUnsafe(64 * 1024)
     const { bytesRead } = await handle.read(chunk, 0, chunk.length, at)

@@ -144,8 +144,8 @@ function isContinuation(byte: number | undefined): boolean {
   return byte !== undefined && (byte & 0xc0) === 0x80
 }
 
-// Bytes as text, those that text cannot hold as \xNN, and then all of them in hex.
-function textOf(raw: Buffer): { text: string; hex: string } {
+/** Bytes as text, those that text cannot hold as \xNN, and then all of them in hex. */
+export function textOf(raw: Buffer): { text: string; hex: string } {
   if (isUtf8(raw) && !raw.includes(0)) return { text: raw.toString(), hex: '' }
   const hex = raw.toString('hex')
   let text = ''

@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict'
-import { appendFile, mkdtempDisposable, readdir, writeFile } from 'node:fs/promises'
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { appendFile, mkdir, mkdtempDisposable, readdir, unlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { after, test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { openTestDuckdb } from '../../../test/duckdb.ts'
 import { Duck, type DuckSession } from '../../engine/duckdb.ts'
 import { batchNumber, decimal, files, integer, json, lineNumber, sourceFile, text } from '../../pipeline.ts'
 import type { FilesSource } from '../../plan/plan.ts'
 import type { StoredFile } from '../../store/store.ts'
+import { settleMs } from './claims.ts'
 import { openFilesReader } from './reader.ts'
 
 const folder = await mkdtempDisposable(join(tmpdir(), 'millrace-reader-'))
@@ -381,4 +384,73 @@ test('a file that grows after a part of it was read is quarantined, and its neig
     if (rows === 2) await appendFile(growing, 'e,5,5.00\n')
   }
   assert.deepEqual([rows, quarantined], [3, ['FILE_CHANGED']])
+})
+
+test('a file that somebody still writes holds up none of those after it, and is read when it has come to rest', async () => {
+  const raw = join(folder.path, 'growing')
+  await mkdir(raw)
+  for (const name of ['a.csv', 'b.csv', 'c.csv']) {
+    await writeFile(join(raw, name), 'id,n,price\na,1,1.00\n')
+    await utimes(join(raw, name), 1, 1)
+  }
+  let now = Date.now()
+  await using reader = await openFilesReader({
+    id: 'files',
+    source: { ...csv, folder: raw },
+    spool,
+    sql: session,
+    known: async () => new Map(),
+    onProblem: (problem) => {
+      throw problem
+    },
+    now: () => now,
+  })
+  const read = async (): Promise<string[]> => {
+    const range = await reader.next({ rows: 1e6, bytes: 1e9 })
+    await range?.release()
+    return range?.files.map(({ path, rowsDone }) => `${basename(path)} ${rowsDone}`) ?? []
+  }
+  const growing = openSync(join(raw, 'a.csv'), 'a')
+  let rows = 1
+  let writing = true
+  const writer = (async () => {
+    for (; writing; rows++) {
+      writeSync(growing, 'b,2,2.00\n')
+      await setImmediate()
+    }
+  })()
+  assert.deepEqual(await read(), ['b.csv 1', 'c.csv 1'])
+  assert.ok(reader.unsettled)
+  assert.deepEqual(await read(), [])
+  writing = false
+  await writer
+  closeSync(growing)
+  now += 2 * settleMs
+  assert.deepEqual(await read(), [`a.csv ${rows}`])
+  assert.deepEqual([await read(), reader.unsettled], [[], false])
+})
+
+test('the text of a row whose file is gone is not taken from another file', async () => {
+  for (const then of [unlink, (path: string) => writeFile(path, '{"id":"z","n":9,"price":9}\n{}\n')]) {
+    const path = await given('fleeting.jsonl', '{"id":"a","n":1,"price":1}\n')
+    await using reader = await openFilesReader({
+      id: 'files',
+      source: jsonLines,
+      inputs: { paths: [path], again: false },
+      spool,
+      sql: session,
+      known: async () => new Map(),
+      onProblem: (problem) => {
+        throw problem
+      },
+    })
+    const range = await reader.next({ rows: 10, bytes: 1e6 })
+    assert.ok(range)
+    await then(path)
+    await session.run(`create or replace table staged as ${range.select(1)}`)
+    await range.fetchRaw?.('staged', 'select _row from staged')
+    const found = await texts(session, `select ${range.where.rawText} as text from staged s ${range.where.join}`)
+    assert.deepEqual(found, ['[the file is gone, or has changed]'])
+    await range.release()
+  }
 })
