@@ -13,6 +13,8 @@ export interface Range {
   malformed: number
   /** Bytes of input. */
   bytes: number
+  /** Some rows are so long that they should not be sorted. */
+  long?: boolean
   /** SQL giving `_row`, the source's columns as text, and what `where` speaks of, for the batch with this number. */
   select(batch: number): string
   /** SQL giving dead letters (`deadLetterColumns`) for what was malformed; undefined when nothing was. */

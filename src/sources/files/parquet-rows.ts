@@ -21,6 +21,8 @@ export class ParquetRows implements RowStage {
   readonly #options: StageOptions
   readonly #columns: string[]
   readonly #parts: Part[] = []
+  readonly full = false
+  readonly long = false
 
   constructor(options: StageOptions) {
     this.#options = options

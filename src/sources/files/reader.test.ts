@@ -454,3 +454,15 @@ test('the text of a row whose file is gone is not taken from another file', asyn
     await range.release()
   }
 })
+
+test('of long rows a range takes few, and one beyond two MiB is malformed', async () => {
+  const row = (i: number, bytes: number) => `${'x'.repeat(bytes)},${i},1.00\n`
+  const path = await given(
+    'long.csv',
+    `id,n,price\n${[1, 2, 3, 4, 5, 6].map((i) => row(i, 1_500_000)).join('')}${row(7, 2_200_000)}${row(8, 1)}`,
+  )
+  const found = await readAll(csv, [path])
+  assert.deepEqual([found.rows.length, found.malformed.length], [7, 1])
+  assert.match(found.malformed[0] ?? '', /^long.csv:8 ROW_TOO_LONG/)
+  assert.ok(found.ranges >= 2, 'the rows came in several ranges')
+})

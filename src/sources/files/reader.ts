@@ -93,7 +93,12 @@ class FilesReader implements SourceReader {
   }
 
   async #fill(stage: Stage, limits: Limits): Promise<void> {
-    while (stage.rows + stage.malformed < limits.rows && stage.bytes < limits.bytes && stage.files.length < maxFiles) {
+    while (
+      !stage.full &&
+      stage.rows + stage.malformed < limits.rows &&
+      stage.bytes < limits.bytes &&
+      stage.files.length < maxFiles
+    ) {
       const claim = this.#queue[0]
       if (claim === undefined) return
       const outcome = await stage.read(claim, {

@@ -31,6 +31,10 @@ export interface StageOptions {
 export interface RowStage {
   /** Reads on in a file, up to the limits, from where the claim says. */
   read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable>
+  /** Nothing more should be read into it, though the limits allow it. */
+  readonly full: boolean
+  /** Some rows are so long that they should not be sorted. */
+  readonly long: boolean
   /** Takes back what the last `read` staged. */
   takeBack(): Promise<void>
   /** Nothing more comes. */
@@ -79,6 +83,11 @@ export class Stage {
   constructor(options: StageOptions) {
     this.#options = options
     this.#rowStage = options.source.format.is === 'parquet' ? new ParquetRows(options) : new TextRows(options)
+  }
+
+  /** Nothing more should be read into it, though the limits allow it. */
+  get full(): boolean {
+    return this.#rowStage.full
   }
 
   /** Reads on in a file, up to the limits: the file is done with, has more, or changed meanwhile and was not read. */
@@ -193,6 +202,7 @@ export class Stage {
       rows: this.rows,
       malformed: this.malformed,
       bytes: this.bytes,
+      long: this.#rowStage.long,
       select: (batch) => this.#selectSql(batch),
       malformedSelect: this.malformed === 0 ? undefined : this.#malformedSql(),
       where: { join: `${this.#placesSql('s')}\n${rawJoin}`, place: 'p.path', line: 's._line', rawText: text },

@@ -15,8 +15,12 @@ import { jsonSpool, rawSql, readMalformedSql, readSpoolSql, readTextsSql, type S
 import { SpoolFile } from './spool.ts'
 import type { Portion, RowStage, StageOptions, Unreadable } from './stage.ts'
 
-/** Rows longer than this are malformed. */
-export const maxRowBytes = 32 * 1024 * 1024
+/** Rows longer than this are malformed. DuckDB holds a row in up to ten copies, and its memory is bounded. */
+export const maxRowBytes = 2 * 1024 * 1024
+/** DuckDB has 2048 rows in hand at once: where rows are long, a range takes few bytes of them. */
+const longRow = 8 * 1024
+const bytesOfLongRows = 4 * 1024 * 1024
+const bytesOfMalformedRows = 8 * 1024 * 1024
 const chunkBytes = 1024 * 1024
 /** A spool file larger than this is not added to: several are read on several threads. */
 const spoolBytes = 8 * 1024 * 1024
@@ -120,7 +124,7 @@ export class TextRows implements RowStage {
         return { is: 'bad', code: 'NOT_JSON_LINES', message }
       }
       if (last && !cut.full) portion.finished = true
-      if (last || cut.full || portion.bytesDone - start >= limits.bytes) break
+      if (last || cut.full || this.full || portion.bytesDone - start >= limits.bytes) break
       spool = this.#spoolOf(layout)
     }
     if (portion.finished) portion.bytesDone = content.size
@@ -130,6 +134,17 @@ export class TextRows implements RowStage {
     if (cutter instanceof JsonCutter) portion.unknown = Object.fromEntries(cutter.unknown)
     else for (const name of layout.unknown.values()) portion.unknown[name] = portion.rows
     return portion
+  }
+
+  /** No more rows should be added, though the limits allow them. */
+  get full(): boolean {
+    const spools = [...this.#layouts.values()].flatMap((layout) => layout.spools)
+    const spooled = spools.reduce((sum, { bytes }) => sum + bytes, 0)
+    return (this.long && spooled > bytesOfLongRows) || this.#malformedRows.bytes > bytesOfMalformedRows
+  }
+
+  get long(): boolean {
+    return [...this.#layouts.values()].some(({ longestRow }) => longestRow > longRow)
   }
 
   async takeBack(): Promise<void> {
