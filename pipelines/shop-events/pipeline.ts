@@ -1,4 +1,5 @@
 import { decimal, files, oneOf, pipeline, type System, table, text, timestamp } from 'millrace'
+import { archiveIn, archiveSettings } from '../archive.ts'
 import { generator } from './generate.ts'
 
 export const shopEvents: System = {
@@ -10,6 +11,12 @@ export const shopEvents: System = {
       default: 'shop-events',
       says: 'folder of shop-events: files dropped into raw/ are read, bad rows go to error/',
     },
+    SHOP_EVENTS_ARCHIVE: {
+      type: 'switch',
+      default: 'off',
+      says: 'done files of shop-events move to archive/, as the ARCHIVE_ variables say',
+    },
+    ...archiveSettings,
   },
   plan: (settings) =>
     pipeline('shop-events')
@@ -29,5 +36,9 @@ export const shopEvents: System = {
       .into(table('user_events', { oncePer: 'event_id' })).plan,
   migrations: new URL('./migrations/', import.meta.url),
   quarantine: (settings) => `${settings['SHOP_EVENTS_DIR']}/error`,
+  archive: (settings) =>
+    settings['SHOP_EVENTS_ARCHIVE'] === true
+      ? archiveIn(`${settings['SHOP_EVENTS_DIR']}/archive`, settings)
+      : undefined,
   generate: generator,
 }
