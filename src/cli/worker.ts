@@ -39,6 +39,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
   const id = entry[0]
   await mkdir(source.folder, { recursive: true })
   await store.register(plan)
+  const archive = system.archive?.(config.settings)
   const spool = join(spoolFolder(config.dataDirectory), plan.name, `${process.pid}-${randomBytes(4).toString('hex')}`)
   using session = await duck.connect()
   return await runPipeline({
@@ -61,6 +62,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
       })
     },
     effects: { quarantine: system.quarantine?.(config.settings), logs: join(config.dataDirectory, 'logs') },
+    archive: archive && { archive, records: join(config.dataDirectory, 'archived', plan.name) },
     limits: { rows: config.batchMaxRows, bytes: config.batchMaxBytes },
     intervalMs: config.batchIntervalMs,
     owner: ownerName(),

@@ -17,6 +17,8 @@ export interface EffectTools {
   store: Store
   /** Where bad rows and unreadable files go; undefined: they stay in the dead letters alone. */
   quarantine: string | undefined
+  /** Files go on from `done/` to an archive. */
+  archived: boolean
   logs: string
 }
 
@@ -104,31 +106,37 @@ async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
 
 // ---- files that are done -------------------------------------------------------------------------------------------
 
-async function moveFiles(_tools: EffectTools, { files }: Settled): Promise<void> {
+async function moveFiles({ archived }: EffectTools, { files }: Settled): Promise<void> {
+  const ready = new Set<string>()
   for (const file of files) {
     const claimed = claimedAt(file)
     if (file.state !== 'done' || claimed === undefined) continue
-    const done = join(dirname(file.path), 'done')
-    await mkdir(done, { recursive: true })
-    await rename(claimed, join(done, nameFor(file, await isThere(join(done, basename(file.path)))))).catch(
-      ignoreMissing,
-    )
+    const done = doneFolder(file)
+    if (!ready.has(done)) await mkdir(done, { recursive: true })
+    ready.add(done)
+    const own = join(done, basename(file.path))
+    // what the archiver takes has a name that is never another file's
+    const isTaken = archived || (await isThere(own))
+    await rename(claimed, isTaken ? join(done, nameFor(file)) : own).catch(ignoreMissing)
     await dropClaim(claimed)
   }
 }
 
-// Where a file of a watched folder lies after its claim; a file of a bounded run has its own path as its id.
-function claimedAt(file: StoredFile): string | undefined {
+/** Where a file of a watched folder lies after its claim; a file of a bounded run has its own path as its id. */
+export function claimedAt(file: Pick<StoredFile, 'id' | 'path'>): string | undefined {
   if (file.id === file.path || file.id.includes('/')) return undefined
   return join(claimedFolder(dirname(file.path)), file.id, basename(file.path))
 }
 
-// The file's own name, unless that is taken: then the claim's id before it, which nothing else has. There is room behind
-// it for what `quarantineFile` adds.
-function nameFor(file: StoredFile, taken = true): string {
-  const name = basename(file.path)
-  if (!taken) return name
-  return fittingName(`${file.id.includes('/') ? `batch-${file.batch}` : file.id}-${name}`, '.reason.txt.part'.length)
+/** Where a file of a watched folder lies when its rows are committed. */
+export function doneFolder({ path }: Pick<StoredFile, 'path'>): string {
+  return join(dirname(path), 'done')
+}
+
+/** The name of a file whose own name is taken: the claim's id before it, which nothing else has. */
+export function nameFor({ id, path, batch }: Pick<StoredFile, 'id' | 'path' | 'batch'>): string {
+  // with room behind it for the longest ending
+  return fittingName(`${id.includes('/') ? `batch-${batch}` : id}-${basename(path)}`, '.reason.txt.part'.length)
 }
 
 async function isThere(path: string): Promise<boolean> {
