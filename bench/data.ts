@@ -82,7 +82,7 @@ async function writeFiles(folder: string, rows: number, seed: number): Promise<E
   return expected
 }
 
-interface Row {
+export interface Row {
   is: 'good' | 'repeat' | 'invalid'
   id: string
   user: number

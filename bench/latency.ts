@@ -1,22 +1,51 @@
-/** From a file's arrival to its rows being visible in Postgres, at 1,000 events a second in small files. */
+/** From a file's arrival to its rows being visible in Postgres, at a steady rate in small files. */
 import { mkdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import { type Running, startCommand } from './command.ts'
-import { goodRow, header, lineOf } from './data.ts'
+import { goodRow, header, lineOf, type Row } from './data.ts'
 import { query, startPostgres } from './postgres.ts'
 import { highWaterMark } from './processes.ts'
 import { machine, percentile, printTable, saveResult } from './report.ts'
 
 const everyMs = 100
-const rowsPerFile = 100
 const warmUpSeconds = 5
 const pollMs = 2
 const seed = 7
 
+/** What the bench knows of a system: where its files go, how a row looks, and what it is to be held against. */
+const systems = {
+  'shop-events': {
+    folder: 'SHOP_EVENTS_DIR',
+    input: 'raw',
+    table: 'user_events',
+    header,
+    line: lineOf,
+    goals: { p50: 150, p99: 500 },
+  },
+  'user-activity': {
+    folder: 'USER_ACTIVITY_DIR',
+    input: 'input',
+    table: 'user_activity',
+    header: 'event_id,user_id,event_type,product_id,product_name,category,price,quantity,event_time\n',
+    line: ({ id, user, type, product, price, time }: Row) => {
+      const [kind, quantity] = type === 'purchase' ? ['purchase', '2'] : ['view', '']
+      return `${id},u${user},${kind},p${product},"Lamp, ${product}",home,${price},${quantity},${time}\n`
+    },
+    goals: { p50: 500, p99: 1000 },
+  },
+} as const
+
+export const latencySystems = Object.keys(systems)
+
+type Measured = (typeof systems)[keyof typeof systems]
+
 export interface LatencyOptions {
   root: string
+  system: string
+  /** Events a second. */
+  rate: number
   seconds: number
   signal: AbortSignal
 }
@@ -30,56 +59,58 @@ interface Dropped {
   visibleAt?: number
 }
 
-export async function benchLatency({ root, seconds, signal }: LatencyOptions): Promise<void> {
+export async function benchLatency({ root, system, rate, seconds, signal }: LatencyOptions): Promise<void> {
+  // as: the command line lets no other name through
+  const measured = systems[system as keyof typeof systems]
+  const rowsPerFile = Math.max(1, Math.round((rate * everyMs) / 1000))
   const here = join(root, 'bench')
   const room = join(here, '.cache', `run-${process.pid}`)
-  const folder = join(room, 'shop-events')
-  await mkdir(join(folder, 'raw'), { recursive: true })
+  const folder = join(room, system)
+  await mkdir(join(folder, measured.input), { recursive: true })
   await mkdir(join(room, 'writing'))
   try {
     await using postgres = await startPostgres(room, signal)
     const url = await postgres.fresh()
-    const env = { DATABASE_URL: url, SHOP_EVENTS_DIR: folder, MILLRACE_DATA: join(room, 'data') }
-    const args = [join(root, 'src/cli/main.ts'), 'work', 'shop-events']
+    const env = { DATABASE_URL: url, [measured.folder]: folder, MILLRACE_DATA: join(room, 'data') }
+    const args = [join(root, 'src/cli/main.ts'), 'work', system]
     await using worker = startCommand({ program: process.execPath, args, env, signal })
-    await firstFile(url, room, folder, worker, signal)
-    const files = await dropAndWatch(url, room, folder, seconds, worker, signal)
+    const drop = dropper(measured, rowsPerFile, room, folder)
+    await firstFile(url, measured.table, drop, worker, signal)
+    const files = await dropAndWatch(url, measured.table, drop, seconds, worker, signal)
     const memoryMb = highWaterMark(worker.pid)
     await stop(worker)
-    await verify(url, 1 + files.length)
-    const measured = files.slice((warmUpSeconds * 1000) / everyMs).map((file) => (file.visibleAt ?? 0) - file.arrivedAt)
+    await verify(url, measured.table, (1 + files.length) * rowsPerFile)
+    const latencies = files
+      .slice((warmUpSeconds * 1000) / everyMs)
+      .map((file) => (file.visibleAt ?? 0) - file.arrivedAt)
     const ledger = await ledgerOf(url)
     const result = {
       machine: { postgres: postgres.version, ...machine() },
-      events: measured.length * rowsPerFile,
-      files: measured.length,
-      p50: percentile(measured, 0.5),
-      p99: percentile(measured, 0.99),
-      most: Math.max(...measured),
+      system,
+      goals: measured.goals,
+      events: latencies.length * rowsPerFile,
+      files: latencies.length,
+      p50: percentile(latencies, 0.5),
+      p99: percentile(latencies, 0.99),
+      most: Math.max(...latencies),
       behindMs: Math.max(...files.map((file) => file.behindMs)),
       memoryMb,
       ledger,
-      latenciesMs: measured.map((one) => Math.round(one * 10) / 10),
+      latenciesMs: latencies.map((one) => Math.round(one * 10) / 10),
     }
     print(result)
-    await saveResult(here, 'latency', result)
+    await saveResult(here, `latency-${system}-${rate}`, result)
   } finally {
     await rm(room, { recursive: true, force: true })
   }
 }
 
 /** The worker is ready when it has landed a file. */
-async function firstFile(
-  url: string,
-  room: string,
-  folder: string,
-  worker: Running,
-  signal: AbortSignal,
-): Promise<void> {
-  const file = await drop(room, folder, 0)
+async function firstFile(url: string, table: string, drop: Drop, worker: Running, signal: AbortSignal): Promise<void> {
+  const file = await drop(0)
   const until = performance.now() + 60_000
   for (;;) {
-    const seen = await query(url, `select 1 from user_events where event_id = '${file.lastId}'`).catch(() => [])
+    const seen = await query(url, `select 1 from ${table} where event_id = '${file.lastId}'`).catch(() => [])
     if (seen.length > 0) return
     if (performance.now() > until) throw new Error(`the worker landed nothing in 60 s; it said:\n${worker.said()}`)
     await orEnded(worker, pause(50, undefined, { signal }))
@@ -88,8 +119,8 @@ async function firstFile(
 
 async function dropAndWatch(
   url: string,
-  room: string,
-  folder: string,
+  table: string,
+  drop: Drop,
   seconds: number,
   worker: Running,
   signal: AbortSignal,
@@ -105,7 +136,7 @@ async function dropAndWatch(
         // By the clock, not by the last file: a slow write does not lower the rate.
         const due = started + at * everyMs
         await pause(Math.max(0, due - performance.now()), undefined, { signal })
-        files.push(await drop(room, folder, at + 1, due))
+        files.push(await drop(at + 1, due))
       }
     }
     const watchAll = async () => {
@@ -118,7 +149,7 @@ async function dropAndWatch(
         const ids = waiting.map((file) => file.lastId)
         const { rows } = await watcher.query<{ event_id: string }>({
           name: 'visible',
-          text: 'select event_id from user_events where event_id = any($1)',
+          text: `select event_id from ${table} where event_id = any($1)`,
           values: [ids],
         })
         const now = performance.now()
@@ -134,17 +165,21 @@ async function dropAndWatch(
   return files
 }
 
-/** Writes a file aside and moves it in, as a careful sender does; its clock starts just before the move. */
-async function drop(room: string, folder: string, number: number, due = performance.now()): Promise<Dropped> {
-  const name = `events-${String(number).padStart(6, '0')}.csv`
-  const aside = join(room, 'writing', name)
-  const rows = Array.from({ length: rowsPerFile }, (_, at) => goodRow(seed, number * rowsPerFile + at, Date.now()))
-  await writeFile(aside, header + rows.map(lineOf).join(''))
-  const before = Date.now() / 1000 - 1
-  await utimes(aside, before, before)
-  const arrivedAt = performance.now()
-  await rename(aside, join(folder, 'raw', name))
-  return { lastId: rows.at(-1)?.id ?? '', arrivedAt, behindMs: arrivedAt - due }
+type Drop = (number: number, due?: number) => Promise<Dropped>
+
+/** Writes files aside and moves them in, as a careful sender does; the clock of one starts just before the move. */
+function dropper({ header, line, input }: Measured, rowsPerFile: number, room: string, folder: string): Drop {
+  return async (number, due = performance.now()) => {
+    const name = `events-${String(number).padStart(6, '0')}.csv`
+    const aside = join(room, 'writing', name)
+    const rows = Array.from({ length: rowsPerFile }, (_, at) => goodRow(seed, number * rowsPerFile + at, Date.now()))
+    await writeFile(aside, header + rows.map(line).join(''))
+    const before = Date.now() / 1000 - 1
+    await utimes(aside, before, before)
+    const arrivedAt = performance.now()
+    await rename(aside, join(folder, input, name))
+    return { lastId: rows.at(-1)?.id ?? '', arrivedAt, behindMs: arrivedAt - due }
+  }
 }
 
 /** What is waited for cannot come once the worker has ended. */
@@ -162,9 +197,9 @@ async function stop(worker: Running): Promise<void> {
   if (!inTime) throw new Error('the worker did not stop within 20 s of SIGTERM')
 }
 
-async function verify(url: string, files: number): Promise<void> {
-  const [found] = await query<{ n: number }>(url, 'select count(distinct event_id)::int as n from user_events')
-  if (found?.n !== files * rowsPerFile) throw new Error(`${found?.n} rows were landed, not ${files * rowsPerFile}`)
+async function verify(url: string, table: string, rows: number): Promise<void> {
+  const [found] = await query<{ n: number }>(url, `select count(distinct event_id)::int as n from ${table}`)
+  if (found?.n !== rows) throw new Error(`${found?.n} rows were landed, not ${rows}`)
 }
 
 interface Ledger extends pg.QueryResultRow {
@@ -198,6 +233,8 @@ async function ledgerOf(url: string): Promise<Ledger | undefined> {
 }
 
 interface Result {
+  system: string
+  goals: { p50: number; p99: number }
   events: number
   files: number
   p50: number
@@ -208,14 +245,16 @@ interface Result {
   ledger: Ledger | undefined
 }
 
-function print({ events, files, p50, p99, most, behindMs, memoryMb, ledger }: Result): void {
+function print({ system, goals, events, files, p50, p99, most, behindMs, memoryMb, ledger }: Result): void {
   const goal = (value: number, below: number) => `goal < ${below}: ${value < below ? 'reached' : 'MISSED'}`
-  process.stdout.write(`\n${events} events in ${files} files, one every ${everyMs} ms; arrival to visible:\n\n`)
+  process.stdout.write(
+    `\n${system}: ${events} events in ${files} files, one every ${everyMs} ms; arrival to visible:\n\n`,
+  )
   printTable(
     ['', 'ms', ''],
     [
-      ['p50', p50.toFixed(1), goal(p50, 150)],
-      ['p99', p99.toFixed(1), goal(p99, 500)],
+      ['p50', p50.toFixed(1), goal(p50, goals.p50)],
+      ['p99', p99.toFixed(1), goal(p99, goals.p99)],
       ['most', most.toFixed(1), ''],
     ],
   )

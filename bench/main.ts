@@ -3,12 +3,12 @@ import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchBig } from './big.ts'
 import { benchFiles } from './files.ts'
-import { benchLatency } from './latency.ts'
+import { benchLatency, latencySystems } from './latency.ts'
 import { peerNames } from './peers.ts'
 import { benchRead } from './read.ts'
 
 const usage = `npm run bench -- files [--rows N] [--rounds N] [--peers ${peerNames.join(',')}]
-npm run bench -- latency [--seconds N]
+npm run bench -- latency [--system ${latencySystems.join('|')}] [--rate N] [--seconds N]
 npm run bench -- read [--rows N] [--rounds N]
 npm run bench -- big [--gigabytes N]
 
@@ -22,6 +22,8 @@ async function main(): Promise<number> {
       rows: { type: 'string', default: '1000000' },
       rounds: { type: 'string', default: '3' },
       peers: { type: 'string', default: peerNames.join(',') },
+      system: { type: 'string', default: 'shop-events' },
+      rate: { type: 'string', default: '1000' },
       seconds: { type: 'string', default: '30' },
       gigabytes: { type: 'string', default: '10' },
       help: { type: 'boolean', default: false },
@@ -48,7 +50,14 @@ async function main(): Promise<number> {
       await benchRead({ root, rows: count(values.rows), rounds: count(values.rounds) })
       return 0
     case 'latency':
-      await benchLatency({ root, seconds: count(values.seconds), signal: stop.signal })
+      if (!latencySystems.includes(values.system)) break
+      await benchLatency({
+        root,
+        system: values.system,
+        rate: count(values.rate),
+        seconds: count(values.seconds),
+        signal: stop.signal,
+      })
       return 0
   }
   process.stderr.write(usage)
