@@ -7,13 +7,13 @@
  */
 import { createReadStream, createWriteStream } from 'node:fs'
 import { link, lstat, mkdir, open, readdir, rename, rm, rmdir, unlink, utimes } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGzip, createZstdCompress } from 'node:zlib'
 import { failpoint } from '../failpoint.ts'
 import type { StoredFile } from '../store/store.ts'
 import type { Archive, Compression } from '../system.ts'
-import { noteArchived } from './archive-records.ts'
+import { noteArchived, removeEmpty } from './archive-records.ts'
 import { doneFolder, nameFor } from './effects.ts'
 
 export interface ArchiveTools {
@@ -55,13 +55,15 @@ export function idOfWritten(name: string): string {
 export async function archiveFiles(files: StoredFile[], tools: ArchiveTools, now: number): Promise<void> {
   const { archive, signal, records } = tools
   const written = await findWritten(tools)
-  const days = new Set(files.map((file) => join(archive.folder, dayOf(file))))
-  for (const day of days) await mkdir(day, { recursive: true })
+  const days = new Set(files.map(dayOf))
+  for (const day of days) await mkdir(join(archive.folder, day), { recursive: true })
   const lanes = archive.compress === undefined ? manyAtOnce : fewAtOnce
   const there = await each(files, signal, (file) => place(file, tools, written.get(file.id)), lanes)
   const placed = there.filter((file) => file !== undefined)
+  const used = new Set(placed.map(({ path }) => dirname(path)))
   // a power cut must find the names in the archive before it can miss the ones they replace
-  for (const day of days) await syncFolder(day)
+  for (const day of used) await syncFolder(join(archive.folder, day))
+  for (const day of days) if (!used.has(day)) await removeEmpty(archive.folder, day)
   await noteArchived(records, now, placed)
   await each(placed, signal, removeSource)
   await each(placed, signal, removeWritten)

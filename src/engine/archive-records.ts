@@ -96,8 +96,8 @@ async function isInside(folder: string, day: string): Promise<boolean> {
   return real !== undefined && real === join(await realpath(folder), day)
 }
 
-// The day's folder, then the month's and the year's, as far as there is nothing in them.
-async function removeEmpty(folder: string, day: string): Promise<void> {
+/** Removes the day's folder, then the month's and the year's, as far as there is nothing in them. */
+export async function removeEmpty(folder: string, day: string): Promise<void> {
   for (let path = day; path !== '.'; path = dirname(path)) {
     const removed = await rmdir(join(folder, path)).then(
       () => true,

@@ -155,6 +155,18 @@ test('what lay in done/ before there was an archive follows under its own name',
   assert.deepEqual(await world.names(world.doneFolder), ['gone.csv'])
 })
 
+test('a file that somebody has taken out of done/ is his, and leaves no trace', async () => {
+  await using world = await openWorld()
+  for (const compress of [undefined, 'gzip'] as const) {
+    await world.done('a.csv', 'one')
+    for (const name of await world.names(world.doneFolder)) await rm(join(world.doneFolder, name))
+    await world.archiver({ afterMs: 0, compress }).round(Date.now())
+    assert.deepEqual(await world.names(world.archive), [])
+    assert.deepEqual(await world.names(world.records), [])
+  }
+  assert.equal(await world.store.effectCursor('shop', 'archive'), 2)
+})
+
 test('a file whose time lies ahead waits no longer than others', async () => {
   await using world = await openWorld()
   const now = Date.now()
@@ -345,6 +357,23 @@ describe('what cannot be archived', () => {
     )
   })
 
+  test('does not hold up a worker that is told to stop', async () => {
+    await using world = await openWorld()
+    for (let i = 0; i < 50; i++) await world.done(`${i}.csv`, `file ${i}`)
+    const stop = new AbortController()
+    const archiver = world.archiver({ afterMs: 0, compress: 'gzip' }, (options) => ({
+      ...options,
+      signal: stop.signal,
+    }))
+    const finished = archiver.finish()
+    stop.abort()
+    await finished
+    assert.ok((await world.names(world.doneFolder)).length > 40, 'it ended between two files')
+    await world.archiver({ afterMs: 0, compress: 'gzip' }).finish()
+    assert.equal(Object.keys(await world.archived()).length, 50)
+    await world.isTidy()
+  })
+
   test('does not keep what has expired from making room', async () => {
     await using world = await openWorld()
     const arrivedAt = Date.parse('2026-03-04T12:00:00Z')
@@ -529,6 +558,7 @@ async function openWorld(archive?: string): Promise<World> {
           records: world.records,
           worker: `worker-${++workers}`,
           log: createLog('error', { write: () => {} }),
+          signal: new AbortController().signal,
         }),
       )
       archiver.settled(last)

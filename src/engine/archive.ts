@@ -29,6 +29,7 @@ export interface ArchiverOptions {
   /** A name that no other worker has. */
   worker: string
   log: Log
+  signal: AbortSignal
   onState?: (state: ArchiverState) => void
   now?: () => number
 }
@@ -49,6 +50,7 @@ interface Due {
   dueAt: number
 }
 
+/** Archives the files of a pipeline for the worker that owns it, until it is disposed. */
 export class Archiver implements AsyncDisposable {
   readonly #options: ArchiverOptions
   readonly #tools: ArchiveTools
@@ -66,8 +68,9 @@ export class Archiver implements AsyncDisposable {
 
   constructor(options: ArchiverOptions) {
     const { plan, archive, records, worker } = options
+    const signal = AbortSignal.any([options.signal, this.#stop.signal])
     this.#options = options
-    this.#tools = { pipeline: plan.name, archive, records, worker, signal: this.#stop.signal }
+    this.#tools = { pipeline: plan.name, archive, records, worker, signal }
   }
 
   /** Archives from now on, a round every second, until it is disposed. */
@@ -85,6 +88,45 @@ export class Archiver implements AsyncDisposable {
     const mine = this.#turn.then(() => this.#archive(now))
     this.#turn = mine.catch(() => {})
     await mine
+  }
+
+  /** A last round, for a run that ends: what fails now is left to whoever comes next. */
+  async finish(): Promise<void> {
+    const { plan, log, now = Date.now } = this.#options
+    await this.round(now()).catch((error) => {
+      if (!this.#tools.signal.aborted) log.warn('not archived', { pipeline: plan.name, why: messageOf(error) })
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#rounds
+  }
+
+  async #goRound(): Promise<void> {
+    const { plan, log, onState = () => {}, now = Date.now } = this.#options
+    const { signal } = this.#tools
+    let tries = 0
+    onState({ is: 'working' })
+    while (!signal.aborted) {
+      let nextInMs = lookMs
+      try {
+        await this.round(now())
+        if (tries > 0) {
+          log.info('archiving again', { pipeline: plan.name })
+          onState({ is: 'working' })
+        }
+        tries = 0
+      } catch (error) {
+        if (signal.aborted) break
+        nextInMs = Math.min(backOff.mostMs, backOff.firstMs * 2 ** Math.min(tries, 10))
+        tries++
+        const why = messageOf(error)
+        log.warn('archiving is paused', { pipeline: plan.name, why, tries, next_in_ms: nextInMs })
+        onState({ is: 'paused', why, tries, nextInMs })
+      }
+      await sleep(nextInMs, undefined, { signal }).catch(() => {})
+    }
   }
 
   async #archive(now: number): Promise<void> {
@@ -110,45 +152,6 @@ export class Archiver implements AsyncDisposable {
     if (keepMs === undefined) return
     const deleted = await deleteExpired({ ...this.#tools, folder, keepMs, read: this.#read }, now)
     if (deleted > 0) log.debug('deleted from the archive', { pipeline: plan.name, files: deleted })
-  }
-
-  /** A last round, for a run that ends: what fails now is left to whoever comes next. */
-  async finish(): Promise<void> {
-    const { plan, log, now = Date.now } = this.#options
-    await this.round(now()).catch((error) => {
-      if (!this.#stop.signal.aborted) log.warn('not archived', { pipeline: plan.name, why: messageOf(error) })
-    })
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort()
-    await this.#rounds
-  }
-
-  async #goRound(): Promise<void> {
-    const { plan, log, onState = () => {}, now = Date.now } = this.#options
-    const { signal } = this.#stop
-    let tries = 0
-    onState({ is: 'working' })
-    while (!signal.aborted) {
-      let nextInMs = lookMs
-      try {
-        await this.round(now())
-        if (tries > 0) {
-          log.info('archiving again', { pipeline: plan.name })
-          onState({ is: 'working' })
-        }
-        tries = 0
-      } catch (error) {
-        if (signal.aborted) break
-        nextInMs = Math.min(backOff.mostMs, backOff.firstMs * 2 ** Math.min(tries, 10))
-        tries++
-        const why = messageOf(error)
-        log.warn('archiving is paused', { pipeline: plan.name, why, tries, next_in_ms: nextInMs })
-        onState({ is: 'paused', why, tries, nextInMs })
-      }
-      await sleep(nextInMs, undefined, { signal }).catch(() => {})
-    }
   }
 
   async #due(cursor: number, now: number): Promise<{ files: StoredFile[]; upTo: number }> {

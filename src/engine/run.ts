@@ -194,13 +194,13 @@ class Worker implements AsyncDisposable {
   }
 
   #startArchiver(committed: number): void {
-    const { archive, plan, store, log, spool } = this.#options
+    const { archive, plan, store, log, spool, signal } = this.#options
     if (archive === undefined) return
     const onState = (state: ArchiverState): void => {
       this.#progress.archiver = state
       this.#options.onProgress?.(this.#progress)
     }
-    this.#archiver = new Archiver({ ...archive, plan, store, log, worker: basename(spool), onState })
+    this.#archiver = new Archiver({ ...archive, plan, store, log, signal, worker: basename(spool), onState })
     this.#archiver.settled(committed)
     this.#archiver.start()
   }
