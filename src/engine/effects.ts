@@ -54,19 +54,28 @@ export async function runEffects(tools: EffectTools): Promise<void> {
   const cursors = new Map<Effect, number>()
   const applying = effects.filter((effect) => effect.applies?.(tools) ?? true)
   for (const effect of applying) cursors.set(effect, await store.effectCursor(plan.name, effect.name))
-  for (const line of await store.ledger(plan.name, { after: Math.min(...cursors.values()) })) {
-    const batch = { line, files: await store.filesOfBatch(plan.name, line.batch) }
-    for (const effect of applying) {
-      if ((cursors.get(effect) ?? 0) >= line.batch) continue
-      // reached on both sides: nothing of it is there yet, and all of it but the memory of it
-      await failpoint(effect.point)
-      await effect.run(tools, batch)
-      await failpoint(effect.point)
-      await store.advanceEffect(plan.name, effect.name, line.batch)
+  let after = Math.min(...cursors.values())
+  for (;;) {
+    const lines = await store.ledger(plan.name, { after, first: linesAtOnce })
+    for (const line of lines) {
+      const batch = { line, files: await store.filesOfBatch(plan.name, line.batch) }
+      for (const effect of applying) {
+        if ((cursors.get(effect) ?? 0) >= line.batch) continue
+        // reached on both sides: nothing of it is there yet, and all of it but the memory of it
+        await failpoint(effect.point)
+        await effect.run(tools, batch)
+        await failpoint(effect.point)
+        await store.advanceEffect(plan.name, effect.name, line.batch)
+      }
+      await failpoint('effects done')
+      after = line.batch
     }
-    await failpoint('effects done')
+    if (lines.length < linesAtOnce) return
   }
 }
+
+/** An effect that is new to a pipeline begins at its first batch. */
+const linesAtOnce = 500
 
 // ---- quarantine ----------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 /** What the ledger says: its lines, and what they come to for each pipeline. */
 import type { Queries } from './connection.ts'
-import type { BatchKind, LedgerLine, PipelineStatus } from './store.ts'
+import type { BatchKind, LedgerLine, LedgerQuery, PipelineStatus } from './store.ts'
 
 interface LedgerRow {
   pipeline: string
@@ -21,11 +21,7 @@ interface LedgerRow {
   ranges: unknown
 }
 
-export async function readLedger(
-  database: Queries,
-  pipeline: string,
-  query: { after?: number; last?: number },
-): Promise<LedgerLine[]> {
+export async function readLedger(database: Queries, pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
   const { rows } = await database.query<LedgerRow>(
     `
     select *
@@ -33,9 +29,9 @@ export async function readLedger(
            from   millrace.batches
            where  pipeline = $1 and ($2::bigint is null or batch > $2)
            order by case when $3::int is null then batch end, batch desc
-           limit  $3) chosen
+           limit  coalesce($3::int, $4::int)) chosen
     order by batch`,
-    [pipeline, query.after ?? null, query.last ?? null],
+    [pipeline, query.after ?? null, query.last ?? null, query.first ?? null],
   )
   return rows.map(ledgerLine)
 }

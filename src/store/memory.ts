@@ -21,6 +21,7 @@ import type {
   LeaseAnswer,
   LeaseRequest,
   LedgerLine,
+  LedgerQuery,
   PipelineStatus,
   RowFile,
   Store,
@@ -101,11 +102,12 @@ class MemoryStore implements Store {
     return seen.length
   }
 
-  async ledger(pipeline: string, query: { after?: number; last?: number }): Promise<LedgerLine[]> {
+  async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
     const after = query.after ?? 0
     const lines = (this.#database.pipelines.get(pipeline)?.ledger ?? []).filter((line) => line.batch > after)
-    const first = query.last === undefined ? 0 : Math.max(0, lines.length - query.last)
-    return lines.slice(first).map((line) => structuredClone(line))
+    const chosen =
+      query.last === undefined ? lines.slice(0, query.first) : lines.slice(Math.max(0, lines.length - query.last))
+    return chosen.map((line) => structuredClone(line))
   }
 
   async effectCursor(pipeline: string, effect: string): Promise<number> {

@@ -36,6 +36,7 @@ import type {
   LeaseAnswer,
   LeaseRequest,
   LedgerLine,
+  LedgerQuery,
   PipelineStatus,
   RowFile,
   Store,
@@ -296,7 +297,7 @@ export class PostgresStore implements Store {
     })
   }
 
-  async ledger(pipeline: string, query: { after?: number; last?: number }): Promise<LedgerLine[]> {
+  async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
     return await readLedger(this.#pool, pipeline, query)
   }
 

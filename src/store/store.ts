@@ -36,7 +36,8 @@ export interface Store extends AsyncDisposable {
    */
   seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number>
 
-  ledger(pipeline: string, query: { after?: number; last?: number }): Promise<LedgerLine[]>
+  /** In the order of the batches: all after one, the first or the last so many of them. */
+  ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]>
   effectCursor(pipeline: string, effect: string): Promise<number>
   advanceEffect(pipeline: string, effect: string, batch: number): Promise<void>
 
@@ -222,6 +223,12 @@ export interface DeadLetterQuery {
   /** Also those replayed or discarded. */
   settled?: boolean
   limit?: number
+}
+
+export interface LedgerQuery {
+  after?: number
+  first?: number
+  last?: number
 }
 
 export interface LedgerLine extends Verdicts {
