@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe } from 'node:test'
 import { parseCsv } from '../../src/store/memory/rows.ts'
-import type { BatchKind, FileProgress, Position } from '../../src/store/store.ts'
+import type { BatchKind, FileProgress, LedgerQuery, Position } from '../../src/store/store.ts'
 import {
   inOrder,
   into,
@@ -213,7 +213,7 @@ export function progress(scenario: Scenario): void {
       assert.deepEqual(line?.ranges, [{ file: 'a', unknown_columns: { 'x\ufffdy': 1, '\ufffd': 2, '\u{1f600}': 3 } }])
     })
 
-    const queries: { query: { after?: number; last?: number }; batches: number[] }[] = [
+    const queries: { query: LedgerQuery; batches: number[] }[] = [
       { query: {}, batches: [1, 2, 3, 4, 5] },
       { query: { after: 0 }, batches: [1, 2, 3, 4, 5] },
       { query: { after: 3 }, batches: [4, 5] },
