@@ -5,7 +5,7 @@ import { type Column, typeName } from '../plan/columns.ts'
 import { type Plan, planHash, type Source, type Step } from '../plan/plan.ts'
 import { copySql, createTableSql } from '../sinks/table.ts'
 import { mergeSql } from '../store/commit.ts'
-import { createSql, relationNames, relationsOf } from './relations.ts'
+import { createSql, isRunnable, relationNames, relationsOf } from './relations.ts'
 
 export interface Explanation {
   pipeline: string
@@ -76,6 +76,7 @@ function sourceInWords(source: Source): string {
 }
 
 function stepInWords(step: Step): string {
+  if (!isRunnable(step)) return `a step of the kind ${step.op}`
   switch (step.op) {
     case 'validate':
       return operators.validate.says(step)
@@ -94,15 +95,6 @@ function stepInWords(step: Step): string {
         case 'upsert':
           return `writes the last row of each ${step.mode.key.join(', ')} to the table ${step.table}`
       }
-      break
-    case 'window':
-    case 'pairs':
-    case 'total':
-    case 'anomalies':
-    case 'topic':
-    case 'files':
-    case 'enqueue':
-      return `a step of the kind ${step.op}`
   }
 }
 
