@@ -4,7 +4,7 @@
  * Long because a range is one thing: what is read, what is taken back, and the SQL over it have to agree.
  */
 import type { BigIntStats } from 'node:fs'
-import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
@@ -88,6 +88,20 @@ class FilesReader implements SourceReader {
     this.#waiting = true
     await range.release()
     return undefined
+  }
+
+  async bytesAhead(): Promise<number> {
+    const paths = this.#names.map((name) => join(this.#options.source.folder, name))
+    const sizes = await Promise.all(
+      paths.map((path) =>
+        stat(path).then(
+          ({ size }) => size,
+          () => 0,
+        ),
+      ),
+    )
+    const claimed = this.#queue.map(({ size, bytesDone }) => size - bytesDone)
+    return [...sizes, ...claimed].reduce((sum, bytes) => sum + bytes, 0)
   }
 
   async wait(signal: AbortSignal): Promise<void> {
