@@ -12,7 +12,7 @@ import { planChange } from '../plan/compatible.ts'
 import { isSink, type Plan, planHash } from '../plan/plan.ts'
 import { commitBatch, type TableHabits } from './commit.ts'
 import { type Client, clientConfig, connect, connectPatiently, hangUp, placeOf } from './connection.ts'
-import { discard, editFields, findDeadLetters } from './dead-letters.ts'
+import { countDeadLetters, discard, editFields, findDeadLetters } from './dead-letters.ts'
 import { leaseTimes, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
 import type {
@@ -21,6 +21,8 @@ import type {
   CommitOutcome,
   Committed,
   DeadLetter,
+  DeadLetterCount,
+  DeadLetterFilter,
   DeadLetterQuery,
   FileProgress,
   LeaseAnswer,
@@ -309,12 +311,16 @@ export class PostgresStore implements Store {
     return await findDeadLetters(this.#queries, query)
   }
 
+  async countDeadLetters(filter: DeadLetterFilter): Promise<DeadLetterCount[]> {
+    return await countDeadLetters(this.#queries, filter)
+  }
+
   async editDeadLetter(id: number, fields: Record<string, string | null>): Promise<void> {
     await editFields(this.#queries, id, fields)
   }
 
-  async discardDeadLetters(ids: number[], reason: string): Promise<number> {
-    return await discard(this.#queries, ids, reason)
+  async discardDeadLetters(filter: DeadLetterFilter, reason: string): Promise<number> {
+    return await discard(this.#queries, filter, reason)
   }
 
   async status(): Promise<PipelineStatus[]> {
