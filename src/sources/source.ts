@@ -51,6 +51,8 @@ export interface Where {
 export interface SourceReader extends AsyncDisposable {
   /** The next range, or undefined when nothing is there now. */
   next(limits: Limits): Promise<Range | undefined>
+  /** Bytes of input that are there now and not handed out yet. Absent where a source cannot tell. */
+  bytesAhead?(): Promise<number>
   /** Resolves when something may have arrived, at the latest after a second. */
   wait(signal: AbortSignal): Promise<void>
   /** Forgets what was handed out but not committed; the next range begins where the store says. */

@@ -2,6 +2,7 @@
 import { copyFile, type FileHandle, link, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { identifier } from '../../plan/identifier.ts'
+import { columnsRead } from '../../plan/plan.ts'
 import type { Limits } from '../source.ts'
 import type { Claim } from './claims.ts'
 import { looksWhole, openParquet, stageParquet } from './parquet.ts'
@@ -21,7 +22,7 @@ export class ParquetRows implements RowStage {
 
   constructor(options: StageOptions) {
     this.#options = options
-    this.#columns = options.source.columns.filter(({ origin }) => origin === undefined).map(({ name }) => name)
+    this.#columns = columnsRead(options.source).map(({ name }) => name)
   }
 
   async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {

@@ -3,7 +3,8 @@
  * run was given, and stages their rows for DuckDB. Nothing is handed out twice unless it is rewound.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { MillraceError } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
 import type { FilesSource } from '../../plan/plan.ts'
@@ -99,6 +100,21 @@ class FilesReader implements SourceReader {
       this.#queue.push(claim)
       later++
     }
+  }
+
+  async bytesAhead(): Promise<number> {
+    const paths = this.#names.map((name) => join(this.#options.source.folder, name))
+    const sizes = await Promise.all(
+      paths.map((path) =>
+        stat(path).then(
+          ({ size }) => size,
+          () => 0,
+        ),
+      ),
+    )
+    // of a packed file that goes on, only the packed size is known until it is unpacked again
+    const claimed = this.#queue.map(({ content, size, bytesDone }) => Math.max(0, (content?.size ?? size) - bytesDone))
+    return [...sizes, ...claimed].reduce((sum, bytes) => sum + bytes, 0)
   }
 
   async wait(signal: AbortSignal): Promise<void> {
