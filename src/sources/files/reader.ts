@@ -91,17 +91,10 @@ class FilesReader implements SourceReader {
   }
 
   async bytesAhead(): Promise<number> {
-    const paths = this.#names.map((name) => join(this.#options.source.folder, name))
-    const sizes = await Promise.all(
-      paths.map((path) =>
-        stat(path).then(
-          ({ size }) => size,
-          () => 0,
-        ),
-      ),
-    )
-    const claimed = this.#queue.map(({ size, bytesDone }) => size - bytesDone)
-    return [...sizes, ...claimed].reduce((sum, bytes) => sum + bytes, 0)
+    let bytes = this.#queue.reduce((sum, { size, bytesDone }) => sum + size - bytesDone, 0)
+    const listed = this.#names.map((name) => stat(join(this.#options.source.folder, name)))
+    for (const file of await Promise.allSettled(listed)) if (file.status === 'fulfilled') bytes += file.value.size
+    return bytes
   }
 
   async wait(signal: AbortSignal): Promise<void> {
