@@ -41,6 +41,7 @@ test('a letter is shown with its row, what was wrong in it, and its values in th
     '  state     open',
     '',
     '  x1,"a, ""b""",-1',
+    '                ^^',
     '',
     '    id     x1',
     '    name   (nothing)',

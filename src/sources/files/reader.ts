@@ -103,18 +103,12 @@ class FilesReader implements SourceReader {
   }
 
   async bytesAhead(): Promise<number> {
-    const paths = this.#names.map((name) => join(this.#options.source.folder, name))
-    const sizes = await Promise.all(
-      paths.map((path) =>
-        stat(path).then(
-          ({ size }) => size,
-          () => 0,
-        ),
-      ),
-    )
+    let bytes = 0
     // of a packed file that goes on, only the packed size is known until it is unpacked again
-    const claimed = this.#queue.map(({ content, size, bytesDone }) => Math.max(0, (content?.size ?? size) - bytesDone))
-    return [...sizes, ...claimed].reduce((sum, bytes) => sum + bytes, 0)
+    for (const { content, size, bytesDone } of this.#queue) bytes += Math.max(0, (content?.size ?? size) - bytesDone)
+    const listed = this.#names.map((name) => stat(join(this.#options.source.folder, name)))
+    for (const file of await Promise.allSettled(listed)) if (file.status === 'fulfilled') bytes += file.value.size
+    return bytes
   }
 
   async wait(signal: AbortSignal): Promise<void> {
