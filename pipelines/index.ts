@@ -1,4 +1,5 @@
 import { shopEvents } from './shop-events/pipeline.ts'
+import { userActivity } from './user-activity/pipeline.ts'
 
 /** The systems that ship with Millrace. */
-export const systems = [shopEvents]
+export const systems = [shopEvents, userActivity]

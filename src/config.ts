@@ -187,6 +187,8 @@ function parseSetting(
       if (value.trim() === '' || !Number.isFinite(Number(value))) throw wrong('a number')
       return Number(value)
     case 'duration': {
+      // only a default can be empty, and means that there is none
+      if (value === '') return ''
       const ms = parseDuration(value)
       if (ms === undefined) throw wrong('a duration such as "250 ms", "10 seconds" or "24 hours"')
       return ms

@@ -1,5 +1,5 @@
 /**
- * Places where a test can make Millrace fail, named as in `failpoints`. Off unless `MILLRACE_FAILPOINT` is set:
+ * Places where a test can make Millrace fail, named as below. Off unless `MILLRACE_FAILPOINT` is set:
  * `name[@n]=kill|throw|delay[:ms]` acts the n-th time the place is reached (default: the first).
  */
 import { MillraceError } from './errors.ts'
@@ -23,7 +23,18 @@ export const failpoints = [
   'effects done',
 ] as const
 
-export type Failpoint = (typeof failpoints)[number]
+/** The steps of archiving, which goes on beside the batches: each is reached on both sides of every file's step. */
+export const archiveFailpoints = [
+  'archive write',
+  'archive link',
+  'archive remove source',
+  'archive remove temp',
+  'archive cursor',
+] as const
+
+const known: readonly string[] = [...failpoints, ...archiveFailpoints]
+
+export type Failpoint = (typeof failpoints)[number] | (typeof archiveFailpoints)[number]
 
 interface Armed {
   point: string
@@ -40,7 +51,7 @@ export function arm(setting: string | undefined): void {
   armed = parse(setting)
 }
 
-/** Stands at each place named in `failpoints`; does nothing unless that one is armed. */
+/** Stands at each place named above; does nothing unless that one is armed. */
 export async function failpoint(point: Failpoint): Promise<void> {
   if (armed?.point !== point) return
   if (armed.passes > 0) {
@@ -66,11 +77,11 @@ function parse(setting: string | undefined): Armed | undefined {
   if (setting === undefined || setting === '') return undefined
   const match = /^([a-z ]+?)(?:@(\d+))?=(kill|throw|delay)(?::(\d+))?$/.exec(setting)
   const point = match?.[1]
-  if (match === null || point === undefined || !(failpoints as readonly string[]).includes(point)) {
+  if (match === null || point === undefined || !known.includes(point)) {
     throw new MillraceError('INVALID_SETTING', {
       at: 'MILLRACE_FAILPOINT',
       message: `"${setting}" is not name[@n]=kill|throw|delay[:ms]`,
-      hint: `the names are ${failpoints.join(', ')}`,
+      hint: `the names are ${known.join(', ')}`,
     })
   }
   return {

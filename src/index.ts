@@ -24,6 +24,8 @@ export {
 } from './pipeline.ts'
 export type { Plan } from './plan/plan.ts'
 export type {
+  Archive,
+  Compression,
   GeneratedFile,
   GenerateRequest,
   GenerateSummary,

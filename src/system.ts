@@ -19,8 +19,22 @@ export interface System {
   migrations?: URL
   /** The folder that gets `<batch>.csv` of bad rows and the files that cannot be read, so that a person finds them. */
   quarantine?: (settings: SettingValues) => string
+  /** Where files go from `done/` when they are old enough; without it they stay there. */
+  archive?: (settings: SettingValues) => Archive | undefined
   generate?: Generator
 }
+
+export interface Archive {
+  /** Gets a file in `YYYY/MM/DD/`, the day of its arrival in UTC. */
+  folder: string
+  /** How long a file of a committed batch stays in `done/`, counted from its arrival. */
+  afterMs: number
+  /** How long it stays in the archive; without it, for ever. */
+  keepMs?: number | undefined
+  compress?: Compression | undefined
+}
+
+export type Compression = 'gzip' | 'zstd'
 
 export interface Generator {
   says: string

@@ -127,7 +127,9 @@ describe('a bounded run beside a worker of the same pipeline', { concurrency: 3 
     await using run = startRun(world)
     await eventually(
       async () => {
-        const [row] = await world.sql<{ wanted_by: string | null }>('select wanted_by from millrace.leases')
+        const [row] = await world.sql<{ wanted_by: string | null }>(
+          `select wanted_by from millrace.leases where pipeline = 'shop-events'`,
+        )
         return row?.wanted_by === ownerName(run)
       },
       { what: () => `the lease is wanted: ${run.story()}` },
@@ -153,7 +155,7 @@ async function lentTo(world: World, run: Millrace): Promise<void> {
   await eventually(
     async () => {
       const [row] = await world.sql<{ owner: string; lent: boolean }>(
-        'select owner, lent_by is not null as lent from millrace.leases',
+        `select owner, lent_by is not null as lent from millrace.leases where pipeline = 'shop-events'`,
       )
       return row?.owner === ownerName(run) && row.lent
     },

@@ -97,7 +97,9 @@ describe(`killed with SIGKILL at a fail point, ${full ? 'all' : 'the core (MILLR
 
 // How many batches were committed when it died says that it died where it was told to.
 async function diedThere(world: World, { point, occurrence }: Case): Promise<void> {
-  const [stored] = await world.sql<{ batch: number }>('select batch from millrace.pipelines')
+  const [stored] = await world.sql<{ batch: number }>(
+    `select batch from millrace.pipelines where pipeline = 'shop-events'`,
+  )
   const batch = stored?.batch ?? 0
   switch (point) {
     case 'listed':

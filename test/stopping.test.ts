@@ -29,8 +29,12 @@ describe('a worker that is told to stop', { concurrency: 3 }, () => {
       await using worker = world.start(verb.split(' '), { PORT: '0', MILLRACE_FAILPOINT: 'after rows@2=delay:1500' })
       await standsInTransaction(world, worker)
       await stopsSoon(worker)
-      assert.deepEqual(await world.sql('select batch::int from millrace.pipelines'), [{ batch: 2 }])
-      assert.deepEqual(await world.sql('select owner from millrace.leases'), [{ owner: null }])
+      assert.deepEqual(await world.sql(`select batch::int from millrace.pipelines where pipeline = 'shop-events'`), [
+        { batch: 2 },
+      ])
+      assert.deepEqual(await world.sql(`select owner from millrace.leases where pipeline = 'shop-events'`), [
+        { owner: null },
+      ])
       await using second = world.start(work)
       await world.drained(everything, { worker: second })
       await stopsSoon(second)
@@ -45,7 +49,9 @@ describe('a worker that is told to stop', { concurrency: 3 }, () => {
     await using worker = world.start(work)
     await worker.says('running')
     await stopsSoon(worker)
-    const [stopped] = await world.sql<{ batch: number }>('select batch from millrace.pipelines')
+    const [stopped] = await world.sql<{ batch: number }>(
+      `select batch from millrace.pipelines where pipeline = 'shop-events'`,
+    )
     assert.ok((stopped?.batch ?? 0) < many.length, 'it was busy')
     await using second = world.start(work)
     await world.drained(many, { worker: second })

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { GenerateRequest } from 'millrace'
-import { type Clock, generate, generator } from './generate.ts'
+import type { Clock } from '../sample-files.ts'
+import { generate, generator } from './generate.ts'
 
 const header = 'event_id,user_id,event_type,product_id,price,event_timestamp'
 

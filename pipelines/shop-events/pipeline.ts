@@ -1,4 +1,5 @@
 import { decimal, files, folder, oneOf, pipeline, type System, table, text, timestamp } from 'millrace'
+import { archiveIn, archiveSettings } from '../archive.ts'
 import { generator } from './generate.ts'
 
 export const shopEvents: System = {
@@ -16,6 +17,12 @@ export const shopEvents: System = {
       choices: ['off', 'parquet'],
       says: 'parquet: landed rows are also written to processed/<day>/, one file a batch',
     },
+    SHOP_EVENTS_ARCHIVE: {
+      type: 'switch',
+      default: 'off',
+      says: 'done files of shop-events move to archive/, as the ARCHIVE_ variables say',
+    },
+    ...archiveSettings,
   },
   plan: (settings) => {
     const landed = pipeline('shop-events')
@@ -38,5 +45,9 @@ export const shopEvents: System = {
   },
   migrations: new URL('./migrations/', import.meta.url),
   quarantine: (settings) => `${settings['SHOP_EVENTS_DIR']}/error`,
+  archive: (settings) =>
+    settings['SHOP_EVENTS_ARCHIVE'] === true
+      ? archiveIn(`${settings['SHOP_EVENTS_DIR']}/archive`, settings)
+      : undefined,
   generate: generator,
 }

@@ -39,6 +39,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
   const id = entry[0]
   await mkdir(source.folder, { recursive: true })
   await store.register(plan)
+  const archive = system.archive?.(config.settings)
   const spool = join(spoolFolder(config.dataDirectory), plan.name, `${process.pid}-${randomBytes(4).toString('hex')}`)
   using session = await duck.connect()
   return await runPipeline({
@@ -55,11 +56,13 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
         sql: session,
         signal,
         known: (ids) => store.files(plan.name, id, ids),
+        onLeftAlone: (path, why) => log.warn('left alone', { pipeline: plan.name, path, why }),
         onProblem: run.onProblem ?? ((problem) => log.error(problem.toString())),
         ...(bounded?.inputs === undefined ? {} : { inputs: { paths: bounded.inputs, again: bounded.again } }),
       })
     },
     effects: { quarantine: system.quarantine?.(config.settings), logs: join(config.dataDirectory, 'logs') },
+    archive: archive && { archive, records: join(config.dataDirectory, 'archived', plan.name) },
     limits: { rows: config.batchMaxRows, bytes: config.batchMaxBytes },
     intervalMs: config.batchIntervalMs,
     owner: ownerName(),

@@ -270,7 +270,7 @@ async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printe
   }
   if (selects.length === 0) return undefined
   const printed = await printRows(session, tools.spool, `${batch.number}-dead`, {
-    select: `select ${deadLetterColumns.join(', ')}\nfrom (\n${selects.join('\nunion all by name\n')}\n)\norder by place, line`,
+    select: `select ${deadLetterColumns.join(', ')}\nfrom (\n${selects.join('\nunion all by name\n')}\n)${batch.range.long ? '' : '\norder by place, line'}`,
     columns: [...deadLetterColumns],
     quoted: ['source', 'place', 'stage', 'code', 'column_name', 'message', 'raw', 'raw_bytes', 'fields'],
   })

@@ -7,6 +7,8 @@ import { basename, dirname, join } from 'node:path'
 import { type Failpoint, failpoint } from '../failpoint.ts'
 import type { Plan } from '../plan/plan.ts'
 import { claimedFolder, dropClaim } from '../sources/files/claims.ts'
+import { fittingName } from '../sources/files/names.ts'
+import { codeOf } from '../store/connection.ts'
 import type { LedgerLine, Store, StoredFile } from '../store/store.ts'
 import { fileSinks, publishFiles } from './file-sink.ts'
 
@@ -15,6 +17,8 @@ export interface EffectTools {
   store: Store
   /** Where bad rows and unreadable files go; undefined: they stay in the dead letters alone. */
   quarantine: string | undefined
+  /** Files go on from `done/` to an archive. */
+  archived: boolean
   logs: string
 }
 
@@ -87,8 +91,9 @@ async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
   const claimed = claimedAt(file)
   await mkdir(folder, { recursive: true })
   if (claimed === undefined) {
-    // a file of a bounded run stays where it is
-    await copyFile(file.path, target).catch(ignoreMissing)
+    // a file of a bounded run stays where it is; one that nobody may read, or is no file any more, has its reason alone
+    const stats = await stat(file.path).catch(() => undefined)
+    if (stats?.isFile()) await copyFile(file.path, target).catch(ignoreUnreadable)
   } else {
     await rename(claimed, target).catch(ignoreMissing)
     await dropClaim(claimed)
@@ -101,29 +106,37 @@ async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
 
 // ---- files that are done -------------------------------------------------------------------------------------------
 
-async function moveFiles(_tools: EffectTools, { files }: Settled): Promise<void> {
+async function moveFiles({ archived }: EffectTools, { files }: Settled): Promise<void> {
+  const ready = new Set<string>()
   for (const file of files) {
     const claimed = claimedAt(file)
     if (file.state !== 'done' || claimed === undefined) continue
-    const done = join(dirname(file.path), 'done')
-    await mkdir(done, { recursive: true })
-    await rename(claimed, join(done, nameFor(file, await isThere(join(done, basename(file.path)))))).catch(
-      ignoreMissing,
-    )
+    const done = doneFolder(file)
+    if (!ready.has(done)) await mkdir(done, { recursive: true })
+    ready.add(done)
+    const own = join(done, basename(file.path))
+    // what the archiver takes has a name that is never another file's
+    const isTaken = archived || (await isThere(own))
+    await rename(claimed, isTaken ? join(done, nameFor(file)) : own).catch(ignoreMissing)
     await dropClaim(claimed)
   }
 }
 
-// Where a file of a watched folder lies after its claim; a file of a bounded run has its own path as its id.
-function claimedAt(file: StoredFile): string | undefined {
+/** Where a file of a watched folder lies after its claim; a file of a bounded run has its own path as its id. */
+export function claimedAt(file: Pick<StoredFile, 'id' | 'path'>): string | undefined {
   if (file.id === file.path || file.id.includes('/')) return undefined
   return join(claimedFolder(dirname(file.path)), file.id, basename(file.path))
 }
 
-// The file's own name, unless that is taken: then the claim's id before it, which nothing else has.
-function nameFor(file: StoredFile, taken = true): string {
-  const name = basename(file.path)
-  return taken ? `${file.id.includes('/') ? `batch-${file.batch}` : file.id}-${name}` : name
+/** Where a file of a watched folder lies when its rows are committed. */
+export function doneFolder({ path }: Pick<StoredFile, 'path'>): string {
+  return join(dirname(path), 'done')
+}
+
+/** The name of a file whose own name is taken: the claim's id before it, which nothing else has. */
+export function nameFor({ id, path, batch }: Pick<StoredFile, 'id' | 'path' | 'batch'>): string {
+  // with room behind it for the longest ending
+  return fittingName(`${id.includes('/') ? `batch-${batch}` : id}-${basename(path)}`, '.reason.txt.part'.length)
 }
 
 async function isThere(path: string): Promise<boolean> {
@@ -229,6 +242,11 @@ function csvField(value: string): string {
 
 // The file has been moved already, by this effect before a crash.
 function ignoreMissing(error: unknown): void {
-  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return
+  if (codeOf(error) === 'ENOENT') return
+  throw error
+}
+
+function ignoreUnreadable(error: unknown): void {
+  if (['ENOENT', 'EACCES', 'EPERM'].includes(codeOf(error) ?? '')) return
   throw error
 }

@@ -8,6 +8,7 @@ import type { Plan } from '../plan/plan.ts'
 import type { Limits, Range, SourceReader } from '../sources/source.ts'
 import { isTransient } from '../store/connection.ts'
 import type { BatchKind, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
+import { Archiver, type ArchiverOptions, type ArchiverState } from './archive.ts'
 import { type Batch, type BatchTools, commitBatch, operateBatch, stageBatch } from './batch.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
@@ -24,6 +25,8 @@ export interface WorkerOptions {
   spool: string
   openReader(): Promise<SourceReader>
   effects: Pick<EffectTools, 'quarantine' | 'logs'>
+  /** Without it files stay in `done/`. */
+  archive?: Pick<ArchiverOptions, 'archive' | 'records'> | undefined
   limits: Limits
   /** How long a small batch waits after the start of the one before it, so that rows gather. */
   intervalMs: number
@@ -58,7 +61,12 @@ export interface Progress {
   lastBatch: number
   lastCommittedAt: Date | undefined
   retries: number
+  /** Of a pipeline that archives its files. */
+  archiver?: ArchiverState
 }
+
+/** How long a bounded run waits for a file that was copied in a moment ago. */
+const patienceMs = 3000
 
 /** Before the first batch. */
 export function noProgress(): Progress {
@@ -100,6 +108,8 @@ class Worker implements AsyncDisposable {
   #effects: Promise<void> = Promise.resolve()
   /** Perhaps no batch follows that would hear of it. */
   #effectFailure: unknown
+  /** While the lease is held. */
+  #archiver: Archiver | undefined
   #staged: Batch[] = []
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
@@ -192,11 +202,24 @@ class Worker implements AsyncDisposable {
     this.#epochs.add(answer.lease.epoch)
     await this.#clearSpool()
     await runEffects(this.#effectTools())
+    this.#startArchiver(committed.batch)
     this.#reader ??= await this.#options.openReader()
     await this.#reader.rewind()
     this.#say({ is: 'running' })
     log.info('running', { pipeline: plan.name, epoch: answer.lease.epoch, batch: committed.batch })
     return true
+  }
+
+  #startArchiver(committed: number): void {
+    const { archive, plan, store, log, spool } = this.#options
+    if (archive === undefined) return
+    const onState = (state: ArchiverState): void => {
+      this.#progress.archiver = state
+      this.#options.onProgress?.(this.#progress)
+    }
+    this.#archiver = new Archiver({ ...archive, plan, store, log, worker: basename(spool), onState })
+    this.#archiver.settled(committed)
+    this.#archiver.start()
   }
 
   // What earlier owners left beside our own spool belongs to batches that were committed, or never will be. An owner
@@ -255,6 +278,8 @@ class Worker implements AsyncDisposable {
   async #abandon(): Promise<void> {
     await this.#committing.catch(() => {})
     await this.#effects.catch(() => {})
+    await this.#archiver?.[Symbol.asyncDispose]()
+    this.#archiver = undefined
     this.#committing = Promise.resolve()
     this.#effects = Promise.resolve()
     for (const batch of this.#staged) await batch.release(this.#sessions[0]).catch(() => {})
@@ -269,6 +294,7 @@ class Worker implements AsyncDisposable {
     if (reader === undefined) throw new MillraceError('NOT_SUPPORTED', { message: 'the source is not open' })
     let next = this.#progress.lastBatch
     let failure: unknown
+    let idleSince: number | undefined
     const commit = (batch: Batch, tools: BatchTools): void => {
       this.#committing = this.#commit(batch, tools).catch((error) => {
         failure = error
@@ -290,13 +316,16 @@ class Worker implements AsyncDisposable {
       if (range === undefined) {
         await this.#committing
         if (failure !== undefined) throw failure
-        if (bounded) {
+        idleSince ??= performance.now()
+        if (bounded && !(reader.unsettled && performance.now() - idleSince < patienceMs)) {
           await this.#effects
+          await this.#archiver?.finish()
           return 'done'
         }
         await reader.wait(signal)
         continue
       }
+      idleSince = undefined
       if (bounded && this.#progress.bytesTotal === undefined) await this.#measure(reader, range)
       next++
       const tools = this.#tools(next)
@@ -345,7 +374,8 @@ class Worker implements AsyncDisposable {
     await batch.release(tools.session)
     await this.#effects
     // not waited for here: the next batch may be committed meanwhile
-    const effects = runEffects(this.#effectTools())
+    const archiver = this.#archiver
+    const effects = runEffects(this.#effectTools()).then(() => archiver?.settled(batch.number))
     this.#effects = effects
     effects.catch((error) => {
       this.#effectFailure = error
@@ -353,8 +383,8 @@ class Worker implements AsyncDisposable {
   }
 
   #effectTools(): EffectTools {
-    const { plan, store, effects } = this.#options
-    return { plan, store, ...effects }
+    const { plan, store, effects, archive } = this.#options
+    return { plan, store, archived: archive !== undefined, ...effects }
   }
 
   async #lend(to: string): Promise<void> {

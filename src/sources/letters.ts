@@ -44,6 +44,7 @@ export async function openLettersReader(options: LettersReaderOptions): Promise<
       const counts = await store.countDeadLetters({ ...which, after })
       return counts.reduce((sum, { bytes }) => sum + bytes, 0)
     },
+    unsettled: false,
     async wait() {},
     async rewind() {
       after = 0
@@ -76,6 +77,7 @@ async function stage(
   let bytes = 0
   let lineBytes = 0
   let longestLine = 0
+  const isLong = (): boolean => longestLine * vectorRows >= vectorBytes
   async function* pages(): AsyncGenerator<string> {
     for await (const page of letters) {
       const lines = page.map((letter) => {
@@ -87,7 +89,7 @@ async function stage(
         return line
       })
       yield lines.join('')
-      if (bytes >= limits.bytes || (lineBytes >= vectorBytes && longestLine * vectorRows >= vectorBytes)) return
+      if (bytes >= limits.bytes || (lineBytes >= vectorBytes && isLong())) return
     }
   }
   await pipeline(Readable.from(pages()), createWriteStream(path))
@@ -102,6 +104,7 @@ async function stage(
     rows: settles.length,
     malformed: 0,
     bytes,
+    long: isLong(),
     select: (batch) => `select *${originsSql(source.columns, batch)}
 from read_csv(
   ${sqlText(path)},

@@ -13,6 +13,8 @@ export interface Range {
   malformed: number
   /** Bytes of input. */
   bytes: number
+  /** Some rows are so long that they should not be sorted. */
+  long?: boolean
   /** SQL giving `_row`, the source's columns as text, and what `where` speaks of, for the batch with this number. */
   select(batch: number): string
   /** SQL giving dead letters (`deadLetterColumns`) for what was malformed; undefined when nothing was. */
@@ -53,6 +55,8 @@ export interface SourceReader extends AsyncDisposable {
   next(limits: Limits): Promise<Range | undefined>
   /** Bytes of input that are there now and not handed out yet. Absent where a source cannot tell. */
   bytesAhead?(): Promise<number>
+  /** Something is there that is still being written: it may be complete soon. */
+  readonly unsettled: boolean
   /** Resolves when something may have arrived, at the latest after a second. */
   wait(signal: AbortSignal): Promise<void>
   /** Forgets what was handed out but not committed; the next range begins where the store says. */

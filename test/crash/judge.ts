@@ -96,7 +96,9 @@ async function judgeBooks(world: World, expected: Expected): Promise<LedgerRow[]
     epochs.toSorted((a, b) => a - b),
     'epochs only rise',
   )
-  const [stored] = await world.sql<{ batch: number }>('select batch from millrace.pipelines')
+  const [stored] = await world.sql<{ batch: number }>(
+    `select batch from millrace.pipelines where pipeline = 'shop-events'`,
+  )
   assert.equal(stored?.batch ?? 0, ledger.length, 'the stored batch is the last of the ledger')
   return ledger
 }

@@ -22,7 +22,7 @@ export async function standsStill(
           `
           select a.state = 'idle in transaction' as open,
                  a.state_change < clock_timestamp() - interval '300 ms' as quiet,
-                 (select batch from millrace.pipelines) as batch
+                 (select batch from millrace.pipelines where pipeline = 'shop-events') as batch
           from   pg_stat_activity a
           where  a.datname = current_database() and a.application_name = 'millrace shop-events' and a.state like 'idle%'`,
         )

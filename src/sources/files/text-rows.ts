@@ -16,8 +16,12 @@ import { jsonSpool, rawSql, readMalformedSql, readSpoolSql, readTextsSql, type S
 import { SpoolFile } from './spool.ts'
 import type { Portion, RowStage, StageOptions, Unreadable } from './stage.ts'
 
-/** Rows longer than this are malformed. */
-export const maxRowBytes = 32 * 1024 * 1024
+/** Rows longer than this are malformed. DuckDB holds a row in up to ten copies, and its memory is bounded. */
+export const maxRowBytes = 2 * 1024 * 1024
+/** DuckDB has 2048 rows in hand at once: where rows are long, a range takes few bytes of them. */
+const longRow = 8 * 1024
+const bytesOfLongRows = 4 * 1024 * 1024
+const bytesOfMalformedRows = 8 * 1024 * 1024
 const chunkBytes = 1024 * 1024
 /** A spool file larger than this is not added to: several are read on several threads. */
 const spoolBytes = 8 * 1024 * 1024
@@ -35,6 +39,12 @@ interface Layout {
   longestRow: number
 }
 
+interface ReadFile {
+  path: string
+  size: number
+  mtimeMs: number
+}
+
 interface Head {
   layout: Layout
   bytes: number
@@ -50,8 +60,8 @@ export class TextRows implements RowStage {
   #malformed = 0
   #spools = 0
   #marks: { layout: Layout; spools: number; bytes: number; malformedBytes: number; malformed: number } | undefined
-  /** Where the files of JSON rows lie, to read the text of a row again. */
-  readonly #contents: string[] = []
+  /** Where the files of JSON rows lie, to read the text of a row again, and by what they are known. */
+  readonly #contents: ReadFile[] = []
   #rawTable: string | undefined
 
   constructor(options: StageOptions) {
@@ -62,7 +72,8 @@ export class TextRows implements RowStage {
 
   async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
     const content = claim.content ?? { path: claim.at, size: claim.size }
-    this.#contents[file] = content.path
+    const { size, mtimeMs } = await handle.stat()
+    this.#contents[file] = { path: content.path, size, mtimeMs }
     const head = await this.#head(handle, content.size)
     if ('is' in head) return head
     const { layout } = head
@@ -114,7 +125,7 @@ export class TextRows implements RowStage {
         return { is: 'bad', code: 'NOT_JSON_LINES', message }
       }
       if (last && !cut.full) portion.finished = true
-      if (last || cut.full || portion.bytesDone - start >= limits.bytes) break
+      if (last || cut.full || this.full || portion.bytesDone - start >= limits.bytes) break
       spool = this.#spoolOf(layout)
     }
     if (portion.finished) portion.bytesDone = content.size
@@ -124,6 +135,17 @@ export class TextRows implements RowStage {
     if (cutter instanceof JsonCutter) portion.unknown = Object.fromEntries(cutter.unknown)
     else for (const name of layout.unknown.values()) portion.unknown[name] = portion.rows
     return portion
+  }
+
+  /** No more rows should be added, though the limits allow them. */
+  get full(): boolean {
+    const spools = [...this.#layouts.values()].flatMap((layout) => layout.spools)
+    const spooled = spools.reduce((sum, { bytes }) => sum + bytes, 0)
+    return (this.long && spooled > bytesOfLongRows) || this.#malformedRows.bytes > bytesOfMalformedRows
+  }
+
+  get long(): boolean {
+    return [...this.#layouts.values()].some(({ longestRow }) => longestRow > longRow)
   }
 
   async takeBack(): Promise<void> {
@@ -147,6 +169,10 @@ export class TextRows implements RowStage {
     if (format.is !== 'csv' || format.header === false) {
       if (isUtf16(begin)) return { is: 'bad', code: 'UTF16', message: 'the file is UTF-16 or UTF-32; it must be UTF-8' }
       const mark = begin.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? 3 : 0
+      if (format.is === 'json lines' && isDocument(begin.toString('latin1', mark))) {
+        const message = `the file is one JSON document, and JSON lines has an object to a line; of a list, jq -c '.[]' makes them`
+        return { is: 'bad', code: 'NOT_JSON_LINES', message }
+      }
       const names = this.#columns.map(({ name }) => name)
       return { layout: this.#layoutOf(names, new Set()), bytes: mark, lines: 0 }
     }
@@ -290,7 +316,8 @@ from ${readMalformedSql([this.#malformedRows.path])}`
     await using reader = new SpanReader(this.#contents)
     let longest = 0
     for (const { row, file, span } of spans) {
-      const text = (await reader.read(file, span)).toString().replace(/\r$/, '').replaceAll('"', '""')
+      const bytes = await reader.read(file, span)
+      const text = bytes?.toString().replace(/\r$/, '').replaceAll('"', '""') ?? '[the file is gone, or has changed]'
       const line = Buffer.from(`${row},"${text}"\n`)
       longest = Math.max(longest, line.length)
       texts.append(line)
@@ -310,34 +337,47 @@ from ${readMalformedSql([this.#malformedRows.path])}`
   }
 }
 
+// A list of objects, or a pretty-printed object: no line of JSON lines begins so, whatever else is wrong with it.
+function isDocument(text: string): boolean {
+  return /^\s*(\[\s*(\{|\]|\n|$)|\{[ \t\r]*\n)/.test(text)
+}
+
 /** Reads parts of files, best in order: neighbours come with one reading. */
 class SpanReader implements AsyncDisposable {
-  readonly #paths: string[]
+  readonly #files: ReadFile[]
   #handle: FileHandle | undefined
   #file = -1
   #from = 0
   #window = Buffer.alloc(0)
 
-  constructor(paths: string[]) {
-    this.#paths = paths
+  constructor(files: ReadFile[]) {
+    this.#files = files
   }
 
-  /** `span` is `<first byte>+<bytes>`. */
-  async read(file: number, span: string): Promise<Buffer> {
+  /** `span` is `<first byte>+<bytes>`; undefined when the file is not what it was when its rows were cut. */
+  async read(file: number, span: string): Promise<Buffer | undefined> {
     const [from = 0, length = 0] = span.split('+').map(Number)
-    if (file !== this.#file) {
-      await this.#handle?.close()
-      this.#handle = await open(this.#paths[file] ?? '', 'r')
-      this.#file = file
-      this.#window = Buffer.alloc(0)
-    }
+    if (file !== this.#file) await this.#open(file)
+    if (this.#handle === undefined) return undefined
     if (from < this.#from || from + length > this.#from + this.#window.length) {
       const window = Buffer.allocUnsafe(Math.max(chunkBytes, length))
-      const { bytesRead = 0 } = (await this.#handle?.read(window, 0, window.length, from)) ?? {}
+      const { bytesRead } = await this.#handle.read(window, 0, window.length, from)
       this.#from = from
       this.#window = window.subarray(0, bytesRead)
     }
     return this.#window.subarray(from - this.#from, from - this.#from + length)
+  }
+
+  async #open(file: number): Promise<void> {
+    const expected = this.#files[file]
+    await this.#handle?.close()
+    this.#file = file
+    this.#window = Buffer.alloc(0)
+    this.#handle = await open(expected?.path ?? '', 'r').catch(() => undefined)
+    const found = await this.#handle?.stat()
+    if (found === undefined || (found.size === expected?.size && found.mtimeMs === expected.mtimeMs)) return
+    await this.#handle?.close()
+    this.#handle = undefined
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
