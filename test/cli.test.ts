@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -101,6 +101,14 @@ async function until(holds: () => Promise<boolean>, what: string): Promise<void>
 
 let books: Record<string, unknown> = {}
 
+test('what Node compiles is kept among temporary files, and nothing is written beside the user', async () => {
+  const here = await mkdtemp(join(folder, 'here-'))
+  const temporary = await mkdtemp(join(folder, 'temporary-'))
+  const child = spawn(process.execPath, [main, '--help'], { env: { TMPDIR: temporary }, cwd: here, stdio: 'ignore' })
+  assert.deepEqual(await once(child, 'exit'), [0, null])
+  assert.deepEqual([await readdir(here), await readdir(temporary)], [[], ['node-compile-cache']])
+})
+
 test('verbs that need no database do not make one', async () => {
   assert.match((await millrace(['explain', 'shop-events'])).out, /in Postgres[\s\S]*user_events/)
   assert.match(
@@ -125,6 +133,16 @@ test('verbs that need no database do not make one', async () => {
     events,
   )
   assert.equal(made?.['events'], 1000)
+  for (const wrong of [
+    ['--events-per-second', '0'],
+    ['--events-per-second', '-5'],
+    ['--count', '1.5'],
+    ['--count', 'NaN'],
+  ]) {
+    const refused = await millrace(['generate', 'shop-events', ...wrong])
+    assert.equal(refused.code, 2)
+    assert.match(refused.err, new RegExp(`^WRONG_USAGE: "${wrong[1]}" is not a (whole )?number.* \\(${wrong[0]}\\)\n$`))
+  }
   assert.equal(existsSync(join(data, 'postgres', 'cluster')), false)
 })
 
@@ -226,7 +244,7 @@ test('dead letters are found, mended, tried, replayed once, and discarded', asyn
 
   const replayed = await one('dead-letters', 'replay', mended, failing)
   assert.deepEqual([replayed['rows_in'], replayed['written'], replayed['dead']], [2, 1, 1])
-  assert.equal((replayed['dead_again'] as number[]).length, 1)
+  assert.deepEqual(replayed['dead_again'], { [String(readable[1]?.['code'])]: 1 })
   assert.equal(await count("select price from user_events where event_id = 'mended-1'"), 1.25)
   const twice = await millrace(['dead-letters', 'replay', mended])
   assert.equal(twice.code, 0)
@@ -241,6 +259,77 @@ test('dead letters are found, mended, tried, replayed once, and discarded', asyn
   const [settled] = await json('dead-letters', 'show', dropped)
   assert.deepEqual([settled?.['settled'], settled?.['settled_by']], ['discarded', 'a test'])
   assert.equal((await millrace(['dead-letters', 'show', '999999'])).code, 1)
+})
+
+test('dead letters are listed by what is known of them, and settled by the same', async () => {
+  const ids = async (...filter: string[]): Promise<unknown[]> =>
+    (await json('dead-letters', 'list', '--limit', '1000', ...filter)).map(({ id }) => id)
+  const open = await json('dead-letters', 'list', '--limit', '1000')
+  const [first] = open
+  const column = String(open.find(({ column_name }) => column_name !== null)?.['column_name'])
+  const those = (holds: (letter: Record<string, unknown>) => boolean): unknown[] =>
+    open.filter(holds).map(({ id }) => id)
+  assert.deepEqual(
+    await ids('--column', column),
+    those(({ column_name }) => column_name === column),
+  )
+  assert.deepEqual(
+    await ids('--where', `column=${column}`, '--code', String(first?.['code']).toLowerCase()),
+    those(({ column_name, code }) => column_name === column && code === first?.['code']),
+  )
+  assert.deepEqual(await ids('--file', 'events.csv', '--since', '1h', '--pipeline', 'shop-events'), await ids())
+  assert.deepEqual(await ids('--until', '1h'), [])
+  const rejectedAt = String(open.at(-1)?.['rejected_at'])
+  assert.deepEqual(
+    await ids('--until', rejectedAt),
+    those(({ rejected_at }) => String(rejected_at) < rejectedAt),
+  )
+
+  for (const verb of [['replay'], ['discard', '--reason', 'a test']]) {
+    const refused = await millrace(['dead-letters', ...verb, '--file', 'events.csv'])
+    assert.equal(refused.code, 2)
+    assert.match(
+      refused.err,
+      new RegExp(`${open.length} dead letters are all that are open: .*\n.*nobody to ask.*\n.*--yes`),
+    )
+    assert.equal((await millrace(['dead-letters', ...verb])).code, 2)
+    assert.equal((await millrace(['dead-letters', ...verb, '1', '--all'])).code, 2)
+  }
+  assert.deepEqual(
+    await ids(),
+    those(() => true),
+  )
+
+  const chosen = await ids('--column', column)
+  const discarded = await millrace(['dead-letters', 'discard', '--column', column, '--reason', 'a test'])
+  assert.match(discarded.err, new RegExp(`^${chosen.length} dead letters? (is|are) open and like that: `))
+  assert.equal(discarded.out, `discarded ${chosen.length} dead letter${chosen.length === 1 ? '' : 's'}\n`)
+  const rest = await millrace(['dead-letters', 'replay', '--all', '--yes', '--json'])
+  // rows that were not told into columns are left alone, which is a failure
+  assert.equal(rest.code, 1)
+  assert.match(rest.err, /left alone: \d+ rows that could not be told into columns/)
+  const { rows_in, dead } = JSON.parse(rest.out)
+  assert.equal(rows_in, those(({ fields, column_name }) => fields !== null && column_name !== column).length)
+  assert.equal(dead, rows_in)
+  assert.equal(
+    await count(`
+      select count(*) from millrace.batches
+      where kind = 'replay' and rows_in = written + filtered + duplicates + late + dead`),
+    2,
+  )
+})
+
+test('a dead letter is shown with an arrow under what was wrong, and harmlessly', async () => {
+  const odd = join(folder, 'odd.csv')
+  const rows = ['o1,u,view,"日本\n\u001b[2J",-1,2026-01-31T00:00:00Z', 'o2,u,refund,p,1,2026-01-31T00:00:00Z']
+  await writeFile(odd, `event_id,user_id,event_type,product_id,price,event_timestamp\n${rows.join('\n')}\n`)
+  await json('run', 'shop-events', '--input', odd)
+  const [first, second] = await json('dead-letters', 'list', '--file', 'odd.csv')
+  const shown = await millrace(['dead-letters', 'show', String(first?.['id']), String(second?.['id'])])
+  const lines = ['  2 | o1,u,view,"日本', '  3 | \\x1b[2J",-1,2026-01-31T00:00:00Z', '    |          ^^']
+  assert.ok(shown.out.includes(`\n${lines.join('\n')}\n`), shown.out)
+  assert.ok(shown.out.includes('\n  o2,u,refund,p,1,2026-01-31T00:00:00Z\n       ^^^^^^\n'), shown.out)
+  assert.equal(shown.out.includes('\u001b'), false)
 })
 
 test('reset forgets everything, when it is meant', async () => {

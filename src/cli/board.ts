@@ -1,6 +1,6 @@
 /** What `start` and `work` know at a moment: for the live summary, for `/api/pipelines` and for `/health/ready`. */
 import type { Config } from '../config.ts'
-import type { Progress } from '../engine/run.ts'
+import { noProgress, type Progress } from '../engine/run.ts'
 import { messageOf } from '../errors.ts'
 import type { Plan } from '../plan/plan.ts'
 import type { PostgresStore } from '../store/postgres.ts'
@@ -35,25 +35,13 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date): 
     {
       system,
       plan: planOf(system, config),
-      progress: notYet(),
+      progress: noProgress(),
       files: { waiting: 0, claimed: 0, leftAlone: [] },
       deadLettersOpen: 0,
       quarantine: system.quarantine?.(config.settings),
     },
   ])
   return { startedAt: now, store: undefined, waitingFor: undefined, phase: 'at work', lines: new Map(lines) }
-}
-
-function notYet(): Progress {
-  return {
-    state: { is: 'starting' },
-    books: { rowsIn: 0, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 },
-    batches: 0,
-    filesQuarantined: 0,
-    lastBatch: 0,
-    lastCommittedAt: undefined,
-    retries: 0,
-  }
 }
 
 /** Reads what the workers do not say: files that wait, and dead letters that are open. */
@@ -126,5 +114,6 @@ function description(name: string, { progress, files }: BoardLine, stored: Pipel
     files_waiting: files.waiting,
     files_claimed: files.claimed,
     retries: progress.retries,
+    archiver: progress.archiver ?? null,
   }
 }

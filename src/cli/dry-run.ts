@@ -1,157 +1,216 @@
-/** What a replay of dead letters would do: the batch is staged and judged as in earnest, and nothing is committed. */
+/**
+ * What a replay of dead letters would do: batch after batch they are staged and judged as in earnest, and nothing is
+ * committed. What would have landed is remembered in DuckDB, for there may be millions. (What a dedup step lets pass is
+ * known within a batch only.)
+ */
 import { type Batch, type BatchTools, operateBatch, stageBatch } from '../engine/batch.ts'
+import { isRunnable } from '../engine/relations.ts'
 import { deadLettersSql, failuresOf } from '../operators/validate.ts'
-import { identifier } from '../plan/identifier.ts'
+import { identifier, sqlText } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
 import { keyTooLongName, postgresType } from '../sinks/table.ts'
-import type { SourceReader } from '../sources/source.ts'
+import type { Limits, SourceReader } from '../sources/source.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 
 export interface Forecast {
   id: number
   would: 'land' | 'fail again' | 'be a duplicate' | 'be filtered'
-  code?: string
+  /** Of the new dead letter. */
+  code: string | null
   why: string
+}
+
+export interface ForecastCount extends Pick<Forecast, 'would' | 'code'> {
+  letters: number
 }
 
 export interface DryRunTools extends Omit<BatchTools, 'store'> {
   store: PostgresStore
 }
 
+/** Tells of each letter what would become of it, in the order of their numbers, and answers how many of each there are. */
 export async function dryRun(
   tools: DryRunTools,
   reader: SourceReader,
-  limits: { rows: number; bytes: number },
-): Promise<Forecast[]> {
-  const forecasts: Forecast[] = []
+  limits: Limits,
+  tell: (forecast: Forecast) => void,
+): Promise<ForecastCount[]> {
+  const counts = new Map<string, ForecastCount>()
+  await tools.session.run(`create schema ${landed}`)
   for (let number = 1; ; number++) {
     const range = await reader.next(limits)
-    if (range === undefined) return forecasts
+    if (range === undefined) return [...counts.values()].sort((a, b) => b.letters - a.letters)
     const batch = await stageBatch(tools, number, range, new Date())
     try {
       await operateBatch(tools, batch)
-      forecasts.push(...(await judge(tools, batch)))
+      for await (const page of pagesOf<Forecast>(tools, await judge(tools, batch))) {
+        for (const forecast of page) {
+          tell(forecast)
+          const { would, code } = forecast
+          const count = counts.get(`${would} ${code}`) ?? { would, code, letters: 0 }
+          counts.set(`${would} ${code}`, { ...count, letters: count.letters + 1 })
+        }
+      }
     } finally {
       await batch.release(tools.session)
     }
   }
 }
 
-type Found = { row: string; why: string; code?: string }
+// A table for each sink: the keys of the rows that would be there by now.
+const landed = identifier('would have landed')
+
+const lettersAtOnce = 5000
+
+async function* pagesOf<Row extends { id: number }>(
+  { session }: Pick<DryRunTools, 'session'>,
+  relation: string,
+): AsyncGenerator<Row[]> {
+  let after = 0
+  for (;;) {
+    const page = await session.rows<Row & Record<string, unknown>>(`
+      select * replace (id::double as id)
+      from ${relation}
+      where id > ${after}
+      order by id
+      limit ${lettersAtOnce}`)
+    const last = page.at(-1)
+    if (last === undefined) return
+    yield page
+    after = last.id
+  }
+}
 
 // The first step that drops a row decides, unless another branch takes it.
-async function judge(tools: DryRunTools, batch: Batch): Promise<Forecast[]> {
+async function judge(tools: DryRunTools, batch: Batch): Promise<string> {
   const { plan, session } = tools
-  const forecasts = new Map<number, Forecast>()
-  const note = (would: Forecast['would'], found: Found[]): void => {
-    for (const { row, code, why } of found) {
-      const id = Number(row)
-      const known = forecasts.get(id)
-      if (known !== undefined && (known.would === 'land' || would !== 'land')) continue
-      forecasts.set(id, { id, would, ...(code === undefined ? {} : { code }), why })
+  const { names } = batch
+  const notes = `${names.schema}.notes`
+  const forecasts = `${names.schema}.forecasts`
+  await session.run(`create table ${notes} (id bigint, step integer, would varchar, code varchar, why varchar)`)
+  for (const [i, step] of plan.steps.entries()) {
+    const out = names.of(step.id)
+    const input = names.of(step.from[0] ?? '')
+    const note = async (would: Forecast['would'], rows: string): Promise<void> => {
+      await session.run(`insert into ${notes} select _row, ${i}, ${sqlText(would)}, code, why from (${rows})`)
     }
-  }
-  for (const step of plan.steps) {
-    const out = batch.names.of(step.id)
-    const missing = (why: string): Promise<Found[]> =>
-      session.rows<Found>(`
-        select _row as row, '${why}' as why
-        from ${batch.names.of(step.from[0] ?? '')}
-        where _row not in (select _row from ${out})`)
+    const missing = (why: string): string => saySql(`${input} where _row not in (select _row from ${out})`, why)
+    if (!isRunnable(step)) continue
     switch (step.op) {
       case 'validate':
         if (failuresOf(step).length > 0) {
           const where = { source: step.from[0] ?? '', ...batch.range.where }
-          const letters = deadLettersSql(step, { out, staged: batch.names.staged }, where)
-          note(
-            'fail again',
-            await session.rows<Found>(`select _row as row, code, message as why from (\n${letters}\n)`),
-          )
+          const letters = deadLettersSql(step, { out, staged: names.staged }, where)
+          await note('fail again', `select _row, code, message as why from (\n${letters}\n)`)
         }
         break
       case 'filter':
-        note('be filtered', await missing(`the step ${step.id.replaceAll("'", "''")} filters it`))
+        await note('be filtered', missing(`the step ${step.id} filters it`))
         break
       case 'dedup':
-        note('be a duplicate', await missing('a row of its key has passed before'))
+        await note('be a duplicate', missing('a row of its key has passed before'))
         break
       case 'table':
         await judgeTable(tools, batch, step, note)
         break
-      case 'select':
-      case 'window':
-      case 'pairs':
-      case 'total':
-      case 'anomalies':
-      case 'topic':
       case 'files':
-      case 'enqueue':
+        // what the file has of a table's rows, the table has judged
+        if (step.landedIn === undefined) await note('land', saySql(input, `into a file in ${step.folder}`))
+        break
+      case 'select':
         break
     }
   }
-  return [...forecasts.values()].sort((a, b) => a.id - b.id)
+  await session.run(`
+    create table ${forecasts} as
+    select id, unnest(arg_min({'would': would, 'code': code, 'why': why}, case would when 'land' then -1 else step end))
+    from ${notes}
+    group by id
+    order by id`)
+  return forecasts
 }
 
 async function judgeTable(
-  { store, session }: DryRunTools,
+  tools: DryRunTools,
   batch: Batch,
   step: TableStep,
-  note: (would: Forecast['would'], found: Found[]) => void,
+  note: (would: Forecast['would'], rows: string) => Promise<void>,
 ): Promise<void> {
   const out = batch.names.of(step.id)
   const input = batch.names.of(step.from[0] ?? '')
-  const rows = (sql: string): Promise<Found[]> => session.rows<Found>(sql)
   if (step.mode.is === 'append') {
-    note('land', await rows(`select _row as row, 'into ${step.table}' as why from ${out}`))
+    await note('land', saySql(out, `into ${step.table}`))
     return
   }
-  const { key } = step.mode
+  const keyText = step.mode.key.join(', ')
   const long = keyTooLongName(out)
-  note(
+  await note(
     'fail again',
-    await rows(
-      `select _row as row, 'KEY_TOO_LONG' as code, 'its key is longer than an index holds' as why from ${long}`,
-    ),
+    `select _row, 'KEY_TOO_LONG' as code, 'its key is longer than an index holds' as why from ${long}`,
   )
-  const keys = key.map((name, i) => `${identifier(name)}::varchar as k${i}`)
-  const going = await session.rows<Record<string, string | null> & { row: string }>(
-    `select _row as row, ${keys.join(', ')} from ${out}`,
-  )
-  const there = await rowsThere(store, step, key, going)
-  const keyText = key.join(', ')
-  const [held, fresh] = [going.filter(({ row }) => there.has(row)), going.filter(({ row }) => !there.has(row))]
-  const described = (found: typeof going, why: string): Found[] => found.map(({ row }) => ({ row, why }))
-  note('land', described(fresh, `into ${step.table}`))
-  const others = `select _row as row, 'another of these has the same ${keyText.replaceAll("'", "''")}' as why
-    from ${input} where _row not in (select _row from ${out}) and _row not in (select _row from ${long})`
+  const { there, first } = await meetTable(tools, batch, step, step.mode.key)
+  const held = `${out} where _row in (select id from ${there})`
+  await note('land', saySql(`${out} where _row in (select id from ${first})`, `into ${step.table}`))
+  const repeated = `another of these has the same ${keyText}`
   if (step.mode.is === 'upsert') {
-    note('land', described(held, `in place of the row that ${step.table} has`))
-    note('land', await rows(others))
+    const others = `${input} where _row not in (select _row from ${out}) and _row not in (select _row from ${long})`
+    await note('land', saySql(held, `in place of the row that ${step.table} has`))
+    await note('land', saySql(others, repeated))
   } else {
-    note('be a duplicate', described(held, `${step.table} has a row of its ${keyText}`))
-    note('be a duplicate', await rows(others))
+    const others = `${out} where _row not in (select id from ${there} union all select id from ${first})`
+    await note('be a duplicate', saySql(held, `${step.table} has a row of its ${keyText}`))
+    await note('be a duplicate', saySql(others, repeated))
   }
 }
 
-// Which of these rows meet one of their key in the target table.
-async function rowsThere(
-  store: PostgresStore,
+function saySql(rows: string, why: string): string {
+  return `select _row, null as code, ${sqlText(why)} as why from ${rows}`
+}
+
+// Two relations of row numbers: which of the step's rows meet one of their key in the target table, or in what would be
+// there by now; and of all others the first of each key.
+async function meetTable(
+  tools: DryRunTools,
+  batch: Batch,
   step: TableStep,
   key: string[],
-  rows: (Record<string, string | null> & { row: string })[],
-): Promise<Set<string>> {
-  const columns = key.map((name) => step.columns.find((column) => column.name === name))
+): Promise<{ there: string; first: string }> {
+  const { session, store } = tools
+  const going = `${batch.names.schema}.${identifier(`${step.id} going`)}`
+  const there = `${batch.names.schema}.${identifier(`${step.id} there`)}`
+  const first = `${batch.names.schema}.${identifier(`${step.id} first`)}`
+  const keys = `${landed}.${identifier(step.id)}`
+  const texts = key.map((name) => `${identifier(name)}::varchar`)
   const names = key.map((_, i) => `k${i}`)
-  const same = columns.map((column, i) => {
+  await session.run(`
+    create view ${going} as
+    -- a list as JSON: no two keys look alike
+    select _row as id, to_json([${texts.join(', ')}])::varchar as key, ${texts.map((text, i) => `${text} as k${i}`).join(', ')}
+    from ${batch.names.of(step.id)}`)
+  await session.run(`create table if not exists ${keys} (key varchar)`)
+  await session.run(`create table ${there} as select id from ${going} where key in (select key from ${keys})`)
+  const same = key.map((name, i) => {
+    const column = step.columns.find((candidate) => candidate.name === name)
     const given = `given.k${i}::${column === undefined ? 'text' : postgresType(column.type)}`
-    return `target.${identifier(key[i] ?? '')} ${column?.nullable ? 'is not distinct from' : '='} ${given}`
+    return `target.${identifier(name)} ${column?.nullable ? 'is not distinct from' : '='} ${given}`
   })
-  const found = await store.select(
-    `
-    select given.row
-    from   unnest($1::text[], ${names.map((_, i) => `$${i + 2}::text[]`).join(', ')}) given(row, ${names.join(', ')})
-    where  exists (select from ${identifier(...step.table.split('.'))} target where ${same.join(' and ')})`,
-    [rows.map(({ row }) => row), ...names.map((name) => rows.map((row) => row[name] ?? null))],
-  )
-  return new Set(found.map(({ row }) => String(row)))
+  for await (const page of pagesOf<{ id: number } & Record<string, unknown>>(tools, going)) {
+    const found = await store.select(
+      `
+      select given.id
+      from   unnest($1::bigint[], ${names.map((_, i) => `$${i + 2}::text[]`).join(', ')}) given(id, ${names.join(', ')})
+      where  exists (select from ${identifier(...step.table.split('.'))} target where ${same.join(' and ')})`,
+      [page.map(({ id }) => id), ...names.map((name) => page.map((row) => row[name] ?? null))],
+    )
+    if (found.length > 0)
+      await session.run(`insert into ${there} select unnest([${found.map(({ id }) => id).join(', ')}])`)
+  }
+  await session.run(`
+    create table ${first} as
+    select min(id) as id, key
+    from ${going}
+    where id not in (select id from ${there})
+    group by key`)
+  await session.run(`insert into ${keys} select key from ${first}`)
+  return { there, first }
 }

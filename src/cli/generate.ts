@@ -7,7 +7,7 @@ import { MillraceError } from '../errors.ts'
 import type { GenerateSummary, System } from '../system.ts'
 import { readConfig, systemNamed } from './open.ts'
 import { counted } from './text.ts'
-import { jsonOption, noWords, type Verb } from './verb.ts'
+import { jsonOption, noWords, type Options, textOption, type Verb, wholeNumberOption } from './verb.ts'
 
 export const generate: Verb = {
   says: 'Makes sample data, by the same road a user would take.',
@@ -31,27 +31,7 @@ export const generate: Verb = {
     const system = await systemNamed(words[0])
     noWords(words.slice(1))
     const { config } = readConfig()
-    const number = (name: string): number | undefined => {
-      const given = options[name]
-      if (given === undefined) return undefined
-      const value = Number(given)
-      if (typeof given === 'string' && given.trim() !== '' && Number.isFinite(value) && value >= 0) return value
-      throw new MillraceError('WRONG_USAGE', {
-        at: `--${name}`,
-        message: `"${String(given)}" is not a number of 0 or more`,
-      })
-    }
-    const count = number('count')
-    const seed = number('seed')
-    const request: Request = {
-      eventsPerSecond: number('events-per-second') ?? (count === undefined ? 10 : undefined),
-      durationSeconds: number('duration'),
-      count,
-      seed,
-      badPercent: number('bad-percent') ?? 0,
-      duplicatePercent: number('duplicate-percent') ?? 0,
-      ...(typeof options['to'] === 'string' ? { to: options['to'] } : {}),
-    }
+    const request = requestOf(options)
     const progress = eventCount()
     const { lastFile, ...summary } = await runGenerator(system, config, request, signal, progress.add)
     progress.end()
@@ -63,10 +43,43 @@ export const generate: Verb = {
           : `, ${summary.bad} of them bad and ${counted(summary.duplicates, 'repeat')}`
       out(`${counted(summary.events, 'event')} in ${counted(summary.files, 'file')}${wrong}`)
       if (lastFile !== undefined) out(`the last one is ${lastFile}`)
-      if (seed === undefined) out(`drawn with seed ${summary.seed}; times are now`)
+      if (request.seed === undefined) out(`drawn with seed ${summary.seed}; times are now`)
     }
     return 0
   },
+}
+
+/** What the options ask for. */
+export function requestOf(options: Options): Request {
+  const count = wholeNumberOption(options, 'count')
+  return {
+    eventsPerSecond:
+      numberOption(options, 'events-per-second', 'more than 0', (value) => value > 0) ??
+      (count === undefined ? 10 : undefined),
+    durationSeconds: numberOption(options, 'duration', 'more than 0', (value) => value > 0),
+    count,
+    seed: wholeNumberOption(options, 'seed'),
+    badPercent: percentOption(options, 'bad-percent'),
+    duplicatePercent: percentOption(options, 'duplicate-percent'),
+    to: textOption(options, 'to'),
+  }
+}
+
+function percentOption(options: Options, name: string): number {
+  return numberOption(options, name, 'from 0 to 100', (value) => value >= 0 && value <= 100) ?? 0
+}
+
+function numberOption(
+  options: Options,
+  name: string,
+  which: string,
+  fits: (value: number) => boolean,
+): number | undefined {
+  const text = textOption(options, name)
+  if (text === undefined) return undefined
+  const value = /^[+-]?\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN
+  if (fits(value)) return value
+  throw new MillraceError('WRONG_USAGE', { at: `--${name}`, message: `"${text}" is not a number ${which}` })
 }
 
 // On a terminal: how many there are by now.
@@ -84,14 +97,14 @@ function eventCount(): { add: (events: number) => void; end: () => void } {
   }
 }
 
-interface Request {
+export interface Request {
   eventsPerSecond?: number | undefined
   durationSeconds?: number | undefined
   count?: number | undefined
   seed?: number | undefined
   badPercent: number
   duplicatePercent: number
-  to?: string
+  to?: string | undefined
 }
 
 /** Runs a system's generator and writes a line of its metrics log per file. */

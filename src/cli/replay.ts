@@ -3,228 +3,218 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import { spoolFolder } from '../engine/duckdb.ts'
-import { MillraceError } from '../errors.ts'
-import type { Log } from '../log.ts'
-import { openLettersReader } from '../sources/letters.ts'
+import { columnsRead, type Source } from '../plan/plan.ts'
+import { type ChosenLetters, canBeReplayed, openLettersReader } from '../sources/letters.ts'
 import type { PostgresStore } from '../store/postgres.ts'
-import type { DeadLetter } from '../store/store.ts'
-import type { System } from '../system.ts'
-import { chosen, settledLines, someIds, someLines } from './dead-letters.ts'
-import { dryRun, type Forecast } from './dry-run.ts'
-import { editsOf, planNamed, queryOf, sourceOf } from './letters-choice.ts'
-import { commandLog, knownSystems, openDuck, openStore, readConfig, shortWaitMs, systemNamed } from './open.ts'
+import type { DeadLetter, DeadLetterCount } from '../store/store.ts'
+import { runShown } from './bounded-run.ts'
+import { dryRun, type Forecast, type ForecastCount } from './dry-run.ts'
+import { choiceOf, editsOf, planNamed, sourceOf } from './letters-choice.ts'
+import {
+  type Chosen,
+  chosenLetters,
+  codesInWords,
+  codesOf,
+  isMeant,
+  settlingOptions,
+  settlingUsage,
+  shownAtMost,
+  someLines,
+  sumOf,
+} from './letters-settling.ts'
+import {
+  commandLog,
+  knownSystems,
+  type OpenStore,
+  openDuck,
+  openStore,
+  readConfig,
+  shortWaitMs,
+  systemNamed,
+} from './open.ts'
 import { counted, number, printable } from './text.ts'
-import { jsonOption, textOption, textsOption, type Verb } from './verb.ts'
-import { runSystem } from './worker.ts'
+import { jsonOption, textsOption, type Verb } from './verb.ts'
 
 export const replay: Verb = {
   says: 'Sends dead letters down their pipeline again, as edited; what lands is settled, what fails is a new dead letter.',
-  usage: '<id>... [--where NAME=VALUE]... [--set column=value]... [--pipeline FILE] [--dry-run] [--json]',
+  usage: `${settlingUsage} [--set column=value]... [--dry-run] [--json]`,
   options: {
-    where: {
-      type: 'string',
-      multiple: true,
-      says: 'those of which this holds: pipeline=, code=, place=, batch=, since=',
-    },
+    ...settlingOptions,
     set: {
       type: 'string',
       multiple: true,
       says: 'this value in every one of them; the letters themselves stay as they are',
     },
-    pipeline: { type: 'string', says: 'the file of their pipeline, when it is one of your own' },
     'dry-run': { type: 'boolean', says: 'say of each whether it would land, and change nothing' },
     ...jsonOption,
   },
   examples: [
     'millrace dead-letters replay 18',
-    'millrace dead-letters replay --where code=NOT_ONE_OF --set event_type=view --dry-run',
-    'millrace dead-letters replay --where pipeline=shop-events --where batch=12',
+    'millrace dead-letters replay --code NOT_ONE_OF --set event_type=view --dry-run',
+    'millrace dead-letters replay --pipeline shop-events --batch 12',
     'millrace dead-letters replay 18 --pipeline ./orders.ts',
   ],
   async run({ words, options, signal, out }) {
-    const where = textsOption(options, 'where')
-    if (where.length === 0) someIds(words)
     const json = options['json'] === true
-    // files are loaded first: a system of a user has settings of its own
-    const file = textOption(options, 'pipeline')
-    if (file !== undefined) await systemNamed(file)
-    await queryOf(where)
+    const isDry = options['dry-run'] === true
+    const filter = await choiceOf(words, options)
     const { config } = readConfig()
-    const log = commandLog(config)
-    await using opened = await openStore(config, log, { waitMs: shortWaitMs, signal })
-    const letters = await chosen(opened.store, words, where)
-    if (!json) for (const line of settledLines(letters)) out(line)
-    let exitCode = 0
-    for (const group of await grouped(letters, config, opened.store, textsOption(options, 'set'))) {
-      if (group.unreadable.length > 0) {
-        exitCode = 1
-        process.stderr.write(`${unreadableText(group)}\n`)
-      }
-      if (group.letters.length === 0) continue
-      const tools = { config, log, store: opened.store, signal }
-      if (options['dry-run'] === true) sayForecasts(await forecast(tools, group), json, out)
-      else sayReplay(await replayGroup(tools, group), json, out)
+    await using opened = await openStore(config, commandLog(config), { waitMs: shortWaitMs, signal })
+    const chosen = await chosenLetters(opened.store, filter, json ? () => {} : out)
+    if (!json && chosen.counts.length === 0) out('there is no open dead letter like that')
+    const { groups, left } = await groupsOf(chosen, { set: textsOption(options, 'set'), isDry }, opened, config)
+    if (!isDry && !(await isMeant(opened.store, chosen, options, signal))) return 1
+    for (const line of left) process.stderr.write(`${line}\n`)
+    for (const group of groups) {
+      if (signal.aborted) break
+      if (isDry) await forecastGroup(group, opened, config, json, out)
+      else await replayGroup(group, opened, { config, signal }, json, out)
     }
-    if (!json && letters.length === 0) out('there is no open dead letter like that')
-    return signal.aborted ? 1 : exitCode
+    return signal.aborted || left.length > 0 ? 1 : 0
   },
 }
 
-interface Group {
+/** The chosen letters of one pipeline. */
+interface Group extends ChosenLetters {
   pipeline: string
-  columns: string[]
-  /** Open letters that can be replayed. */
-  letters: DeadLetter[]
-  unreadable: DeadLetter[]
-  set: Record<string, string | null>
+  source: Source
 }
 
-async function grouped(letters: DeadLetter[], config: Config, store: PostgresStore, set: string[]): Promise<Group[]> {
-  const open = letters.filter(({ settled }) => settled === null)
+async function groupsOf(
+  { which, counts }: Chosen,
+  { set, isDry }: { set: string[]; isDry: boolean },
+  { store }: OpenStore,
+  config: Config,
+): Promise<{ groups: Group[]; left: string[] }> {
   const groups: Group[] = []
-  for (const [pipeline, own] of Map.groupBy(open, (letter) => letter.pipeline)) {
-    const { source } = await sourceOf({ pipeline, source: own[0]?.source ?? '' }, config, store)
-    const columns = source.columns.map(({ name }) => name)
-    const edits = editsOf(set, source.columns)
-    const isUnreadable = ({ fields }: DeadLetter): boolean =>
-      fields === null && columns.some((name) => !Object.hasOwn(edits, name))
-    groups.push({
-      pipeline,
-      columns,
-      letters: own.filter((letter) => !isUnreadable(letter)),
-      unreadable: own.filter(isUnreadable),
-      set: edits,
-    })
+  const left: string[] = []
+  for (const pipeline of new Set(counts.map((count) => count.pipeline))) {
+    const own = { ...which, pipeline }
+    const all = sumOf(counts.filter((count) => count.pipeline === pipeline))
+    // in earnest it takes the whole system: a stored plan knows nothing of a quarantine folder
+    if (!isDry && !knownSystems().some(({ name }) => name === pipeline)) {
+      left.push(`left alone: ${counted(all, 'row')} of the pipeline "${pipeline}", which does not ship with Millrace
+  say which file it is in, such as --pipeline ./${pipeline}.ts`)
+      continue
+    }
+    const [first] = await store.deadLetters({ ...own, limit: 1 })
+    const source = await sourceOf(first ?? { pipeline, source: '' }, config, store)
+    const group = { pipeline, source, which: own, set: editsOf(set, source) }
+    const able = sumOf(await store.countDeadLetters(canBeReplayed(group, source)))
+    if (able > 0) groups.push(group)
+    if (able < all) left.push(await unreadableText(store, group, all - able))
   }
-  return groups
+  return { groups, left }
 }
 
-interface Tools {
-  config: Config
-  log: Log
-  store: PostgresStore
-  signal: AbortSignal
-}
-
-function unreadableText({ unreadable, columns }: Group): string {
-  const ids = unreadable.slice(0, 10).map(({ id }) => id)
-  const more = unreadable.length - ids.length
-  return `not replayed: ${counted(unreadable.length, 'row')} that could not be told into columns, as dead letter ${ids.join(', ')}${more > 0 ? ` and ${number(more)} more` : ''}
-  give each column a value: ${columns.map((column) => `--set ${column}=...`).join(' ')}`
+async function unreadableText(store: PostgresStore, { which, source }: Group, count: number): Promise<string> {
+  const some = await store.deadLetters({ ...which, replayable: false, limit: 10 })
+  const more = count - some.length
+  return `left alone: ${counted(count, 'row')} that could not be told into columns, as dead letter ${some.map(({ id }) => id).join(', ')}${more > 0 ? ` and ${number(more)} more` : ''}
+  give each column a value: ${columnsRead(source)
+    .map(({ name }) => `--set ${name}=...`)
+    .join(' ')}`
 }
 
 // ---- in earnest ----------------------------------------------------------------------------------------------------
 
-interface Replayed {
-  summary: Record<string, string | number>
-  again: DeadLetter[]
-}
-
 async function replayGroup(
-  { config, log, store, signal }: Tools,
-  { pipeline, letters, set }: Group,
-): Promise<Replayed> {
+  { pipeline, which, set }: Group,
+  opened: OpenStore,
+  { config, signal }: { config: Config; signal: AbortSignal },
+  json: boolean,
+  out: (line: string) => void,
+): Promise<void> {
   const started = performance.now()
-  const system = replayable(pipeline)
-  await using duck = await openDuck(config)
-  const ids = letters.map(({ id }) => id)
-  const { books, batches } = await runSystem({
-    system,
-    config,
-    store,
-    duck,
-    log,
-    signal,
-    letters: { open: () => store.deadLetters({ pipeline, ids }), set },
-  })
-  const settled = await store.deadLetters({ ids, settled: true })
-  // `batch 12`, the batch whose commit settled it
-  const replays = new Set(settled.flatMap(({ settledBy }) => /^batch (\d+)$/.exec(settledBy ?? '')?.[1] ?? []))
-  const again: DeadLetter[] = []
-  for (const batch of replays)
-    again.push(...(await store.deadLetters({ pipeline, batch: Number(batch), settled: true })))
-  return {
-    summary: {
-      pipeline,
-      rows_in: books.rowsIn,
-      written: books.written,
-      filtered: books.filtered,
-      duplicates: books.duplicates,
-      late: books.late,
-      dead: books.dead,
-      batches,
-      seconds: Math.round(performance.now() - started) / 1000,
-    },
-    again: books.dead === 0 ? [] : again,
-  }
-}
-
-// In earnest it takes the whole system: a stored plan knows nothing of a quarantine folder.
-function replayable(pipeline: string): System {
-  const known = knownSystems().find(({ name }) => name === pipeline)
-  if (known !== undefined) return known
-  throw new MillraceError('UNKNOWN_PIPELINE', {
-    message: `the dead letters are of "${pipeline}", which does not ship with Millrace`,
-    hint: 'say which file it is in, such as --pipeline ./orders.ts',
-  })
-}
-
-function sayReplay({ summary, again }: Replayed, json: boolean, out: (line: string) => void): void {
+  const system = await systemNamed(pipeline)
+  const before = await opened.store.committed(pipeline)
+  await using duck = await openDuck(config, [system])
+  const letters = { which, set }
+  const { books, batches, lastBatch } = await runShown({ system, config, duck, signal, letters }, opened)
+  const again = await deadAgain(opened.store, pipeline, before.batch, lastBatch)
+  const { rowsIn, ...verdicts } = books
+  const seconds = Math.round(performance.now() - started) / 1000
   if (json) {
-    out(JSON.stringify({ ...summary, dead_again: again.map(({ id }) => id) }))
+    const dead_again = Object.fromEntries(codesOf(again.counts))
+    out(JSON.stringify({ pipeline, rows_in: rowsIn, ...verdicts, batches, seconds, dead_again }))
     return
   }
-  const { pipeline, rows_in: rowsIn, batches: _batches, seconds, ...verdicts } = summary
-  out(`replayed ${counted(Number(rowsIn), 'dead letter')} of ${pipeline} in ${seconds} s: ${inWords(verdicts)}`)
-  const lines = again.map(
+  out(`replayed ${counted(rowsIn, 'dead letter')} of ${pipeline} in ${seconds} s: ${inWords(verdicts)}`)
+  if (again.counts.length === 0) return
+  const lines = again.first.map(
     ({ id, code, message }) => `  failed again, as dead letter ${id}: ${code}, ${printable(message)}`,
   )
-  for (const line of someLines(
-    lines,
-    (more) => `  and ${number(more)} more: millrace dead-letters list --batch ${again[0]?.batch}`,
-  )) {
-    out(line)
-  }
+  const list = `millrace dead-letters list --pipeline ${pipeline} --batch ${lastBatch}`
+  for (const line of someLines(lines, sumOf(again.counts), (more) => `  and ${number(more)} more: ${list}`)) out(line)
+  out(`  in all: ${codesInWords(again.counts)}`)
 }
 
-function inWords(numbers: Record<string, string | number>): string {
-  const said = Object.entries(numbers).filter(([, n]) => n !== 0)
+// What the batches of this replay could not take.
+async function deadAgain(
+  store: PostgresStore,
+  pipeline: string,
+  after: number,
+  last: number,
+): Promise<{ counts: DeadLetterCount[]; first: DeadLetter[] }> {
+  const counts: DeadLetterCount[] = []
+  const first: DeadLetter[] = []
+  for (const { kind, batch, dead } of await store.ledger(pipeline, { after })) {
+    if (kind !== 'replay' || dead === 0 || batch > last) continue
+    const those = { pipeline, batch, settled: true }
+    counts.push(...(await store.countDeadLetters(those)))
+    const room = shownAtMost - first.length
+    if (room > 0) first.push(...(await store.deadLetters({ ...those, limit: room })))
+  }
+  return { counts, first }
+}
+
+function inWords(verdicts: Record<string, number>): string {
+  const said = Object.entries(verdicts).filter(([, n]) => n !== 0)
   return said.length === 0
     ? 'nothing'
-    : said.map(([name, n]) => `${n} ${name === 'duplicates' && n === 1 ? 'duplicate' : name}`).join(', ')
+    : said.map(([name, n]) => `${number(n)} ${name === 'duplicates' && n === 1 ? 'duplicate' : name}`).join(', ')
 }
 
 // ---- only looking --------------------------------------------------------------------------------------------------
 
-async function forecast({ config, store }: Tools, { pipeline, letters, set }: Group): Promise<Forecast[]> {
-  const plan = await planNamed(pipeline, config, store)
-  const { source } = await sourceOf({ pipeline, source: letters[0]?.source ?? '' }, config, store)
+async function forecastGroup(
+  group: Group,
+  { store }: OpenStore,
+  config: Config,
+  json: boolean,
+  out: (line: string) => void,
+): Promise<void> {
+  const plan = await planNamed(group.pipeline, config, store)
   // not among the pipeline's own: a worker that starts clears what it finds there
   const spool = join(spoolFolder(config.dataDirectory), `dry-run-${process.pid}-${randomBytes(4).toString('hex')}`)
   await mkdir(spool, { recursive: true })
-  await using duck = await openDuck(config)
+  const known = knownSystems().filter(({ name }) => name === group.pipeline)
+  await using duck = await openDuck(config, known)
   const session = await duck.connect()
+  const lines: string[] = []
+  const tell = (forecast: Forecast): void => {
+    if (json) out(JSON.stringify(forecast))
+    else if (lines.length < shownAtMost) lines.push(forecastText(forecast))
+  }
   try {
-    await using reader = await openLettersReader({ source, open: async () => [...letters], set, spool })
+    await using reader = await openLettersReader({ ...group, store, spool })
     const limits = { rows: config.batchMaxRows, bytes: config.batchMaxBytes }
-    return await dryRun({ plan, store, session, spool, filters: new Map() }, reader, limits)
+    const counts = await dryRun({ plan, store, session, spool, filters: new Map() }, reader, limits, tell)
+    if (json) return
+    const all = counts.reduce((sum, { letters }) => sum + letters, 0)
+    for (const line of someLines(lines, all, (more) => `and ${number(more)} more, which --json lists`)) out(line)
+    const said = counts.map(countText).join(', ')
+    out(`\n${counted(all, 'dead letter')}: ${said}. Nothing was changed; Postgres may still refuse a row.`)
   } finally {
     session.close()
     await rm(spool, { recursive: true, force: true })
   }
 }
 
-function sayForecasts(forecasts: Forecast[], json: boolean, out: (line: string) => void): void {
-  if (json) {
-    for (const { id, would, code, why } of forecasts) out(JSON.stringify({ id, would, code: code ?? null, why }))
-    return
-  }
-  const lines = forecasts.map(
-    ({ id, would, code, why }) =>
-      `dead letter ${id} would ${would}: ${code === undefined ? '' : `${code}, `}${printable(why)}`,
-  )
-  for (const line of someLines(lines, (more) => `and ${number(more)} more, which --json lists`)) out(line)
-  const outcomes = Map.groupBy(forecasts, ({ would }) => would)
-  const said = [...outcomes].map(([would, those]) => `${number(those.length)} would ${would}`).join(', ')
-  out(`\n${counted(forecasts.length, 'dead letter')}: ${said}. Nothing was changed; Postgres may still refuse a row.`)
+function forecastText({ id, would, code, why }: Forecast): string {
+  return `dead letter ${id} would ${would}: ${code === null ? '' : `${code}, `}${printable(why)}`
+}
+
+function countText({ would, code, letters }: ForecastCount): string {
+  return `${number(letters)} would ${would}${code === null ? '' : ` with ${code}`}`
 }

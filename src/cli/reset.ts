@@ -1,11 +1,11 @@
 import { join } from 'node:path'
-import { createInterface } from 'node:readline/promises'
 import { MillraceError } from '../errors.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { Plan } from '../plan/plan.ts'
 import { listFolder } from '../sources/files/claims.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import type { Lease } from '../store/store.ts'
+import { ask } from './ask.ts'
 import { commandLog, openStore, ownerName, planOf, readConfig, shortWaitMs, systemNamed } from './open.ts'
 import { counted, number } from './text.ts'
 import { jsonOption, noWords, type Verb } from './verb.ts'
@@ -100,24 +100,7 @@ async function agreed(before: Before, plan: Plan, signal: AbortSignal): Promise<
   for (const { table, rows } of tables) lines.push(`The table ${table} will be emptied of ${counted(rows, 'row')}.`)
   if (tables.length > 0) lines.push(`${counted(deadLetters, 'dead letter')} will be dropped.`)
   process.stderr.write(`${lines.join('\n')}\n`)
-  if (process.stdin.isTTY !== true) {
-    throw new MillraceError('WRONG_USAGE', {
-      message: 'there is nobody to ask',
-      hint: 'say that it is meant with --yes',
-    })
-  }
-  const terminal = createInterface({ input: process.stdin, output: process.stderr })
-  try {
-    const answer = await terminal.question(`This cannot be undone. Type ${plan.name} to go on: `, { signal })
-    return answer.trim() === plan.name
-  } catch (error) {
-    // Ctrl-C is an answer too
-    if (!(error instanceof Error) || error.name !== 'AbortError') throw error
-    process.stderr.write('\n')
-    return false
-  } finally {
-    terminal.close()
-  }
+  return (await ask(`This cannot be undone. Type ${plan.name} to go on: `, signal)) === plan.name
 }
 
 // Nothing may run meanwhile. A worker that runs lends its lease, and goes on when it gets it back.

@@ -1,9 +1,8 @@
 import { MillraceError } from '../errors.ts'
-import { openDuck, openStore, readConfig, systemNamed } from './open.ts'
-import { progressLine } from './progress.ts'
+import { runShown } from './bounded-run.ts'
+import { commandLog, openDuck, openStore, readConfig, systemNamed } from './open.ts'
 import type { Verb } from './verb.ts'
 import { jsonOption } from './verb.ts'
-import { runSystem } from './worker.ts'
 
 export const run: Verb = {
   says: 'Runs a pipeline over what is there now, then stops with the books.',
@@ -27,28 +26,22 @@ export const run: Verb = {
     if (more.length > 0 && !Array.isArray(options['input'])) {
       throw new MillraceError('WRONG_USAGE', { message: `what is "${more[0]}"?`, hint: 'files are given with --input' })
     }
-    const { config, log } = readConfig()
+    const { config } = readConfig()
     const started = performance.now()
-    await using opened = await openStore(config, log, { signal })
+    await using opened = await openStore(config, commandLog(config), { signal })
     await using duck = await openDuck(config, [system])
     const problems: MillraceError[] = []
-    const show = progressLine(system.name)
-    const result = await runSystem({
-      system,
-      config,
-      store: opened.store,
-      duck,
-      log,
-      signal,
-      bounded: { inputs: inputs.length === 0 ? undefined : inputs, again: options['again'] === true },
-      onProgress: (progress) => {
-        // the embedded server may be killed by whoever; as long as this run lives, it is started again
-        if (progress.state.is === 'retrying') void opened.embedded?.ensureUp().catch(() => {})
-        show.update(progress)
+    const result = await runShown(
+      {
+        system,
+        config,
+        duck,
+        signal,
+        bounded: { inputs: inputs.length === 0 ? undefined : inputs, again: options['again'] === true },
+        onProblem: (problem) => problems.push(problem),
       },
-      onProblem: (problem) => problems.push(problem),
-    })
-    show.end()
+      opened,
+    )
     for (const problem of problems) process.stderr.write(`${problem}\n`)
     const seconds = Math.round(performance.now() - started) / 1000
     const { books } = result

@@ -3,11 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
 import { MillraceError, messageOf } from '../errors.ts'
-import { createLog, type Log } from '../log.ts'
+import type { Log } from '../log.ts'
 import { openServer, type Server } from '../server/server.ts'
 import type { System } from '../system.ts'
 import { type Board, describePipelines, newBoard, notReady, refresh } from './board.ts'
 import { runGenerator } from './generate.ts'
+import { keepPostgresUp } from './keep-postgres-up.ts'
+import { logAbove } from './log-above.ts'
 import { type OpenStore, openDuck, openStore, readConfig, systemNamed } from './open.ts'
 import { findServer, removeServerFile, urlOf, writeServerFile } from './server-file.ts'
 import { liveSummary } from './summary.ts'
@@ -67,7 +69,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
   // The server comes first: a taken port is told at once, and health answers while the database is waited for.
   await using server = serve ? await serverOf(board, config, plainLog) : undefined
   using summary = live ? liveSummary(board, process.stdout) : undefined
-  const log = summary === undefined ? plainLog : logAbove((line) => summary.print(line))
+  const log = summary === undefined ? plainLog : logAbove(config, (line) => summary.print(line))
   if (summary === undefined) log.info('configuration', { settings: given(config), data: config.dataDirectory })
 
   let failed = false
@@ -110,8 +112,9 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
       }
     })
     const feeds = demo ? chosen.map((system) => feed(system, config, stop.signal, log)) : []
-    // neither is waited for at the end: they ask a database that may not answer
-    void keepPostgresUp(opened, stop.signal, log)
+    const up = keepPostgresUp(opened, log)
+    onAbort(stop.signal, () => up[Symbol.dispose]())
+    // not waited for at the end: it asks a database that may not answer
     void keepFresh(board, stop.signal)
     try {
       await (serve ? stopped(stop.signal) : Promise.all(pipelines))
@@ -169,17 +172,6 @@ function given(config: Config): Record<string, string> {
   )
 }
 
-// The summary owns the terminal: what matters of the log stands above it. That a pipeline retries stands in the summary.
-function logAbove(print: (line: string) => void): Log {
-  const log = process.stderr.isTTY ? createLog('warn', { write: print, readable: true }) : createLog('warn')
-  return {
-    ...log,
-    warn: (event, fields) => {
-      if (event !== 'retrying' || !process.stderr.isTTY) log.warn(event, fields)
-    },
-  }
-}
-
 function addresses(
   opened: OpenStore,
   server: Server | undefined,
@@ -233,31 +225,11 @@ function stopped(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => onAbort(signal, resolve))
 }
 
-async function every(ms: number, signal: AbortSignal, act: () => Promise<void>): Promise<void> {
-  while (!signal.aborted) {
-    await act()
-    await sleep(ms, undefined, { signal }).catch(() => {})
-  }
-}
-
 async function keepFresh(board: Board, signal: AbortSignal): Promise<void> {
-  await every(2000, signal, () => refresh(board))
-}
-
-// The embedded server may be killed by whoever; as long as this process lives, it is started again.
-async function keepPostgresUp({ embedded }: OpenStore, signal: AbortSignal, log: Log): Promise<void> {
-  if (embedded === undefined) return
-  let said: string | undefined
-  await every(1000, signal, async () => {
-    try {
-      await embedded.ensureUp()
-      said = undefined
-    } catch (error) {
-      const why = messageOf(error)
-      if (why !== said) log.warn('the embedded Postgres does not come up', { why })
-      said = why
-    }
-  })
+  while (!signal.aborted) {
+    await refresh(board)
+    await sleep(2000, undefined, { signal }).catch(() => {})
+  }
 }
 
 async function feed(system: System, config: Config, signal: AbortSignal, log: Log): Promise<void> {

@@ -30,8 +30,8 @@ test('the summary says how fast, how far behind, and that the books balance', ()
   assert.deepEqual(shown(board({ is: 'running' })), [
     'Millrace, for 65 s                                      Ctrl-C stops it cleanly',
     '',
-    'pipeline     state    rows/s  waiting     in  written  duplicates    dead',
-    'shop-events  running   1,235        3  1.23M    1.20M       4,567  30,000',
+    'pipeline     state    rows/s  files left     in  written  duplicates    dead',
+    'shop-events  running   1,235           3  1.23M    1.20M       4,567  30,000',
     '  12 rows are dead letters: millrace dead-letters list',
   ])
 })
@@ -49,7 +49,8 @@ test('whatever is wrong is said, with what to do about it', () => {
 test('a verdict that rows have had gets its column', () => {
   const made = board({ is: 'running' })
   for (const line of made.lines.values()) line.progress.books.filtered = 5
-  assert.match(shown(made)[2] ?? '', /filtered/)
+  assert.match(shown(made, 100)[2] ?? '', /dead {2}filtered$/)
+  assert.match(shown(made)[2] ?? '', /dead/, 'a narrow terminal keeps the dead')
 })
 
 test('no line is wider than the terminal', () => {

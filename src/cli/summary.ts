@@ -60,13 +60,13 @@ export class Rates {
 /** Lines of at most `width` cells. */
 export function summaryLines(board: Board, rateOf: (name: string) => number, now: Date, width: number): string[] {
   const books = [...board.lines.values()].map(({ progress }) => progress.books)
-  // a verdict that no row has had needs no column
+  // a verdict that no row has had needs no column; what a narrow terminal cuts off stands last
   const rare = (['filtered', 'late'] as const).filter((verdict) => books.some((each) => each[verdict] > 0))
-  const verdicts: (keyof Verdicts)[] = ['written', 'duplicates', ...rare, 'dead']
+  const verdicts: (keyof Verdicts)[] = ['written', 'duplicates', 'dead', ...rare]
   const columns: TableColumn[] = [
     { title: 'pipeline' },
     { title: 'state' },
-    ...['rows/s', 'waiting', 'in', ...verdicts].map((title) => ({ title, to: 'right' as const })),
+    ...['rows/s', 'files left', 'in', ...verdicts].map((title) => ({ title, to: 'right' as const })),
   ]
   const rows = [...board.lines].map(([name, { progress, files }]) => [
     name,
@@ -111,6 +111,12 @@ function notes(board: Board, { progress, deadLettersOpen, quarantine }: BoardLin
   const said = stateNotes(board, progress.state)
   if (progress.retries > 0 && progress.state.is === 'running') {
     said.push({ colour: 'gray', text: `it has retried ${counted(progress.retries, 'time')} since the start` })
+  }
+  if (progress.archiver?.is === 'paused') {
+    said.push({
+      colour: 'yellow',
+      text: `archiving is paused, and goes on by itself: ${printable(progress.archiver.why)}`,
+    })
   }
   if (progress.filesQuarantined > 0) {
     const where = quarantine === undefined ? 'millrace status' : `see ${quarantine}`

@@ -20,6 +20,13 @@ test('what would move the cursor is written out', () => {
   assert.equal(printable('déjà vu ✓ 日本'), 'déjà vu ✓ 日本')
 })
 
+test('what cannot be seen is written out, and so are marks that would reach into other lines', () => {
+  assert.equal(printable('\ufeffview\u200b\u00ad'), '\\ufeffview\\u200b\\xad')
+  assert.equal(printable('\u{e0041}'), '\\u{e0041}')
+  assert.equal(printable(`a${'\u0301'.repeat(6)}`), `a${'\u0301'.repeat(4)}\\u0301\\u0301`)
+  assert.equal(printable('👩\u200d🚀 e\u0301 ❤\ufe0f'), '👩\u200d🚀 e\u0301 ❤\ufe0f')
+})
+
 test('a text has the width it takes on a terminal', () => {
   for (const [text, width] of [
     ['abc', 3],

@@ -1,12 +1,17 @@
 /** Text for a terminal: what data may print there, columns, and numbers and times as people read them. */
 
-/** The text with everything that would move the cursor or colour the screen written out; rows come from strangers. */
+/**
+ * The text with everything written out that would move the cursor, colour the screen, turn the line around or not be seen
+ * at all; rows come from strangers.
+ */
 export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, (character) => {
+  // a joiner stays, for it holds emoji together; of marks over one letter a few do, for a thousand reach into other lines
+  return text.replace(/(?!\u200d)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|(?<=\p{M}{4})\p{M}/gu, (character) => {
     const short = shortNames[character]
     if (short !== undefined) return short
     const code = character.codePointAt(0) ?? 0
-    return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`
+    if (code < 0x100) return `\\x${code.toString(16).padStart(2, '0')}`
+    return code < 0x10000 ? `\\u${code.toString(16).padStart(4, '0')}` : `\\u{${code.toString(16)}}`
   })
 }
 

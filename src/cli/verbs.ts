@@ -1,8 +1,9 @@
 /** The verbs, and the words that explain them. A verb of two words is found by both. */
 import { nearest } from '../errors.ts'
 import { config } from './config.ts'
-import { discard, edit, list, show } from './dead-letters.ts'
+import { edit, list, show } from './dead-letters.ts'
 import { dev } from './dev.ts'
+import { discard } from './discard.ts'
 import { doctor } from './doctor.ts'
 import { explain } from './explain.ts'
 import { generate } from './generate.ts'

@@ -8,8 +8,8 @@ import { type Progress, runPipeline } from '../engine/run.ts'
 import { MillraceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { sources } from '../sources/index.ts'
-import { openLettersReader } from '../sources/letters.ts'
-import type { DeadLetter, Store } from '../store/store.ts'
+import { type ChosenLetters, openLettersReader } from '../sources/letters.ts'
+import type { Store } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { ownerName, planOf } from './open.ts'
 
@@ -22,8 +22,8 @@ export interface SystemRun {
   signal: AbortSignal
   /** A bounded run: over these files, or over what is in the folder now. */
   bounded?: { inputs: string[] | undefined; again: boolean }
-  /** A replay: over these dead letters, each with these values in place of its own. */
-  letters?: { open(): Promise<DeadLetter[]>; set: Record<string, string | null> }
+  /** A replay, over these dead letters. */
+  letters?: ChosenLetters
   onProgress?: (progress: Progress) => void
   onProblem?: (problem: MillraceError) => void
 }
@@ -48,7 +48,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     duck,
     spool,
     openReader: () => {
-      if (letters !== undefined) return openLettersReader({ source, ...letters, spool })
+      if (letters !== undefined) return openLettersReader({ ...letters, source, store, spool })
       return sources.files({
         id,
         source,

@@ -4,11 +4,13 @@
  */
 import { appendFile, copyFile, mkdir, open, rename, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { Readable } from 'node:stream'
 import { type Failpoint, failpoint } from '../failpoint.ts'
 import type { Plan } from '../plan/plan.ts'
 import { claimedFolder, dropClaim } from '../sources/files/claims.ts'
 import { fittingName } from '../sources/files/names.ts'
 import { codeOf } from '../store/connection.ts'
+import { letterPages } from '../store/letter-pages.ts'
 import type { LedgerLine, Store, StoredFile } from '../store/store.ts'
 import { fileSinks, publishFiles } from './file-sink.ts'
 
@@ -79,20 +81,29 @@ const linesAtOnce = 500
 
 // ---- quarantine ----------------------------------------------------------------------------------------------------
 
-async function quarantineBatch({ plan, store, quarantine }: EffectTools, { line, files }: Settled): Promise<void> {
+async function quarantineBatch(tools: EffectTools, { line, files }: Settled): Promise<void> {
+  const { quarantine } = tools
   if (quarantine === undefined) return
-  if (line.dead > 0) {
-    const letters = await store.deadLetters({ pipeline: plan.name, batch: line.batch, settled: true })
-    const rows = letters.map(({ raw, code, columnName, message, place, line: at }) =>
-      [raw, code, columnName ?? '', message, place, at === null ? '' : String(at)].map(csvField).join(','),
-    )
-    await writeWhole(join(quarantine, `${line.batch}.csv`), `row,code,column,reason,file,line\n${rows.join('\n')}\n`)
-  }
+  if (line.dead > 0) await quarantineRows(join(quarantine, `${line.batch}.csv`), tools, line)
   if (line.filesQuarantined > 0) {
     for (const file of files) {
       if (file.state === 'quarantined') await quarantineFile(quarantine, file)
     }
   }
+}
+
+// A batch can have as many bad rows as it has rows.
+async function quarantineRows(path: string, { plan, store }: EffectTools, { batch }: LedgerLine): Promise<void> {
+  async function* lines(): AsyncGenerator<string> {
+    yield 'row,code,column,reason,file,line\n'
+    for await (const page of letterPages(store, { pipeline: plan.name, batch, settled: true })) {
+      for (const { raw, code, columnName, message, place, line } of page) {
+        const fields = [raw, code, columnName ?? '', message, place, line === null ? '' : String(line)]
+        yield `${fields.map(csvField).join(',')}\n`
+      }
+    }
+  }
+  await writeWhole(path, Readable.from(lines()))
 }
 
 async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
@@ -239,7 +250,7 @@ async function readTail(path: string, bytes: number): Promise<string> {
 // ---- files ---------------------------------------------------------------------------------------------------------
 
 // Nobody sees half of it, and the same content again changes nothing.
-async function writeWhole(path: string, content: string): Promise<void> {
+async function writeWhole(path: string, content: string | Readable): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   await writeFile(`${path}.part`, content)
   await rename(`${path}.part`, path)

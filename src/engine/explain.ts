@@ -6,7 +6,7 @@ import { type Plan, planHash, type Source, type Step } from '../plan/plan.ts'
 import { writeFileSql } from '../sinks/files.ts'
 import { copySql, createTableSql } from '../sinks/table.ts'
 import { mergeSql } from '../store/commit.ts'
-import { createSql, relationNames, relationsOf } from './relations.ts'
+import { createSql, isRunnable, relationNames, relationsOf } from './relations.ts'
 
 export interface Explanation {
   pipeline: string
@@ -80,6 +80,7 @@ function sourceInWords(source: Source): string {
 }
 
 function stepInWords(step: Step): string {
+  if (!isRunnable(step)) return `a step of the kind ${step.op}`
   switch (step.op) {
     case 'validate':
       return operators.validate.says(step)
@@ -103,13 +104,6 @@ function stepInWords(step: Step): string {
       const rows = step.landedIn === undefined ? 'all rows' : 'the rows that the table took'
       return `writes ${rows} of each batch as a file of the format ${step.format.is} into ${step.folder}`
     }
-    case 'window':
-    case 'pairs':
-    case 'total':
-    case 'anomalies':
-    case 'topic':
-    case 'enqueue':
-      return `a step of the kind ${step.op}`
   }
 }
 

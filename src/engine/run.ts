@@ -7,7 +7,7 @@ import type { Log } from '../log.ts'
 import type { Plan } from '../plan/plan.ts'
 import type { Limits, Range, SourceReader } from '../sources/source.ts'
 import { isTransient } from '../store/connection.ts'
-import type { BatchKind, Lease, Store, Verdicts } from '../store/store.ts'
+import type { BatchKind, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
 import { Archiver, type ArchiverOptions, type ArchiverState } from './archive.ts'
 import { type Batch, type BatchTools, commitBatch, operateBatch, stageBatch } from './batch.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
@@ -55,6 +55,9 @@ export interface Progress {
   books: Verdicts
   batches: number
   filesQuarantined: number
+  /** Input that is committed, and all there was when a bounded run began; undefined where nobody knows. */
+  bytesDone: number
+  bytesTotal: number | undefined
   lastBatch: number
   lastCommittedAt: Date | undefined
   retries: number
@@ -64,6 +67,21 @@ export interface Progress {
 
 /** How long a bounded run waits for a file that was copied in a moment ago. */
 const patienceMs = 3000
+
+/** Before the first batch. */
+export function noProgress(): Progress {
+  return {
+    state: { is: 'starting' },
+    books: { rowsIn: 0, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 },
+    batches: 0,
+    filesQuarantined: 0,
+    bytesDone: 0,
+    bytesTotal: undefined,
+    lastBatch: 0,
+    lastCommittedAt: undefined,
+    retries: 0,
+  }
+}
 
 const backOff = { firstMs: 100, mostMs: 10_000 }
 
@@ -77,15 +95,7 @@ class Worker implements AsyncDisposable {
   readonly #options: WorkerOptions
   /** One connection for each half: while one batch commits, the next is staged on the other. */
   readonly #sessions: [DuckSession, DuckSession]
-  readonly #progress: Progress = {
-    state: { is: 'starting' },
-    books: { rowsIn: 0, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 },
-    batches: 0,
-    filesQuarantined: 0,
-    lastBatch: 0,
-    lastCommittedAt: undefined,
-    retries: 0,
-  }
+  readonly #progress = noProgress()
   #lease: Lease | undefined
   #reader: SourceReader | undefined
   readonly #filters = new Map<string, KeyFilter>()
@@ -160,19 +170,26 @@ class Worker implements AsyncDisposable {
     this.#wantedBy = undefined
     this.#lost = undefined
     this.#effectFailure = undefined
-    const answer = await store.lease({
-      pipeline: plan.name,
-      owner,
-      borrow: bounded,
-      signal,
-      onWanted: (by) => {
-        // a bounded run ends by itself, and then it is the next one's turn
-        if (!bounded) this.#wantedBy = by
-      },
-      onLost: (why) => {
-        this.#lost = why
-      },
-    })
+    const ask = (borrow: boolean): Promise<LeaseAnswer> =>
+      store.lease({
+        pipeline: plan.name,
+        owner,
+        borrow,
+        signal,
+        onWanted: (by) => {
+          // a bounded run that has the lease ends by itself, and then it is the next one's turn
+          if (!bounded) this.#wantedBy = by
+        },
+        onLost: (why) => {
+          this.#lost = why
+        },
+      })
+    let answer = await ask(false)
+    if (answer.is === 'held' && bounded) {
+      // it may take the owner's whole batch
+      this.#say({ is: 'standing by', owner: answer.by })
+      answer = await ask(true)
+    }
     if (answer.is === 'held') {
       if (this.#progress.state.is !== 'standing by') log.info('standing by', { pipeline: plan.name, owner: answer.by })
       this.#say({ is: 'standing by', owner: answer.by })
@@ -221,16 +238,17 @@ class Worker implements AsyncDisposable {
     const { store, plan } = this.#options
     if (this.#epochs.size > 0 && committed > this.#progress.lastBatch) {
       for (const line of await store.ledger(plan.name, { after: this.#progress.lastBatch })) {
-        if (this.#epochs.has(line.epoch)) this.#count(line, line.filesQuarantined)
+        if (this.#epochs.has(line.epoch)) this.#count(line, line.filesQuarantined, 0)
       }
     }
     this.#progress.lastBatch = committed
   }
 
-  #count(verdicts: Verdicts, filesQuarantined: number): void {
+  #count(verdicts: Verdicts, filesQuarantined: number, bytes: number): void {
     const { books } = this.#progress
     for (const verdict of Object.keys(books) as (keyof Verdicts)[]) books[verdict] += verdicts[verdict]
     this.#progress.batches++
+    this.#progress.bytesDone += bytes
     this.#progress.filesQuarantined += filesQuarantined
   }
 
@@ -308,6 +326,7 @@ class Worker implements AsyncDisposable {
         continue
       }
       idleSince = undefined
+      if (bounded && this.#progress.bytesTotal === undefined) await this.#measure(reader, range)
       next++
       const tools = this.#tools(next)
       const batch = await stageBatch(tools, next, range, startedAt)
@@ -328,6 +347,14 @@ class Worker implements AsyncDisposable {
     return 'done'
   }
 
+  // Once: what arrives while a bounded run is under way is little beside what it was started for.
+  async #measure(reader: SourceReader, first: Range): Promise<void> {
+    const ahead = await reader.bytesAhead?.()
+    if (ahead === undefined) return
+    this.#progress.bytesTotal = this.#progress.bytesDone + bytesOf(first) + ahead
+    this.#say(this.#progress.state)
+  }
+
   #tools(number: number): BatchTools {
     const { plan, store, spool } = this.#options
     return { plan, store, spool, session: this.#sessions[number % 2 === 0 ? 0 : 1], filters: this.#filters }
@@ -339,7 +366,7 @@ class Worker implements AsyncDisposable {
     if (lease === undefined) throw new MillraceError('LEASE_LOST', { message: 'there is no lease', at: plan.name })
     const outcome = await commitBatch(tools, batch, lease.epoch, kind)
     this.#staged = this.#staged.filter((staged) => staged !== batch)
-    this.#count(outcome.verdicts, batch.range.filesQuarantined)
+    this.#count(outcome.verdicts, batch.range.filesQuarantined, bytesOf(batch.range))
     this.#progress.lastBatch = batch.number
     this.#progress.lastCommittedAt = outcome.committedAt
     this.#say({ is: 'running' })
@@ -381,6 +408,14 @@ class Worker implements AsyncDisposable {
     await rm(this.#options.spool, { recursive: true, force: true })
     for (const session of this.#sessions) session.close()
   }
+}
+
+// What is quarantined is done with too.
+function bytesOf({ bytes, files }: Range): number {
+  const unread = files.map(({ state, size, bytesDone }) =>
+    state === 'quarantined' ? Math.max(0, size - bytesDone) : 0,
+  )
+  return unread.reduce((sum, each) => sum + each, bytes)
 }
 
 function isLarge(range: Range, limits: Limits): boolean {

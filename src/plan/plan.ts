@@ -52,6 +52,11 @@ export function plainColumns(columns: readonly SourceColumn[]): Column[] {
   return columns.map(({ name, type, nullable }) => ({ name, type, nullable }))
 }
 
+/** The columns that the rows themselves have. */
+export function columnsRead({ columns }: Pick<Source, 'columns'>): SourceColumn[] {
+  return columns.filter(({ origin }) => origin === undefined)
+}
+
 /** The path of the row's file; its physical line, or its number in a Parquet file; the batch it is read in. */
 export type Origin = 'file' | 'line' | 'batch'
 

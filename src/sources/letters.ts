@@ -4,47 +4,95 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { MillraceError } from '../errors.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
-import type { Source, SourceColumn } from '../plan/plan.ts'
-import type { DeadLetter } from '../store/store.ts'
+import { columnsRead, type Source, type SourceColumn } from '../plan/plan.ts'
+import { letterPages } from '../store/letter-pages.ts'
+import type { DeadLetter, DeadLetterFilter, Store } from '../store/store.ts'
 import type { Limits, Range, SourceReader } from './source.ts'
 
-export interface LettersReaderOptions {
-  source: Source
-  /** The chosen letters that are still open, read anew whenever the run goes back to what is stored. */
-  open(): Promise<DeadLetter[]>
+/** Dead letters to be replayed. */
+export interface ChosenLetters {
+  /** It ends at a number: what fails again is a new letter, which may be like those that were chosen. */
+  which: DeadLetterFilter & { upTo: number }
   /** Values by column that replace those of every letter. */
   set: Record<string, string | null>
+}
+
+export interface LettersReaderOptions extends ChosenLetters {
+  source: Source
+  store: Pick<Store, 'deadLetters' | 'countDeadLetters'>
   spool: string
 }
 
+/** Reads those of the letters that are open, and can be replayed, when it comes to them. */
 export async function openLettersReader(options: LettersReaderOptions): Promise<SourceReader> {
-  await mkdir(options.spool, { recursive: true })
-  let waiting: DeadLetter[] = await options.open()
+  const { source, store, set, spool } = options
+  const which = canBeReplayed(options, source)
+  await mkdir(spool, { recursive: true })
+  let after = 0
   let ranges = 0
   return {
     async next(limits: Limits) {
-      const letters = waiting.splice(0, limits.rows)
-      return letters.length === 0 ? undefined : await stage(options, letters, `letters-${++ranges}`)
+      const letters = letterPages(store, { ...which, after, limit: limits.rows })
+      const range = await stage(letters, source, set, limits, join(spool, `letters-${++ranges}.csv`))
+      after = range.settles.at(-1) ?? after
+      if (range.rows > 0) return range
+      await range.release()
+      return undefined
+    },
+    async bytesAhead() {
+      const counts = await store.countDeadLetters({ ...which, after })
+      return counts.reduce((sum, { bytes }) => sum + bytes, 0)
     },
     unsettled: false,
     async wait() {},
     async rewind() {
-      waiting = await options.open()
+      after = 0
     },
     async [Symbol.asyncDispose]() {},
   }
 }
 
+/** Those of the letters whose row could be told into columns: of the others every column must be given. */
+export function canBeReplayed<Which extends DeadLetterFilter>(
+  { which, set }: { which: Which; set: ChosenLetters['set'] },
+  source: Source,
+): Which {
+  return columnsRead(source).every(({ name }) => Object.hasOwn(set, name)) ? which : { ...which, replayable: true }
+}
+
+// So many rows DuckDB has in memory at once, some of them in several copies: of very long ones a batch takes few.
+const vectorRows = 2048
+const vectorBytes = 4_000_000
+
 async function stage(
-  { source, set, spool }: LettersReaderOptions,
-  letters: DeadLetter[],
-  name: string,
+  letters: AsyncIterable<DeadLetter[]>,
+  source: Source,
+  set: ChosenLetters['set'],
+  limits: Limits,
+  path: string,
 ): Promise<Range> {
-  const path = join(spool, `${name}.csv`)
-  const columns = source.columns.filter(({ origin }) => origin === undefined).map(({ name }) => name)
-  await pipeline(Readable.from(rows(letters, columns, set)), createWriteStream(path))
+  const columns = columnsRead(source).map(({ name }) => name)
+  const settles: number[] = []
+  let bytes = 0
+  let lineBytes = 0
+  let longestLine = 0
+  const isLong = (): boolean => longestLine * vectorRows >= vectorBytes
+  async function* pages(): AsyncGenerator<string> {
+    for await (const page of letters) {
+      const lines = page.map((letter) => {
+        const line = lineOf(letter, columns, set)
+        settles.push(letter.id)
+        bytes += Buffer.byteLength(letter.raw)
+        lineBytes += Buffer.byteLength(line)
+        longestLine = Math.max(longestLine, Buffer.byteLength(line))
+        return line
+      })
+      yield lines.join('')
+      if (bytes >= limits.bytes || (lineBytes >= vectorBytes && isLong())) return
+    }
+  }
+  await pipeline(Readable.from(pages()), createWriteStream(path))
   const types = [
     ['_row', 'bigint'],
     ['_place', 'varchar'],
@@ -53,24 +101,27 @@ async function stage(
     ...columns.map((column) => [column, 'varchar']),
   ]
   return {
-    rows: letters.length,
+    rows: settles.length,
     malformed: 0,
-    bytes: letters.reduce((sum, { raw }) => sum + raw.length, 0),
+    bytes,
+    long: isLong(),
     select: (batch) => `select *${originsSql(source.columns, batch)}
 from read_csv(
   ${sqlText(path)},
-  auto_detect = false, header = false, delim = ',', quote = '"', escape = '"', new_line = '\\n',
+  auto_detect = false, header = false, parallel = false, null_padding = false, hive_partitioning = false,
+  delim = ',', quote = '"', escape = '"', new_line = '\\n',
   columns = {${types.map(([column = '', type = '']) => `${sqlText(column)}: ${sqlText(type)}`).join(', ')}},
-  allow_quoted_nulls = false, parallel = false
+  allow_quoted_nulls = false,
+  max_line_size = ${longestLine}, buffer_size = ${Math.max(longestLine, 4_000_000)}
 )`,
     malformedSelect: undefined,
     where: { join: '', place: 's._place', line: 's._line', rawText: 's._raw' },
     files: [],
     filesQuarantined: 0,
     positions: [],
-    ranges: letters.slice(0, 100).map(({ id }) => ({ dead_letter: id })),
+    ranges: settles.slice(0, 100).map((id) => ({ dead_letter: id })),
     arrivedAt: undefined,
-    settles: letters.map(({ id }) => id),
+    settles,
     release: () => rm(path, { force: true }),
   }
 }
@@ -84,18 +135,9 @@ function originsSql(columns: SourceColumn[], batch: number): string {
 }
 
 // Absent is an unquoted empty field; a text is always quoted.
-function* rows(letters: DeadLetter[], columns: string[], set: Record<string, string | null>): Generator<string> {
-  for (const { id, place, line, raw, fields } of letters) {
-    if (fields === null && columns.some((column) => !Object.hasOwn(set, column))) {
-      throw new MillraceError('INVALID_SETTING', {
-        at: `dead letter ${id}`,
-        message: 'its row could not be told into columns, so there are no fields to replay',
-        hint: `set each of them: ${columns.map((column) => `--set ${column}=...`).join(' ')}`,
-      })
-    }
-    const values = columns.map((column) => (Object.hasOwn(set, column) ? set[column] : fields?.[column]) ?? null)
-    yield `${[String(id), quoted(place), line === null ? '' : String(line), quoted(raw), ...values.map(quoted)].join(',')}\n`
-  }
+function lineOf({ id, place, line, raw, fields }: DeadLetter, columns: string[], set: ChosenLetters['set']): string {
+  const values = columns.map((column) => (Object.hasOwn(set, column) ? set[column] : fields?.[column]) ?? null)
+  return `${[String(id), quoted(place), line === null ? '' : String(line), quoted(raw), ...values.map(quoted)].join(',')}\n`
 }
 
 function quoted(value: string | null): string {

@@ -53,6 +53,8 @@ export interface Where {
 export interface SourceReader extends AsyncDisposable {
   /** The next range, or undefined when nothing is there now. */
   next(limits: Limits): Promise<Range | undefined>
+  /** Bytes of input that are there now and not handed out yet. Absent where a source cannot tell. */
+  bytesAhead?(): Promise<number>
   /** Something is there that is still being written: it may be complete soon. */
   readonly unsettled: boolean
   /** Resolves when something may have arrived, at the latest after a second. */

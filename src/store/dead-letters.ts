@@ -1,7 +1,7 @@
 /** Dead letters as a tool: found by what is known of them, edited, discarded. Replaying is the engine's. */
 import { MillraceError } from '../errors.ts'
 import type { Client } from './connection.ts'
-import type { DeadLetter, DeadLetterQuery } from './store.ts'
+import type { DeadLetter, DeadLetterCount, DeadLetterFilter, DeadLetterQuery } from './store.ts'
 
 interface DeadLetterRow {
   id: number
@@ -25,30 +25,24 @@ interface DeadLetterRow {
 
 type Queries = Pick<Client, 'query'>
 
+// A row may be 32 MB long, and thousands of them must not be in memory at once.
+const pageBytes = 2_000_000
+
 export async function findDeadLetters(client: Queries, query: DeadLetterQuery): Promise<DeadLetter[]> {
-  const { rows } = await client.query<DeadLetterRow>(
-    `
+  const chosen = `
     select *
     from   millrace.dead_letters
-    where  ($1::text is null or pipeline = $1)
-    and    ($2::bigint[] is null or id = any($2))
-    and    ($3::bigint is null or batch = $3)
-    and    ($4::text is null or code = $4)
-    and    ($5::text is null or position($5 in place) > 0)
-    and    ($6::timestamptz is null or rejected_at >= $6)
-    and    ($7 or settled is null)
-    order by id
-    limit  $8`,
-    [
-      query.pipeline ?? null,
-      query.ids ?? null,
-      query.batch ?? null,
-      query.code ?? null,
-      query.place ?? null,
-      query.since ?? null,
-      query.settled ?? false,
-      query.limit ?? null,
-    ],
+    where  ${conditions}
+    order by id`
+  const page = `
+    select *
+    from  (select *, sum(octet_length(raw)) over (order by id) - octet_length(raw) as bytes_before
+           from  (${chosen} limit $13) chosen) page
+    where  bytes_before < ${pageBytes}
+    order by id`
+  const { rows } = await client.query<DeadLetterRow>(
+    query.limit === undefined ? chosen : page,
+    query.limit === undefined ? valuesOf(query) : [...valuesOf(query), query.limit],
   )
   return rows.map((row) => ({
     id: row.id,
@@ -69,6 +63,55 @@ export async function findDeadLetters(client: Queries, query: DeadLetterQuery): 
     settledAt: row.settled_at,
     settledBy: row.settled_by,
   }))
+}
+
+export async function countDeadLetters(client: Queries, filter: DeadLetterFilter): Promise<DeadLetterCount[]> {
+  const { rows } = await client.query<DeadLetterCount>(
+    `
+    select pipeline,
+           code,
+           count(*) as letters,
+           count(fields) as replayable,
+           sum(octet_length(raw)) as bytes,
+           max(id) as "lastId"
+    from   millrace.dead_letters
+    where  ${conditions}
+    group by pipeline, code
+    order by letters desc, pipeline collate "C", code collate "C"`,
+    valuesOf(filter),
+  )
+  return rows
+}
+
+const conditions = `
+           ($1::text is null or pipeline = $1)
+    and    ($2::bigint[] is null or id = any($2))
+    and    ($3::bigint is null or batch = $3)
+    and    ($4::text is null or upper(code) = upper($4))
+    and    ($5::text is null or column_name = $5)
+    and    ($6::text is null or position($6 in place) > 0)
+    and    ($7::timestamptz is null or rejected_at >= $7)
+    and    ($8::timestamptz is null or rejected_at < $8)
+    and    ($9::boolean is null or (fields is not null) = $9)
+    and    ($10 or settled is null)
+    and    ($11::bigint is null or id > $11)
+    and    ($12::bigint is null or id <= $12)`
+
+function valuesOf(filter: DeadLetterFilter): unknown[] {
+  return [
+    filter.pipeline ?? null,
+    filter.ids ?? null,
+    filter.batch ?? null,
+    filter.code ?? null,
+    filter.column ?? null,
+    filter.place ?? null,
+    filter.since ?? null,
+    filter.until ?? null,
+    filter.replayable ?? null,
+    filter.settled ?? false,
+    filter.after ?? null,
+    filter.upTo ?? null,
+  ]
 }
 
 /** Changes fields of an open letter; the raw text stays what was read. */
@@ -93,13 +136,14 @@ export async function editFields(client: Queries, id: number, fields: Record<str
   })
 }
 
-export async function discard(client: Queries, ids: number[], reason: string): Promise<number> {
+export async function discard(client: Queries, filter: DeadLetterFilter, reason: string): Promise<number> {
   const { rowCount } = await client.query(
     `
     update millrace.dead_letters
-    set    settled = 'discarded', settled_at = clock_timestamp(), settled_by = $2
-    where  id = any($1) and settled is null`,
-    [ids, reason],
+    set    settled = 'discarded', settled_at = clock_timestamp(), settled_by = $13
+    where  ${conditions}
+    and    settled is null`,
+    [...valuesOf(filter), reason],
   )
   return rowCount ?? 0
 }

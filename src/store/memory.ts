@@ -17,6 +17,8 @@ import type {
   CommitOutcome,
   Committed,
   DeadLetter,
+  DeadLetterCount,
+  DeadLetterFilter,
   DeadLetterQuery,
   LeaseAnswer,
   LeaseRequest,
@@ -120,17 +122,41 @@ class MemoryStore implements Store {
   }
 
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
-    const found = this.#database.deadLetters.filter(
+    return this.#matching(query)
+      .slice(0, query.limit)
+      .map((letter) => ({ ...letter, fields: letter.fields && { ...letter.fields } }))
+  }
+
+  async countDeadLetters(filter: DeadLetterFilter): Promise<DeadLetterCount[]> {
+    const groups = Map.groupBy(this.#matching(filter), ({ pipeline, code }) => pair(pipeline, code))
+    const counts = [...groups.values()].map((letters) => ({
+      pipeline: letters[0]?.pipeline ?? '',
+      code: letters[0]?.code ?? '',
+      letters: letters.length,
+      replayable: letters.filter(({ fields }) => fields !== null).length,
+      bytes: letters.reduce((sum, { raw }) => sum + Buffer.byteLength(raw), 0),
+      lastId: letters.at(-1)?.id ?? 0,
+    }))
+    const name = (count: DeadLetterCount) => pair(count.pipeline, count.code)
+    return counts.sort((a, b) => b.letters - a.letters || (name(a) < name(b) ? -1 : 1))
+  }
+
+  #matching(filter: DeadLetterFilter): DeadLetter[] {
+    return this.#database.deadLetters.filter(
       (letter) =>
-        (query.pipeline === undefined || letter.pipeline === query.pipeline) &&
-        (query.ids === undefined || query.ids.includes(letter.id)) &&
-        (query.batch === undefined || letter.batch === query.batch) &&
-        (query.code === undefined || letter.code === query.code) &&
-        (query.place === undefined || letter.place.includes(query.place)) &&
-        (query.since === undefined || letter.rejectedAt >= query.since) &&
-        (query.settled === true || letter.settled === null),
+        (filter.pipeline === undefined || letter.pipeline === filter.pipeline) &&
+        (filter.ids === undefined || filter.ids.includes(letter.id)) &&
+        (filter.batch === undefined || letter.batch === filter.batch) &&
+        (filter.code === undefined || letter.code.toUpperCase() === filter.code.toUpperCase()) &&
+        (filter.column === undefined || letter.columnName === filter.column) &&
+        (filter.place === undefined || letter.place.includes(filter.place)) &&
+        (filter.since === undefined || letter.rejectedAt >= filter.since) &&
+        (filter.until === undefined || letter.rejectedAt < filter.until) &&
+        (filter.replayable === undefined || (letter.fields !== null) === filter.replayable) &&
+        (filter.settled === true || letter.settled === null) &&
+        (filter.after === undefined || letter.id > filter.after) &&
+        (filter.upTo === undefined || letter.id <= filter.upTo),
     )
-    return found.slice(0, query.limit).map((letter) => ({ ...letter, fields: letter.fields && { ...letter.fields } }))
   }
 
   async editDeadLetter(id: number, fields: Record<string, string | null>): Promise<void> {
@@ -149,8 +175,8 @@ class MemoryStore implements Store {
     letter.fields = { ...letter.fields, ...fields }
   }
 
-  async discardDeadLetters(ids: number[], reason: string): Promise<number> {
-    return ids.filter((id) => settle(this.#database, id, 'discarded', reason)).length
+  async discardDeadLetters(filter: DeadLetterFilter, reason: string): Promise<number> {
+    return this.#matching(filter).filter(({ id }) => settle(this.#database, id, 'discarded', reason)).length
   }
 
   async status(): Promise<PipelineStatus[]> {

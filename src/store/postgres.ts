@@ -22,7 +22,7 @@ import {
   placeOf,
   type ServerConfig,
 } from './connection.ts'
-import { discard, editFields, findDeadLetters } from './dead-letters.ts'
+import { countDeadLetters, discard, editFields, findDeadLetters } from './dead-letters.ts'
 import { filesOfBatch, findFiles } from './files.ts'
 import { leaseTimes, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { readLedger, readStatus } from './ledger.ts'
@@ -32,6 +32,8 @@ import type {
   CommitOutcome,
   Committed,
   DeadLetter,
+  DeadLetterCount,
+  DeadLetterFilter,
   DeadLetterQuery,
   LeaseAnswer,
   LeaseRequest,
@@ -326,12 +328,16 @@ export class PostgresStore implements Store {
     return await findDeadLetters(this.#patientPool, query)
   }
 
+  async countDeadLetters(filter: DeadLetterFilter): Promise<DeadLetterCount[]> {
+    return await countDeadLetters(this.#patientPool, filter)
+  }
+
   async editDeadLetter(id: number, fields: Record<string, string | null>): Promise<void> {
     await editFields(this.#patientPool, id, fields)
   }
 
-  async discardDeadLetters(ids: number[], reason: string): Promise<number> {
-    return await discard(this.#patientPool, ids, reason)
+  async discardDeadLetters(filter: DeadLetterFilter, reason: string): Promise<number> {
+    return await discard(this.#patientPool, filter, reason)
   }
 
   async status(): Promise<PipelineStatus[]> {

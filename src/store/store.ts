@@ -41,9 +41,13 @@ export interface Store extends AsyncDisposable {
   effectCursor(pipeline: string, effect: string): Promise<number>
   advanceEffect(pipeline: string, effect: string, batch: number): Promise<void>
 
+  /** In the order of their numbers. */
   deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]>
+  /** How many there are, by pipeline and code, the most first. */
+  countDeadLetters(filter: DeadLetterFilter): Promise<DeadLetterCount[]>
   editDeadLetter(id: number, fields: Record<string, string | null>): Promise<void>
-  discardDeadLetters(ids: number[], reason: string): Promise<number>
+  /** Settles those of them that are open, all in one transaction, and answers how many they were. */
+  discardDeadLetters(filter: DeadLetterFilter, reason: string): Promise<number>
 
   status(): Promise<PipelineStatus[]>
 }
@@ -212,16 +216,31 @@ export interface DeadLetter extends NewDeadLetter {
   settledBy: string | null
 }
 
-export interface DeadLetterQuery {
+/** All of it must hold. */
+export interface DeadLetterFilter {
   pipeline?: string
   ids?: number[]
   batch?: number
+  /** In capitals or not. */
   code?: string
+  column?: string
   /** Text that the place contains. */
   place?: string
+  /** Rejected then or later. */
   since?: Date
+  /** Rejected before then. */
+  until?: Date
+  /** Only those whose row could be told into columns. */
+  replayable?: boolean
   /** Also those replayed or discarded. */
   settled?: boolean
+  /** Numbers above this one, and up to that one. */
+  after?: number
+  upTo?: number
+}
+
+export interface DeadLetterQuery extends DeadLetterFilter {
+  /** So many at most. Where rows are very long it may be fewer, though never none: `letterPages` goes on. */
   limit?: number
 }
 
@@ -229,6 +248,18 @@ export interface LedgerQuery {
   after?: number
   first?: number
   last?: number
+}
+
+export interface DeadLetterCount {
+  pipeline: string
+  code: string
+  letters: number
+  /** Those of them whose row could be told into columns. */
+  replayable: number
+  /** Of their raw texts. */
+  bytes: number
+  /** The highest number among them. */
+  lastId: number
 }
 
 export interface LedgerLine extends Verdicts {

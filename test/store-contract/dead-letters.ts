@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
-import type { DeadLetterQuery } from '../../src/store/store.ts'
+import { letterPages } from '../../src/store/letter-pages.ts'
+import type { DeadLetterQuery, Store } from '../../src/store/store.ts'
 import {
   contents,
   into,
@@ -118,7 +119,17 @@ export function deadLetters(scenario: Scenario): void {
       { says: 'by a pipeline without any', query: () => ({ pipeline: 'nobody' }), found: [] },
       { says: 'by batch', query: () => ({ batch: 1 }), found: ['a1', 'a2', 'other'] },
       { says: 'by code', query: () => ({ code: 'EMPTY' }), found: ['a2', 'b2'] },
+      { says: 'by code, in capitals or not', query: () => ({ code: 'empty' }), found: ['a2', 'b2'] },
       { says: 'by part of a code: none', query: () => ({ code: 'EMP' }), found: [] },
+      { says: 'by column', query: () => ({ column: 'city' }), found: ['a2', 'b2'] },
+      { says: 'by a column that none names', query: () => ({ column: 'CITY' }), found: [] },
+      { says: 'those that can be replayed', query: () => ({ replayable: true }), found: ['a1', 'a2', 'b1', 'b2'] },
+      { says: 'those that can not', query: () => ({ replayable: false }), found: ['other'] },
+      {
+        says: 'after a number, up to another',
+        query: ({ a1, b1 }) => ({ after: a1 ?? 0, upTo: b1 ?? 0 }),
+        found: ['a2', 'b1'],
+      },
       { says: 'by number', query: ({ b1, a1 }) => ({ ids: [b1 ?? 0, a1 ?? 0, 999_999] }), found: ['a1', 'b1'] },
       {
         says: 'by number, though settled, when asked for',
@@ -139,6 +150,12 @@ export function deadLetters(scenario: Scenario): void {
         found: ['a1', 'a2', 'b1', 'b2', 'other'],
       },
       { says: 'since an hour to come: none', query: () => ({ since: new Date(Date.now() + hour) }), found: [] },
+      {
+        says: 'until an hour to come',
+        query: () => ({ until: new Date(Date.now() + hour), pipeline: 'other' }),
+        found: ['other'],
+      },
+      { says: 'until an hour ago: none', query: () => ({ until: new Date(Date.now() - hour) }), found: [] },
       { says: 'the first few', query: () => ({ limit: 2 }), found: ['a1', 'a2'] },
       { says: 'no more than there are', query: () => ({ limit: 99, pipeline: 'other' }), found: ['other'] },
       {
@@ -147,9 +164,15 @@ export function deadLetters(scenario: Scenario): void {
           pipeline: 'shop',
           batch: 2,
           code: 'EMPTY',
+          column: 'city',
           place: 'b_',
+          since: new Date(Date.now() - hour),
+          until: new Date(Date.now() + hour),
           ids: [b1 ?? 0, b2 ?? 0],
+          replayable: true,
           settled: true,
+          after: 1,
+          upTo: 999_999,
           limit: 5,
         }),
         found: ['b2'],
@@ -169,6 +192,42 @@ export function deadLetters(scenario: Scenario): void {
       assert.ok(a1)
       const since = await world.store.deadLetters({ since: a1.rejectedAt })
       assert.equal(since.length, 5, 'a letter counts from the moment it was rejected')
+      assert.deepEqual(await world.store.deadLetters({ until: a1.rejectedAt }), [], 'and not before it')
+    })
+
+    scenario('page by page, each of them once', async (world) => {
+      await lettersOf(world)
+      const all = [['a1', 'a2'], ['a3', 'b1'], ['b2', 'b3'], ['other']]
+      for (const limit of [1, 3, 7, 99]) {
+        const found: string[][] = []
+        for await (const page of letterPages(pagesOf(world.store, 2), { settled: true, limit }))
+          found.push(page.map(({ raw }) => raw))
+        assert.deepEqual(found.flat(), all.flat().slice(0, limit))
+        if (limit >= 7) assert.deepEqual(found, all)
+      }
+    })
+  })
+
+  describe('dead letters are counted', () => {
+    scenario('by pipeline and code, the most first', async (world) => {
+      const { a1, b2, other } = await lettersOf(world)
+      const count = { pipeline: 'shop', letters: 2, replayable: 2, bytes: 4 }
+      assert.deepEqual(await world.store.countDeadLetters({ after: a1 ?? 0 }), [
+        { ...count, code: 'EMPTY', lastId: b2 },
+        { pipeline: 'other', code: 'BAD_LINE', letters: 1, replayable: 0, bytes: 5, lastId: other },
+        { ...count, code: 'WRONG_TYPE', letters: 1, replayable: 1, bytes: 2, lastId: (b2 ?? 0) - 1 },
+      ])
+      assert.deepEqual(
+        (await world.store.countDeadLetters({ code: 'EMPTY', settled: true })).map(({ letters }) => letters),
+        [4],
+      )
+      assert.deepEqual(await world.store.countDeadLetters({ pipeline: 'nobody' }), [])
+    })
+
+    scenario('with the bytes of their texts', async (world) => {
+      const worker = await work(world.store)
+      await worker.commit({ deadLetters: await letterFile(world, [letterOf({ raw: 'Öl 🐎' }), letterOf({ raw: '' })]) })
+      assert.equal((await world.store.countDeadLetters({}))[0]?.bytes, Buffer.byteLength('Öl 🐎'))
     })
   })
 
@@ -197,7 +256,7 @@ export function deadLetters(scenario: Scenario): void {
 
     scenario('that is settled is an error', async (world) => {
       const [id] = await openLetters(world, 1)
-      await world.store.discardDeadLetters([id], 'a test')
+      await world.store.discardDeadLetters({ ids: [id] }, 'a test')
       await assert.rejects(world.store.editDeadLetter(id, { id: 'b' }), { code: 'DEAD_LETTER_SETTLED' })
       assert.deepEqual((await world.store.deadLetters({ settled: true }))[0]?.fields, letterOf().fields)
     })
@@ -206,9 +265,9 @@ export function deadLetters(scenario: Scenario): void {
   describe('discarding dead letters', () => {
     scenario('settles those that are open, says why, and how many they were', async (world) => {
       const [one, two, three] = await openLetters(world, 3)
-      assert.equal(await world.store.discardDeadLetters([one, two], 'not ours'), 2)
-      assert.equal(await world.store.discardDeadLetters([two, 999_999], 'another reason'), 0)
-      assert.equal(await world.store.discardDeadLetters([], 'nothing'), 0)
+      assert.equal(await world.store.discardDeadLetters({ ids: [one, two] }, 'not ours'), 2)
+      assert.equal(await world.store.discardDeadLetters({ ids: [two, 999_999] }, 'another reason'), 0)
+      assert.equal(await world.store.discardDeadLetters({ ids: [] }, 'nothing'), 0)
       const letters = await world.store.deadLetters({ settled: true })
       assert.deepEqual(
         letters.map(({ id, settled, settledBy, settledAt }) => [id, settled, settledBy, settledAt instanceof Date]),
@@ -219,6 +278,17 @@ export function deadLetters(scenario: Scenario): void {
         ],
       )
       assert.equal((await world.store.status())[0]?.deadLettersOpen, 1)
+    })
+
+    scenario('takes those of which all holds, and no others', async (world) => {
+      const ids = await lettersOf(world)
+      assert.equal(await world.store.discardDeadLetters({ code: 'EMPTY', settled: true }, 'a test'), 2)
+      assert.equal(await world.store.discardDeadLetters({ pipeline: 'shop', upTo: ids['b1'] ?? 0 }, 'a test'), 2)
+      assert.deepEqual(
+        (await world.store.deadLetters({})).map(({ raw }) => raw),
+        ['other'],
+      )
+      assert.equal((await world.store.deadLetters({ ids: [ids['b3'] ?? 0], settled: true }))[0]?.settled, 'replayed')
     })
   })
 
@@ -264,7 +334,7 @@ export function deadLetters(scenario: Scenario): void {
     // Two replays, or a replay and a discard, may have chosen the same letter: only one of them may have its row.
     const settledBefore: { says: string; settle: (world: World, id: number, worker: Worker) => Promise<unknown> }[] = [
       { says: 'replayed before', settle: (_, id, worker) => worker.commit({ kind: 'replay', settles: [id] }) },
-      { says: 'discarded before', settle: (world, id) => world.store.discardDeadLetters([id], 'a test') },
+      { says: 'discarded before', settle: (world, id) => world.store.discardDeadLetters({ ids: [id] }, 'a test') },
     ]
     for (const { says, settle } of settledBefore) {
       scenario(`refuses the whole batch when one of them was ${says}`, async (world) => {
@@ -290,7 +360,7 @@ export function deadLetters(scenario: Scenario): void {
         settles: [one],
         sinks: [await into(world, oncePerId, [['a1', null, '1']])],
         books: async () => {
-          await second.discardDeadLetters([one], 'a test')
+          await second.discardDeadLetters({ ids: [one] }, 'a test')
           return { rowsIn: 1, written: 1, filtered: 0, duplicates: 0, late: 0, dead: 0 }
         },
       })
@@ -318,24 +388,31 @@ async function lettersOf(world: World): Promise<Record<string, number>> {
   await shop.commit({
     deadLetters: await letterFile(world, [
       letterOf({ raw: 'a1', code: 'WRONG_TYPE', place: 'in/a.csv' }),
-      letterOf({ raw: 'a2', code: 'EMPTY', place: 'in/a\\x.csv' }),
+      letterOf({ raw: 'a2', code: 'EMPTY', columnName: 'city', place: 'in/a\\x.csv' }),
       letterOf({ raw: 'a3', code: 'EMPTY', place: 'in/a.csv' }),
     ]),
   })
   await shop.commit({
     deadLetters: await letterFile(world, [
       letterOf({ raw: 'b1', code: 'WRONG_TYPE', place: odd }),
-      letterOf({ raw: 'b2', code: 'EMPTY', place: odd }),
+      letterOf({ raw: 'b2', code: 'EMPTY', columnName: 'city', place: odd }),
       letterOf({ raw: 'b3', code: 'EMPTY', place: odd }),
     ]),
   })
   await other.commit({
-    deadLetters: await letterFile(world, [letterOf({ raw: 'other', code: 'BAD_LINE', place: 'topic/0/5' })]),
+    deadLetters: await letterFile(world, [
+      letterOf({ raw: 'other', code: 'BAD_LINE', columnName: null, fields: null, place: 'topic/0/5' }),
+    ]),
   })
   const ids = Object.fromEntries((await world.store.deadLetters({})).map(({ raw, id }) => [raw, id]))
-  await world.store.discardDeadLetters([ids['a3'] ?? 0], 'a test')
+  await world.store.discardDeadLetters({ ids: [ids['a3'] ?? 0] }, 'a test')
   await shop.commit({ kind: 'replay', settles: [ids['b3'] ?? 0] })
   return ids
+}
+
+/** The store as one whose rows are so long that it answers only a few at a time. */
+function pagesOf(store: Store, few: number): Pick<Store, 'deadLetters'> {
+  return { deadLetters: (query) => store.deadLetters({ ...query, limit: Math.min(few, query.limit ?? few) }) }
 }
 
 /** The numbers of fresh letters (as many of the three as asked for), and the worker that made them. */

@@ -290,7 +290,7 @@ export function progress(scenario: Scenario): void {
       })
       const { committedAt } = await worker.commit({ books: async () => books, filesQuarantined: 1 })
       const [first] = await store.deadLetters({})
-      assert.equal(await store.discardDeadLetters([first?.id ?? 0], 'a test'), 1)
+      assert.equal(await store.discardDeadLetters({ ids: [first?.id ?? 0] }, 'a test'), 1)
       assert.deepEqual(await store.status(), [
         {
           pipeline: 'idle',

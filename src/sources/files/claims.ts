@@ -85,10 +85,15 @@ export type Taking =
   | { is: 'gone' }
   | { is: 'refused'; why: string }
 
+/** Where a listed file is on the disk. */
+export function pathIn(folder: string, { name, bytes }: FileName): string | Buffer {
+  return bytes === undefined ? join(folder, name) : Buffer.concat([Buffer.from(join(folder, '/')), bytes])
+}
+
 /** Takes a file of a watched folder. */
-export async function claimFile(folder: string, { name, bytes }: FileName, id: string, now: number): Promise<Taking> {
-  const path = join(folder, name)
-  const found = bytes === undefined ? path : Buffer.concat([Buffer.from(join(folder, '/')), bytes])
+export async function claimFile(folder: string, file: FileName, id: string, now: number): Promise<Taking> {
+  const { name } = file
+  const found = pathIn(folder, file)
   const stats = await lstat(found, { bigint: true }).catch(() => undefined)
   if (stats === undefined || !stats.isFile()) return { is: 'gone' }
   if (!isComplete(stats, now)) return { is: 'not complete' }

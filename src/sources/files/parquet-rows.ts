@@ -4,6 +4,7 @@ import { type FileHandle, link, lstat, realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { identifier } from '../../plan/identifier.ts'
+import { columnsRead } from '../../plan/plan.ts'
 import type { Limits } from '../source.ts'
 import type { Claim } from './claims.ts'
 import { type Content, chunksOf } from './content.ts'
@@ -26,7 +27,7 @@ export class ParquetRows implements RowStage {
 
   constructor(options: StageOptions) {
     this.#options = options
-    this.#columns = options.source.columns.filter(({ origin }) => origin === undefined).map(({ name }) => name)
+    this.#columns = columnsRead(options.source).map(({ name }) => name)
   }
 
   async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {

@@ -5,7 +5,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { MillraceError, messageOf } from '../../errors.ts'
 import { identifier, sqlText } from '../../plan/identifier.ts'
-import type { FilesSource, SourceColumn } from '../../plan/plan.ts'
+import { columnsRead, type FilesSource, type SourceColumn } from '../../plan/plan.ts'
 import type { Sql } from '../source.ts'
 import { matchHeader } from './header-csv.ts'
 
@@ -40,7 +40,7 @@ export async function openParquet(sql: Sql, path: string, source: FilesSource): 
       `select sum(total_uncompressed_size)::double as bytes from parquet_metadata(${sqlText(path)})`,
     )
     const types = new Map(described.map(({ column_name, column_type }) => [column_name, column_type]))
-    const expected = source.columns.filter(({ origin }) => origin === undefined)
+    const expected = columnsRead(source)
     const keep = source.unknown?.is === 'keep' ? source.unknown.as : undefined
     const match = matchHeader(
       [...types.keys()],

@@ -3,7 +3,7 @@
  * run was given, and stages their rows for DuckDB. Nothing is handed out twice unless it is rewound.
  */
 import { randomBytes } from 'node:crypto'
-import { lstat, mkdir } from 'node:fs/promises'
+import { lstat, mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
@@ -19,6 +19,7 @@ import {
   isComplete,
   listClaims,
   listFolder,
+  pathIn,
 } from './claims.ts'
 import { dropContent } from './content.ts'
 import { Stage } from './stage.ts'
@@ -109,6 +110,16 @@ class FilesReader implements SourceReader {
       this.#queue.shift()
       if (outcome === 'changed') this.#restless.push(claim)
     }
+  }
+
+  async bytesAhead(): Promise<number> {
+    let bytes = 0
+    // of a packed file that goes on, only the packed size is known until it is unpacked again
+    for (const { content, size, bytesDone } of [...this.#queue, ...this.#restless])
+      bytes += Math.max(0, (content?.size ?? size) - bytesDone)
+    const listed = this.#names.map((name) => stat(pathIn(this.#options.source.folder, name)))
+    for (const file of await Promise.allSettled(listed)) if (file.status === 'fulfilled') bytes += file.value.size
+    return bytes
   }
 
   get unsettled(): boolean {

@@ -5,6 +5,7 @@ import { MillraceError } from '../../errors.ts'
 import { reasons } from '../../operators/validate.ts'
 import type { Column } from '../../plan/columns.ts'
 import { identifier, sqlText } from '../../plan/identifier.ts'
+import { columnsRead } from '../../plan/plan.ts'
 import type { Limits } from '../source.ts'
 import type { Claim } from './claims.ts'
 import { CsvCutter } from './cut-csv.ts'
@@ -65,7 +66,7 @@ export class TextRows implements RowStage {
 
   constructor(options: StageOptions) {
     this.#options = options
-    this.#columns = options.source.columns.filter(({ origin }) => origin === undefined)
+    this.#columns = columnsRead(options.source)
     this.#malformedRows = new SpoolFile(join(options.spool, `${options.name}-malformed.csv`))
   }
 

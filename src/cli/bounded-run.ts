@@ -1,0 +1,17 @@
+import type { Progress } from '../engine/run.ts'
+import { keepPostgresUp } from './keep-postgres-up.ts'
+import { logAbove } from './log-above.ts'
+import type { OpenStore } from './open.ts'
+import { progressLine } from './progress.ts'
+import { runSystem, type SystemRun } from './worker.ts'
+
+/** A run or a replay as a verb does it: its progress is shown, and the embedded Postgres kept up. */
+export async function runShown(
+  run: Omit<SystemRun, 'store' | 'log' | 'onProgress'>,
+  opened: OpenStore,
+): Promise<Progress> {
+  using shown = progressLine(run.system.name)
+  const log = logAbove(run.config, shown.print)
+  using _up = keepPostgresUp(opened, log)
+  return await runSystem({ ...run, store: opened.store, log, onProgress: shown.update })
+}

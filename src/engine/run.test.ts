@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict'
+import { mkdir, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { type Bench, openBench } from '../../test/histories.ts'
+import { createLog } from '../log.ts'
+import { files, integer, pipeline, table, text } from '../pipeline.ts'
+import type { FilesSource, Plan } from '../plan/plan.ts'
+import { openFilesReader } from '../sources/files/reader.ts'
+import { memoryDatabase, openMemoryStore } from '../store/memory.ts'
+import type { Store } from '../store/store.ts'
+import { type Progress, runPipeline } from './run.ts'
+
+let bench: Bench
+before(async () => {
+  bench = await openBench()
+})
+after(async () => await bench[Symbol.asyncDispose]())
+
+const header = 'id,amount\n'
+const row = 'x,1\n'
+const given: Record<string, string> = {
+  'a.csv': `${header}${row.repeat(7)}`,
+  'b.csv': `nothing,like,it\n${row.repeat(1000)}`,
+  'c.csv': header,
+  'd.csv': `${header}${row.repeat(20)}x,wrong\n`,
+}
+
+// A pipeline over a folder with these files, known to a store.
+async function shop(name: string): Promise<{ folder: string; plan: Plan; store: Store; another: Store }> {
+  const folder = join(bench.folder, name)
+  await mkdir(folder, { recursive: true })
+  const longAgo = new Date(0)
+  for (const [file, content] of Object.entries(given)) {
+    await writeFile(join(folder, file), content)
+    await utimes(join(folder, file), longAgo, longAgo)
+  }
+  const source = files(folder, { format: 'csv', columns: { id: text(), amount: integer() } })
+  const { plan } = pipeline(name).from(source).into(table('orders'))
+  const database = memoryDatabase(Date.now)
+  const store = openMemoryStore(database)
+  await store.register(plan)
+  return { folder, plan, store, another: openMemoryStore(database) }
+}
+
+// What a bounded run says on its way, over the folder or over these paths.
+async function progressOf(plan: Plan, store: Store, paths?: string[]): Promise<Progress[]> {
+  const spool = join(bench.folder, 'spool', plan.name)
+  const said: Progress[] = []
+  using session = await bench.duck.connect()
+  await runPipeline({
+    plan,
+    store,
+    duck: bench.duck,
+    spool,
+    openReader: () =>
+      openFilesReader({
+        id: 'files',
+        // as: the builder made it of files
+        source: plan.sources['files'] as FilesSource,
+        spool,
+        sql: session,
+        known: (ids) => store.files(plan.name, 'files', ids),
+        onProblem: (problem) => assert.fail(String(problem)),
+        ...(paths === undefined ? {} : { inputs: { paths, again: false } }),
+      }),
+    effects: { quarantine: undefined, logs: join(bench.folder, 'logs') },
+    limits: { rows: 5, bytes: 50 },
+    intervalMs: 0,
+    owner: 'one:1',
+    kind: 'backfill',
+    bounded: true,
+    log: createLog('error'),
+    signal: new AbortController().signal,
+    onProgress: (progress) => said.push({ ...progress }),
+  })
+  return said
+}
+
+for (const [of, names] of [
+  ['the folder', undefined],
+  ['some files', ['a.csv', 'd.csv']],
+] as const) {
+  test(`a bounded run over ${of} knows before its first batch how many bytes there are, and ends with all of them`, async () => {
+    const { folder, plan, store } = await shop(of.replace(' ', '-'))
+    const said = await progressOf(
+      plan,
+      store,
+      names?.map((name) => join(folder, name)),
+    )
+    const total = (names ?? Object.keys(given)).reduce((sum, name) => sum + (given[name] ?? '').length, 0)
+    const first = said.findIndex(({ batches }) => batches > 0)
+    assert.deepEqual([said[first - 1]?.bytesDone, said[first - 1]?.bytesTotal], [0, total])
+    assert.ok(said.slice(first).every(({ bytesTotal }) => bytesTotal === total))
+    const done = said.map(({ bytesDone }) => bytesDone)
+    assert.deepEqual(
+      done,
+      done.toSorted((a, b) => a - b),
+    )
+    assert.ok(new Set(done).size > 3, 'it took several batches')
+    assert.equal(done.at(-1), total)
+  })
+}
+
+test('a bounded run that has to wait for the lease says whose it is', async () => {
+  const { plan, store, another } = await shop('waiting')
+  const answer = await another.lease({
+    pipeline: plan.name,
+    owner: 'two:2',
+    borrow: false,
+    onWanted: () => void (answer.is === 'taken' && answer.lease.release()),
+    onLost: () => {},
+  })
+  assert.equal(answer.is, 'taken')
+  const states = (await progressOf(plan, store)).map(({ state }) => state)
+  assert.deepEqual(states.slice(0, 2), [{ is: 'standing by', owner: 'two:2' }, { is: 'running' }])
+})
