@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { openTestDuckdb, type TestDuckdb } from '../../test/duckdb.ts'
-import type { Source } from '../plan/plan.ts'
+import type { Source, SourceColumn } from '../plan/plan.ts'
 import { memoryDatabase, openMemoryStore } from '../store/memory.ts'
 import type { DeadLetter, Store } from '../store/store.ts'
-import { type ChosenLetters, openLettersReader } from './letters.ts'
+import { type LettersReaderOptions, openLettersReader } from './letters.ts'
 import type { Range, SourceReader } from './source.ts'
 
 const source: Source = {
@@ -24,7 +24,7 @@ before(async () => {
 after(async () => await db[Symbol.asyncDispose]())
 
 // A store with these letters open, numbered from 1, and a reader over those that are chosen.
-async function opened(letters: Partial<DeadLetter>[], chosen: Partial<ChosenLetters> = {}) {
+async function opened(letters: Partial<DeadLetter>[], chosen: Partial<LettersReaderOptions> = {}) {
   const folder = await mkdtempDisposable(join(tmpdir(), 'millrace-letters-'))
   const database = memoryDatabase(() => 0)
   const store = openMemoryStore(database)
@@ -105,6 +105,23 @@ test('values that are set replace those of every letter, a null too', async () =
       [null, 'set'],
     ],
   )
+})
+
+test('where a row came from is told anew, and need not be given', async () => {
+  const origins = (['file', 'line', 'batch'] as const).map(
+    (origin): SourceColumn => ({ name: `its ${origin}`, type: { is: 'text' }, nullable: false, origin }),
+  )
+  const told = { 'its file': 'old', 'its line': 'old', 'its batch': 'old' }
+  await using world = await opened([{ fields: { a: '1', b: '2', ...told } }, { fields: null }], {
+    source: { ...source, columns: [...source.columns, ...origins] },
+    set: { a: 'x', b: 'y' },
+  })
+  const range = await world.reader.next(plenty)
+  const { rows } = await db.query(`select a, b, "its file", "its line", "its batch" from (${range?.select(7)})`)
+  assert.deepEqual(rows, [
+    ['x', 'y', '/in/a.csv', '2', '7'],
+    ['x', 'y', '/in/a.csv', '2', '7'],
+  ])
 })
 
 test('a range ends at its rows, at its bytes, and early where lines are very long', async () => {
