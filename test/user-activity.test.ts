@@ -170,7 +170,7 @@ describe('user-activity', () => {
     // by code, with the value that is missing
     const bought = await millrace([
       ...['dead-letters', 'replay', '--where', 'pipeline=user-activity', '--where', 'code=PURCHASE_OF_NOTHING'],
-      ...['--where', 'place=by-hand', '--set', 'quantity=1'],
+      ...['--where', 'file=by-hand', '--set', 'quantity=1'],
     ])
     assert.partialDeepStrictEqual(bought, { written: 2, dead: 0 })
     assert.equal(await count(`user_activity_errors where code = 'PURCHASE_OF_NOTHING' and file like '%by-hand.csv'`), 0)
@@ -193,8 +193,9 @@ describe('user-activity', () => {
     const good = { event_id: 'r1', event_type: 'view', price: '0.00', quantity: '0' }
     const insert = ({ event_id, event_type, price, quantity }: Record<string, string | null>) =>
       sql.query(
-        `insert into user_activity (event_id, user_id, event_type, product_id, product_name, category, price, quantity, event_time)
-        values ($1, 'u', $2, 'p', 'Chair', 'Home', $3, $4, $5)`,
+        `insert into user_activity (event_id, user_id, event_type, product_id, product_name, category, price, quantity, event_time,
+          source_file, batch)
+        values ($1, 'u', $2, 'p', 'Chair', 'Home', $3, $4, $5, 'by-hand.csv', 1)`,
         [event_id, event_type, price, quantity, time],
       )
     await insert(good)
