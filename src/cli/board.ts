@@ -36,7 +36,7 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date): 
       system,
       plan: planOf(system, config),
       progress: notYet(),
-      files: { waiting: 0, claimed: 0 },
+      files: { waiting: 0, claimed: 0, leftAlone: [] },
       deadLettersOpen: 0,
       quarantine: system.quarantine?.(config.settings),
     },

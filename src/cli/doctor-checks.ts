@@ -12,8 +12,8 @@ import { database, embeddedPrograms } from './doctor-database.ts'
 import { type Finding, fault, ok, warning } from './finding.ts'
 import { planOf } from './open.ts'
 import { askServer, findServer, isAlive } from './server-file.ts'
-import { bytes, counted } from './text.ts'
-import { claimsIn, countWaiting, filesSources } from './waiting-files.ts'
+import { bytes, counted, printable } from './text.ts'
+import { claimsIn, countWaiting, filesSources, leftAloneInWords } from './waiting-files.ts'
 
 export async function* findings(config: Config, log: Log): AsyncGenerator<Finding> {
   yield node()
@@ -127,11 +127,18 @@ async function* files(name: string, config: Config, system: (typeof systems)[num
       continue
     }
     const there = await stat(folder).catch(() => undefined)
-    const { waiting } = await countWaiting(plan)
+    const { waiting, leftAlone } = await countWaiting(plan)
     yield ok(
       'source folder',
       there === undefined ? `${folder} is made by the first start` : `${folder}, ${counted(waiting, 'file')} waiting`,
     )
+    if (leftAlone.length > 0) {
+      yield warning(
+        'left alone',
+        printable(`${folder} holds ${leftAloneInWords(leftAlone)}`),
+        'move them elsewhere; in place of a link or a folder, move the files themselves in',
+      )
+    }
     const old = (await claimsIn(folder)).filter(({ claimedAt }) => Date.now() - claimedAt.getTime() > oldClaimMs)
     if (old.length > 0) {
       const verb = old.length === 1 ? 'was' : 'were'

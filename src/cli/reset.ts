@@ -145,9 +145,9 @@ async function afterwards({ batches, tables }: Before, plan: Plan): Promise<stri
   if (tables.length === 0 && kept.length > 0)
     lines.push(`${kept.join(', ')} was left as it is: rows read again will be duplicates there`)
   for (const { folder } of filesSources(plan)) {
-    const done = await listFolder(join(folder, 'done')).catch(() => [])
-    if (done.length > 0)
-      lines.push(`to read ${counted(done.length, 'old file')} again, move them from ${folder}/done to ${folder}`)
+    const done = await listFolder(join(folder, 'done')).catch(() => undefined)
+    if (done !== undefined && done.files.length > 0)
+      lines.push(`to read ${counted(done.files.length, 'old file')} again, move them from ${folder}/done to ${folder}`)
   }
   return lines
 }

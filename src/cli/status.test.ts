@@ -27,7 +27,7 @@ const pipeline: PipelineStanding = {
   pipeline: 'shop',
   stored,
   worker: undefined,
-  files: { waiting: 2, claimed: 1 },
+  files: { waiting: 2, claimed: 1, leftAlone: [] },
   folders: ['/data/raw'],
 }
 const database = { fault: undefined, embedded: true, access: accessOf('postgresql://u:p%40ss@127.0.0.1:5433/db') }
@@ -80,6 +80,20 @@ test('status shows the books, what waits, and how to connect', () => {
     '',
     '  psql "postgresql://u:p%40ss@127.0.0.1:5433/db"',
   ])
+})
+
+test('status names what lies in the folder and is not read', () => {
+  const leftAlone = ['a\n (a folder)', 'b (a FIFO)', 'c (a socket)', 'd (a symbolic link)']
+  const standing: Standing = {
+    database,
+    server: undefined,
+    pipelines: [{ ...pipeline, files: { waiting: 0, claimed: 0, leftAlone } }],
+  }
+  assert.ok(
+    statusLines(standing, now).includes(
+      '  left alone    4 that are no regular files: a\\n (a folder), b (a FIFO), c (a socket) and 1 more',
+    ),
+  )
 })
 
 test('the password of a database that is not ours is not shown', () => {

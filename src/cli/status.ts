@@ -11,6 +11,7 @@ import {
 } from './standing.ts'
 import { counted, duration, labelledLines, number, printable } from './text.ts'
 import { jsonOption, noWords, type Verb } from './verb.ts'
+import { leftAloneInWords } from './waiting-files.ts'
 
 const watchMs = 2000
 
@@ -92,6 +93,7 @@ function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, n
   }
   const claimed = files.claimed === 0 ? '' : `, ${number(files.claimed)} more claimed`
   pairs.push(['waiting', `${counted(files.waiting, 'file')}${claimed}, in ${folders.join(', ')}`])
+  if (files.leftAlone.length > 0) pairs.push(['left alone', printable(leftAloneInWords(files.leftAlone))])
   return [`${pipeline}: ${stateInWords(standing, database)}`, ...labelledLines(pairs)]
 }
 
@@ -117,6 +119,7 @@ function asJson({ database, server, pipelines }: Standing): unknown {
       files_quarantined: standing.stored?.filesQuarantined ?? null,
       files_waiting: standing.files.waiting,
       files_claimed: standing.files.claimed,
+      left_alone: standing.files.leftAlone,
     })),
     server: server ?? null,
     database: {

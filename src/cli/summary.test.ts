@@ -16,7 +16,7 @@ function board(state: WorkerState): Board {
   for (const line of made.lines.values()) {
     line.progress.state = state
     Object.assign(line.progress.books, { rowsIn: 1_234_567, written: 1_200_000, duplicates: 4_567, dead: 30_000 })
-    line.files = { waiting: 2, claimed: 1 }
+    line.files = { waiting: 2, claimed: 1, leftAlone: [] }
     line.deadLettersOpen = 12
   }
   return made

@@ -2,11 +2,13 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FilesSource, Plan } from '../plan/plan.ts'
-import { claimedFolder, listFolder } from '../sources/files/claims.ts'
+import { claimedFolder, type Listing, listFolder } from '../sources/files/claims.ts'
 
 export interface WaitingFiles {
   waiting: number
   claimed: number
+  /** What is no regular file, as `x.csv (a folder)`: it is not read. */
+  leftAlone: string[]
 }
 
 export function filesSources(plan: Plan): FilesSource[] {
@@ -14,13 +16,24 @@ export function filesSources(plan: Plan): FilesSource[] {
 }
 
 export async function countWaiting(plan: Plan): Promise<WaitingFiles> {
-  const found: WaitingFiles = { waiting: 0, claimed: 0 }
+  const found: WaitingFiles = { waiting: 0, claimed: 0, leftAlone: [] }
   for (const { folder } of filesSources(plan)) {
-    found.waiting += (await listFolder(folder).catch(() => [])).length
+    const { files, others } = await listFolder(folder).catch(() => nothing)
+    found.waiting += files.length
+    found.leftAlone.push(...others.map(({ name, is }) => `${name} (${is})`))
     found.claimed += (await readdir(claimedFolder(folder)).catch(() => [])).length
   }
   return found
 }
+
+/** `2 that are no regular files: a (a folder), b (a FIFO)` */
+export function leftAloneInWords(names: string[]): string {
+  const shown = names.slice(0, 3).join(', ')
+  const rest = names.length > 3 ? ` and ${names.length - 3} more` : ''
+  return `${names.length} that ${names.length === 1 ? 'is no regular file' : 'are no regular files'}: ${shown}${rest}`
+}
+
+const nothing: Listing = { files: [], others: [] }
 
 export interface ClaimedFile {
   path: string

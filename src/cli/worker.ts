@@ -55,6 +55,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
         sql: session,
         signal,
         known: (ids) => store.files(plan.name, id, ids),
+        onLeftAlone: (path, why) => log.warn('left alone', { pipeline: plan.name, path, why }),
         onProblem: run.onProblem ?? ((problem) => log.error(problem.toString())),
         ...(bounded?.inputs === undefined ? {} : { inputs: { paths: bounded.inputs, again: bounded.again } }),
       })

@@ -7,6 +7,8 @@ import { basename, dirname, join } from 'node:path'
 import { type Failpoint, failpoint } from '../failpoint.ts'
 import type { Plan } from '../plan/plan.ts'
 import { claimedFolder, dropClaim } from '../sources/files/claims.ts'
+import { fittingName } from '../sources/files/names.ts'
+import { codeOf } from '../store/connection.ts'
 import type { LedgerLine, Store, StoredFile } from '../store/store.ts'
 import { fileSinks, publishFiles } from './file-sink.ts'
 
@@ -87,8 +89,9 @@ async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
   const claimed = claimedAt(file)
   await mkdir(folder, { recursive: true })
   if (claimed === undefined) {
-    // a file of a bounded run stays where it is
-    await copyFile(file.path, target).catch(ignoreMissing)
+    // a file of a bounded run stays where it is; one that nobody may read, or is no file any more, has its reason alone
+    const stats = await stat(file.path).catch(() => undefined)
+    if (stats?.isFile()) await copyFile(file.path, target).catch(ignoreUnreadable)
   } else {
     await rename(claimed, target).catch(ignoreMissing)
     await dropClaim(claimed)
@@ -120,10 +123,12 @@ function claimedAt(file: StoredFile): string | undefined {
   return join(claimedFolder(dirname(file.path)), file.id, basename(file.path))
 }
 
-// The file's own name, unless that is taken: then the claim's id before it, which nothing else has.
+// The file's own name, unless that is taken: then the claim's id before it, which nothing else has. There is room behind
+// it for what `quarantineFile` adds.
 function nameFor(file: StoredFile, taken = true): string {
   const name = basename(file.path)
-  return taken ? `${file.id.includes('/') ? `batch-${file.batch}` : file.id}-${name}` : name
+  if (!taken) return name
+  return fittingName(`${file.id.includes('/') ? `batch-${file.batch}` : file.id}-${name}`, '.reason.txt.part'.length)
 }
 
 async function isThere(path: string): Promise<boolean> {
@@ -229,6 +234,11 @@ function csvField(value: string): string {
 
 // The file has been moved already, by this effect before a crash.
 function ignoreMissing(error: unknown): void {
-  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return
+  if (codeOf(error) === 'ENOENT') return
+  throw error
+}
+
+function ignoreUnreadable(error: unknown): void {
+  if (['ENOENT', 'EACCES', 'EPERM'].includes(codeOf(error) ?? '')) return
   throw error
 }

@@ -57,6 +57,9 @@ export interface Progress {
   retries: number
 }
 
+/** How long a bounded run waits for a file that was copied in a moment ago. */
+const patienceMs = 3000
+
 const backOff = { firstMs: 100, mostMs: 10_000 }
 
 /** Runs a pipeline until it is told to stop or, bounded, until there is nothing left. Answers the sums of its batches. */
@@ -251,6 +254,7 @@ class Worker implements AsyncDisposable {
     if (reader === undefined) throw new MillraceError('NOT_SUPPORTED', { message: 'the source is not open' })
     let next = this.#progress.lastBatch
     let failure: unknown
+    let idleSince: number | undefined
     const commit = (batch: Batch, tools: BatchTools): void => {
       this.#committing = this.#commit(batch, tools).catch((error) => {
         failure = error
@@ -272,13 +276,15 @@ class Worker implements AsyncDisposable {
       if (range === undefined) {
         await this.#committing
         if (failure !== undefined) throw failure
-        if (bounded) {
+        idleSince ??= performance.now()
+        if (bounded && !(reader.unsettled && performance.now() - idleSince < patienceMs)) {
           await this.#effects
           return 'done'
         }
         await reader.wait(signal)
         continue
       }
+      idleSince = undefined
       next++
       const tools = this.#tools(next)
       const batch = await stageBatch(tools, next, range, startedAt)

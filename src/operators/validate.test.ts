@@ -1,29 +1,97 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { openTestDuckdb } from '../../test/duckdb.ts'
-import { timestamp } from '../plan/columns.ts'
-import type { ValidateStep } from '../plan/plan.ts'
-import { failuresOf, validate } from './validate.ts'
+import { type ColumnSpec, decimal, double, files, integer, json, pipeline, timestamp } from '../pipeline.ts'
+import { checkedName, failuresOf, validate } from './validate.ts'
 
 const db = await openTestDuckdb()
 after(() => db[Symbol.asyncDispose]())
 
-const step: ValidateStep = {
-  id: 'validate',
-  op: 'validate',
-  from: ['files'],
-  rules: {},
-  checks: [],
-  columns: [{ name: 'at', type: timestamp, nullable: false }],
+/** What validation makes of these texts, all in one vector: the value, or the code and the sentence of the failure. */
+async function judged(spec: ColumnSpec, texts: string[]): Promise<unknown[]> {
+  const { plan } = pipeline('test').from(files('in', { format: 'csv', columns: { v: spec } }))
+  const [step] = plan.steps
+  if (step?.op !== 'validate') throw new Error('the first step validates')
+  const rows = texts.map((text, i) => `(${i}, '${text.replaceAll("'", "''")}')`)
+  await db.run(`create or replace table given as select * from (values ${rows.join(', ')}) t(_row, v)`)
+  for (const { name, as, select } of validate.relations(step, { input: 'given', out: 'out', inputColumns: [] })) {
+    await db.run(`create or replace ${as} ${name} as ${select}`)
+  }
+  const failures = failuresOf(step)
+  const found = await db.query(`select v::varchar, _failed from ${checkedName('out')} order by _row`)
+  return found.rows.map(([value, failed], i) => {
+    const failure = failures[Number(failed) - 1]
+    return failure === undefined ? value : `${failure.code}: ${failure.message.replace('{value}', texts[i] ?? '')}`
+  })
 }
 
-async function judged(text: string): Promise<string> {
-  await db.run(`create or replace table input as select 1::bigint as _row, '${text}' as "at"`)
-  const [checked] = validate.relations(step, { input: 'input', out: 'out', inputColumns: step.columns })
-  const { rows } = await db.query(`select "at"::varchar, _failed from (${checked?.select})`)
-  const [[at, failed] = []] = rows
-  return failed === null ? String(at) : (failuresOf(step)[Number(failed) - 1]?.code ?? '')
-}
+test('a text that names a time zone changes nothing in the rows around it', async () => {
+  const found = await judged(timestamp(), [
+    '2026-01-31T12:00:00',
+    '2026-01-31T12:00:00 Europe/Berlin',
+    '2026-01-31T12:00:00',
+    '2026-01-31T12:00:00+05:30',
+    '2026-01-31 12:00',
+  ])
+  assert.deepEqual(found, [
+    '2026-01-31 12:00:00+00',
+    'NOT_A_TIMESTAMP: "2026-01-31T12:00:00 Europe/Berlin" is not a date and time in ISO 8601, such as 2026-01-31T12:00:00Z',
+    '2026-01-31 12:00:00+00',
+    '2026-01-31 06:30:00+00',
+    '2026-01-31 12:00:00+00',
+  ])
+})
+
+test('a timestamp goes to 23:59:59.999999 and to an offset of 14 hours', async () => {
+  const good = ['2026-01-31T23:59:59.999999Z', '2026-01-31T12:00:00+14:00', '2026-01-31T12:00:00-13:59']
+  assert.deepEqual(await judged(timestamp(), good), [
+    '2026-01-31 23:59:59.999999+00',
+    '2026-01-30 22:00:00+00',
+    '2026-02-01 01:59:00+00',
+  ])
+  for (const end of ['24:00:00Z', '23:59:60Z', '12:60:00Z', '12:00:00.1234567Z', '12:00:00+14:01', '12:00:00+05:60']) {
+    assert.deepEqual(await judged(timestamp(), [`2026-01-31T${end}`]), [
+      `NOT_A_TIMESTAMP: "2026-01-31T${end}" goes past 23:59:59, six decimals of a second, or an offset of 14 hours`,
+    ])
+  }
+  assert.deepEqual(await judged(timestamp(), ['2026-02-30T00:00:00Z', '0000-12-31T00:00:00Z']), [
+    'NOT_A_TIMESTAMP: "2026-02-30T00:00:00Z" is not a day of the calendar',
+    'OUT_OF_RANGE: "0000-12-31T00:00:00Z" is outside the years 1 to 9999',
+  ])
+})
+
+test('JSON is what RFC 8259 says, to the last comma', async () => {
+  const good = ['{"a":[1,null,true]}', '", ] NaN, }"', '{"Infinity":"a\\",]"}', '"\\\\u0000"', '1e400']
+  assert.deepEqual(await judged(json(), good), good)
+  for (const text of ['{"a":1,}', '[1, ]', 'NaN', '[-Infinity]', '{"a":nan}', '["x",]']) {
+    assert.deepEqual(await judged(json(), [text]), [`NOT_JSON: "${text}" is not JSON`])
+  }
+  assert.deepEqual(await judged(json(), ['"\\u0000"', '"\\\\\\u0000"']), [
+    'NUL_BYTE: the JSON has a NUL character',
+    'NUL_BYTE: the JSON has a NUL character',
+  ])
+})
+
+test('numbers are read as they stand, never rounded', async () => {
+  assert.deepEqual(await judged(integer(), ['007', '-0', '9223372036854775808', '1.0', '0x10']), [
+    '7',
+    '0',
+    'OUT_OF_RANGE: "9223372036854775808" does not fit 64 bits',
+    'NOT_AN_INTEGER: "1.0" is not a whole number',
+    'NOT_AN_INTEGER: "0x10" is not a whole number',
+  ])
+  assert.deepEqual(await judged(decimal(4, 2), ['1.5', '1.500', '1e2', '100.00']), [
+    '1.50',
+    'TOO_MANY_DECIMALS: "1.500" has more than 2 decimals',
+    'NOT_A_NUMBER: "1e2" is not a number in plain digits',
+    'OUT_OF_RANGE: "100.00" has more than 2 digits before the point',
+  ])
+  assert.deepEqual(await judged(double(), ['1e308', '1e309', 'NaN']), [
+    '1e+308',
+    'OUT_OF_RANGE: "1e309" does not fit a 64-bit floating-point number',
+    'NOT_A_NUMBER: "NaN" is not a number',
+  ])
+})
 
 test('a time is read as ISO 8601 says, or not at all', async () => {
   for (const [text, expected] of [
@@ -49,6 +117,8 @@ test('a time is read as ISO 8601 says, or not at all', async () => {
     ['infinity', 'NOT_A_TIMESTAMP'],
     ['', 'NOT_A_TIMESTAMP'],
   ] as const) {
-    assert.equal(await judged(text), expected, text)
+    const [found] = await judged(timestamp(), [text])
+    assert.equal(String(found).split(':')[0], expected.split(':')[0], text)
+    if (expected.includes('+')) assert.equal(found, expected, text)
   }
 })

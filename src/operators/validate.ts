@@ -20,8 +20,8 @@ export interface Failure {
 /** Codes of dead letters, and what each means. Row checks of a pipeline add their own. */
 export const reasons = {
   // found while cutting rows out of bytes
-  TOO_FEW_FIELDS: 'the row has fewer fields than the header',
-  TOO_MANY_FIELDS: 'the row has more fields than the header',
+  TOO_FEW_FIELDS: 'the row has fewer fields than there are columns',
+  TOO_MANY_FIELDS: 'the row has more fields than there are columns',
   UNCLOSED_QUOTE: 'a quoted field does not end',
   STRAY_QUOTE: 'something other than a delimiter follows a closing quote',
   INVALID_UTF8: 'the row is not valid UTF-8',
@@ -123,12 +123,18 @@ function raw(column: string): string {
 function typedSql(column: Column): string {
   const text = identifier(column.name)
   if (column.type.is === 'text') return text
-  return `try_cast(${column.type.is === 'timestamp' ? withSeconds(text) : text} as ${duckdbType(column.type)})`
+  const cast = `try_cast(${column.type.is === 'timestamp' ? withSeconds(text) : text} as ${duckdbType(column.type)})`
+  // a text that names a time zone would set it for all later texts of the same vector, so DuckDB is shown none
+  return column.type.is === 'timestamp' ? `case when ${matches(text, iso8601)} then ${cast} end` : cast
 }
 
 // DuckDB reads 12:00 and 12:00:00Z, but not 12:00Z.
 function withSeconds(text: string): string {
   return `case when substr(${text}, 17, 1) in ('Z', '+', '-') then concat(left(${text}, 16), ':00', substr(${text}, 17)) else ${text} end`
+}
+
+function matches(text: string, pattern: string): string {
+  return `regexp_full_match(${text}, '${pattern}')`
 }
 
 function columnFailures(column: Column, rules: Rule[]): Failure[] {
@@ -161,7 +167,7 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
         failure(
           'NOT_A_NUMBER',
           `not regexp_full_match(${text}, '[+-]?[0-9]+${fraction}')`,
-          '"{value}" is not a number',
+          '"{value}" is not a number in plain digits',
         ),
         failure(
           'OUT_OF_RANGE',
@@ -189,7 +195,12 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
       failures.push(
         failure(
           'NOT_A_TIMESTAMP',
-          `not regexp_full_match(${text}, '${iso8601}')`,
+          `${value} is null and ${matches(text, looseIso8601)} and not ${matches(text, iso8601)}`,
+          '"{value}" goes past 23:59:59, six decimals of a second, or an offset of 14 hours',
+        ),
+        failure(
+          'NOT_A_TIMESTAMP',
+          `${value} is null and not ${matches(text, iso8601)}`,
           '"{value}" is not a date and time in ISO 8601, such as 2026-01-31T12:00:00Z',
         ),
         failure(
@@ -216,8 +227,8 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
     case 'json':
     case 'list':
       failures.push(
-        failure('NOT_JSON', `not json_valid(${text})`, '"{value}" is not JSON'),
-        failure('NUL_BYTE', nulInJson(text), 'the JSON has a NUL character'),
+        failure('NOT_JSON', `not json_valid(${text}) or ${isLaxJson(text)}`, '"{value}" is not JSON'),
+        failure('NUL_BYTE', hasEscapedNul(text), 'the JSON has a NUL character'),
       )
       break
   }
@@ -225,14 +236,27 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
   return failures
 }
 
-// An escaped NUL, which no text of Postgres can hold; after an escaped backslash it is five plain characters.
-function nulInJson(text: string): string {
-  return `contains(${text}, '\\u0000') and regexp_matches(${text}, '(^|[^\\\\])(\\\\\\\\)*\\\\u0000')`
+// Seconds go to 59 and hours to 23: a leap second or 24:00 would be moved to another moment without a word.
+// No place on earth is more than 14 hours from UTC.
+const iso8601 =
+  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-3])(:?[0-5][0-9])?|[+-]14(:?00)?)?'
+
+// The same form with any digits.
+const looseIso8601 =
+  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
+
+// What DuckDB takes for JSON and Postgres does not: a comma before a closing bracket, NaN, Infinity. Texts may hold all of
+// it, so they are taken out where something was found.
+function isLaxJson(text: string): string {
+  const lax = `',[ \\t\\r\\n]*[\\]}]|[nN][aA][nN]|[iI][nN][fF]'`
+  const withoutTexts = `regexp_replace(${text}, '"([^"\\\\]|\\\\.)*"', '""', 'g')`
+  return `(regexp_matches(${text}, ${lax}) and regexp_matches(${withoutTexts}, ${lax}))`
 }
 
-// Seconds go to 59 and hours to 23: a leap second or 24:00 would be moved to another moment without a word.
-const iso8601 =
-  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
+// A \u0000 whose backslash is not itself escaped.
+function hasEscapedNul(text: string): string {
+  return `(contains(${text}, '\\u0000') and regexp_matches(${text}, '(^|[^\\\\])(\\\\\\\\)*\\\\u0000'))`
+}
 
 function ruleFailure(column: Column, rule: Rule): Failure {
   const value = identifier(column.name)

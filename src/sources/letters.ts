@@ -28,6 +28,7 @@ export async function openLettersReader(options: LettersReaderOptions): Promise<
       const letters = waiting.splice(0, limits.rows)
       return letters.length === 0 ? undefined : await stage(options, letters, `letters-${++ranges}`)
     },
+    unsettled: false,
     async wait() {},
     async rewind() {
       waiting = await options.open()

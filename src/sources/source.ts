@@ -51,6 +51,8 @@ export interface Where {
 export interface SourceReader extends AsyncDisposable {
   /** The next range, or undefined when nothing is there now. */
   next(limits: Limits): Promise<Range | undefined>
+  /** Something is there that is still being written: it may be complete soon. */
+  readonly unsettled: boolean
   /** Resolves when something may have arrived, at the latest after a second. */
   wait(signal: AbortSignal): Promise<void>
   /** Forgets what was handed out but not committed; the next range begins where the store says. */

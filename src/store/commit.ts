@@ -11,6 +11,7 @@ import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
 import { type Client, codeOf, isRowFault, isTransient } from './connection.ts'
 import { writeFiles } from './files.ts'
+import { jsonText } from './json-text.ts'
 import type { BatchCommit, CommitOutcome, NewDeadLetter, RowFile, SinkOutcome, SinkRows } from './store.ts'
 import { deadLetterColumns } from './store.ts'
 
@@ -68,7 +69,7 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
         verdicts.dead,
         batch.filesQuarantined,
         JSON.stringify(rowsOut),
-        JSON.stringify(batch.ranges),
+        jsonText(batch.ranges),
         JSON.stringify({ ...batch.phases, land: Math.round(performance.now() - started) }),
       ],
     )
@@ -361,7 +362,7 @@ async function insertSomeLetters(client: Client, letters: NewDeadLetter[]): Prom
     select source, place, line, stage, code, column_name, message, raw, fields
     from   jsonb_to_recordset($1) as letter(
              source text, place text, line bigint, stage text, code text, column_name text, message text, raw text, fields jsonb)`,
-    [JSON.stringify(letters.map(({ columnName, ...letter }) => ({ ...letter, column_name: columnName })))],
+    [jsonText(letters.map(({ columnName, ...letter }) => ({ ...letter, column_name: columnName })))],
   )
 }
 

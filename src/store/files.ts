@@ -1,5 +1,6 @@
 /** What is stored of the files a source has taken. */
 import type { Client, Queries } from './connection.ts'
+import { jsonText } from './json-text.ts'
 import type { BatchCommit, FileProgress, StoredFile } from './store.ts'
 
 interface FileRow {
@@ -76,7 +77,7 @@ export async function writeFiles(client: Client, batch: BatchCommit): Promise<vo
            state = excluded.state, bytes_done = excluded.bytes_done, lines_done = excluded.lines_done,
            rows_done = excluded.rows_done, code = excluded.code, message = excluded.message,
            arrived_at = excluded.arrived_at, batch = excluded.batch`,
-    [batch.pipeline, batch.batch, JSON.stringify(batch.files.map(fileRecord))],
+    [batch.pipeline, batch.batch, jsonText(batch.files.map(fileRecord))],
   )
 }
 

@@ -206,6 +206,13 @@ export function progress(scenario: Scenario): void {
       }
     })
 
+    scenario('holds names with characters that no text in a database can have', async ({ store }) => {
+      const worker = await work(store)
+      await worker.commit({ ranges: [{ file: 'a', unknown_columns: { 'x\0y': 1, '\ud800': 2, '\u{1f600}': 3 } }] })
+      const [line] = await store.ledger('shop', {})
+      assert.deepEqual(line?.ranges, [{ file: 'a', unknown_columns: { 'x\ufffdy': 1, '\ufffd': 2, '\u{1f600}': 3 } }])
+    })
+
     const queries: { query: { after?: number; last?: number }; batches: number[] }[] = [
       { query: {}, batches: [1, 2, 3, 4, 5] },
       { query: { after: 0 }, batches: [1, 2, 3, 4, 5] },

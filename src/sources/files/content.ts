@@ -2,7 +2,7 @@
  * The bytes of a file, plain: one packed with gzip or zstd is unpacked into the spool first, whole, so that a file that
  * was cut short is known before its first row is taken.
  */
-import { createReadStream, createWriteStream } from 'node:fs'
+import { createWriteStream } from 'node:fs'
 import { type FileHandle, rm } from 'node:fs/promises'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -19,7 +19,7 @@ export interface Content {
 
 export type Opened = { is: 'content'; content: Content } | { is: 'bad'; code: UnpackProblem; message: string }
 
-export type UnpackProblem = 'CUT_SHORT' | 'NOT_PACKED_RIGHT' | 'UNPACKS_TOO_LARGE'
+export type UnpackProblem = 'CUT_SHORT' | 'NOT_PACKED_RIGHT' | 'UNPACKS_TOO_LARGE' | 'NOT_TEXT'
 
 /** A file may unpack to 256 MiB, or to 200 times its size where that is more, and to 64 GiB at most. */
 export function mostUnpacked(size: number): number {
@@ -35,12 +35,33 @@ export async function openContent(
   into: string,
   signal?: AbortSignal,
 ): Promise<Opened> {
-  const first = Buffer.alloc(4)
-  await handle.read(first, 0, 4, 0)
+  const first = Buffer.alloc(16)
+  await handle.read(first, 0, first.length, 0)
   const packing = packingOf(first)
-  if (packing === undefined) return { is: 'content', content: { path: claim.at, size: claim.size, unpacked: false } }
-  return await unpack(claim, packing, into, signal)
+  if (packing === undefined) {
+    const hex = first.toString('hex')
+    const [, what] = foreign.find(([mark]) => hex.startsWith(mark)) ?? []
+    if (what !== undefined) return { is: 'bad', code: 'NOT_TEXT', message: `the file is ${what}, and no text` }
+    return { is: 'content', content: { path: claim.at, size: claim.size, unpacked: false } }
+  }
+  return await unpack(claim, handle, packing, into, signal)
 }
+
+// What people send in place of text, by its first bytes; none of them can begin a text that is meant.
+const foreign: [mark: string, what: string][] = [
+  ['504b0304', 'a ZIP archive or a workbook'],
+  ['d0cf11e0a1b11ae1', 'an old workbook'],
+  // BZh, a digit, and the digits of pi
+  ...Array.from({ length: 9 }, (_, i): [string, string] => [`425a683${i + 1}314159265359`, 'packed with bzip2']),
+  ['fd377a585a00', 'packed with xz'],
+  ['04224d18', 'packed with lz4'],
+  ['377abcaf271c', 'a 7z archive'],
+  ['5041523115', 'Parquet'],
+  ['4f626a01', 'Avro'],
+  ['4152524f57310000', 'Arrow'],
+  ['255044462d', 'a PDF document'],
+  ['89504e470d0a1a0a', 'a picture'],
+]
 
 /** How a file is packed, by its first four bytes or more. */
 export function packingOf(first: Buffer): Packing | undefined {
@@ -50,7 +71,13 @@ export function packingOf(first: Buffer): Packing | undefined {
   return magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50 ? 'zstd' : undefined
 }
 
-async function unpack(claim: Claim, packing: Packing, into: string, signal: AbortSignal | undefined): Promise<Opened> {
+async function unpack(
+  claim: Claim,
+  handle: FileHandle,
+  packing: Packing,
+  into: string,
+  signal: AbortSignal | undefined,
+): Promise<Opened> {
   const most = mostUnpacked(claim.size)
   let size = 0
   let tooLarge = false
@@ -68,8 +95,14 @@ async function unpack(claim: Claim, packing: Packing, into: string, signal: Abor
     failure = error
   })
   try {
-    await pipeline(createReadStream(claim.at), unpacker, count, createWriteStream(into), signal ? { signal } : {})
-    return { is: 'content', content: { path: into, size, unpacked: true } }
+    // by the handle: another file may lie under the name by now
+    await pipeline(chunksOf(handle, 0), unpacker, count, createWriteStream(into), signal ? { signal } : {})
+    // gunzip ends without a word where a zero follows, as padding does
+    if (await isPadding(handle, unpacker.bytesWritten)) {
+      return { is: 'content', content: { path: into, size, unpacked: true } }
+    }
+    await rm(into, { force: true })
+    return { is: 'bad', code: 'NOT_PACKED_RIGHT', message: `something follows the end of the ${packing} data` }
   } catch (error) {
     await rm(into, { force: true })
     if (tooLarge) {
@@ -83,6 +116,22 @@ async function unpack(claim: Claim, packing: Packing, into: string, signal: Abor
       ? { is: 'bad', code: 'CUT_SHORT', message: `the ${packing} data ends before its end` }
       : { is: 'bad', code: 'NOT_PACKED_RIGHT', message: `the ${packing} data is broken: ${messageOf(error)}` }
   }
+}
+
+/** The bytes of an open file, from a place on. */
+export async function* chunksOf(handle: FileHandle, from: number): AsyncGenerator<Buffer> {
+  for (let at = from; ; ) {
+    const chunk = Buffer.allocUnsafe(64 * 1024)
+    const { bytesRead } = await handle.read(chunk, 0, chunk.length, at)
+    if (bytesRead === 0) return
+    yield chunk.subarray(0, bytesRead)
+    at += bytesRead
+  }
+}
+
+async function isPadding(handle: FileHandle, from: number): Promise<boolean> {
+  for await (const chunk of chunksOf(handle, from)) if (chunk.some((byte) => byte !== 0)) return false
+  return true
 }
 
 /** Forgets a file's content, and removes what was unpacked of it. */

@@ -99,6 +99,18 @@ const cases: Case[] = [
     bad: ['1: UNKNOWN_COLUMN more '],
   },
   {
+    rule: 'an unknown key may have a name that no text in a database can have',
+    input: '{"id":"a","x\\u0000":1}\n{"id":"b"}\n',
+    rows: ['2: b|-|-|-|-'],
+    bad: ['1: UNKNOWN_COLUMN x\ufffd '],
+  },
+  {
+    rule: 'a key that cannot be kept is named',
+    input: '{"id":"a","x\\u0000":1}\n{"id":"b","\\ud800":"\\u0000"}\n{"id":"c","id2":"\\u0000","x":1}\n',
+    unknown: { is: 'keep', as: 'extra' },
+    bad: ['1: NUL_BYTE x\ufffd ', '2: LONE_SURROGATE \ufffd ', '3: NUL_BYTE id2 '],
+  },
+  {
     rule: 'an unknown key is counted',
     input: '{"id":"a","more":"\\u0000"}\n',
     unknown: { is: 'count' },

@@ -287,7 +287,9 @@ export class JsonCutter implements RowCutter {
   // A key, its value and the blanks around them; answers where what follows stands.
   #scanMember(bytes: Buffer, from: number, end: number, key: number): number {
     if (bytes[from] !== QUOTE || from >= end) throw new BadLine('NOT_JSON', from)
+    this.#badText = undefined
     this.#scanString(bytes, from, end)
+    const badKey = this.#badText
     const keyEnd = this.#at
     const column = this.#columnOf(bytes, from + 1, keyEnd - 1, key)
     let at = keyEnd
@@ -297,7 +299,7 @@ export class JsonCutter implements RowCutter {
     while (isBlank[bytes[at] as number] === 1) at++
     this.#scanValue(bytes, at, end)
     if (column >= 0) this.#note(column, at)
-    else this.#noteUnknown(bytes, from, keyEnd, at)
+    else this.#noteUnknown(bytes, from, keyEnd, at, badKey)
     let next = this.#at
     while (next < end && isBlank[bytes[next] as number] === 1) next++
     return next
@@ -316,14 +318,15 @@ export class JsonCutter implements RowCutter {
     this.#to[column] = this.#at
   }
 
-  #noteUnknown(bytes: Buffer, keyFrom: number, keyEnd: number, valueFrom: number): void {
+  #noteUnknown(bytes: Buffer, keyFrom: number, keyEnd: number, valueFrom: number, badKey: JsonText | undefined): void {
     const { unknown } = this.#options
-    const name = decoded(bytes, keyFrom, keyEnd)
-    if (unknown.is === 'refuse') throw new BadLine('UNKNOWN_COLUMN', keyFrom, name.slice(0, 200))
+    const name = decoded(bytes, keyFrom, keyEnd).slice(0, 200)
+    if (unknown.is === 'refuse') throw new BadLine('UNKNOWN_COLUMN', keyFrom, name)
     const seen = this.#unknown.get(name)
     if (seen !== undefined || this.#unknown.size < maxUnknownNames) this.#unknown.set(name, (seen ?? 0) + 1)
     if (unknown.is !== 'keep') return
-    if (this.#badText !== undefined) throw new BadLine(this.#badText, valueFrom, name.slice(0, 200))
+    const badText = badKey ?? this.#badText
+    if (badText !== undefined) throw new BadLine(badText, valueFrom, name)
     this.#kept.push(keyFrom, keyEnd, valueFrom, this.#at)
   }
 

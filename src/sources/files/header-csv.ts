@@ -10,6 +10,7 @@ export const badHeaders = {
   EMPTY_FILE: 'the file is empty',
   UTF16: 'the file is UTF-16 or UTF-32; it must be UTF-8',
   NOT_TEXT: 'the file does not begin with UTF-8 text',
+  CR_LINE_ENDS: 'its lines end with CR alone; they must end with LF or CRLF',
   BAD_HEADER: 'a quote in the header is not closed, or text follows a closing quote',
   HEADER_TOO_LONG: 'the header is longer than 1 MiB',
   TOO_MANY_COLUMNS: 'the header names more than 10,000 columns',
@@ -53,8 +54,10 @@ export function readHeader(first: Buffer, dialect: CsvDialect, complete: boolean
   // a header that goes on may end within a character; a NUL tells all the same
   if (first.subarray(start, trouble === 'unfinished' ? text.length : at).includes(0)) return bad('NOT_TEXT')
   if (!isUtf8(first.subarray(start, at))) return bad('NOT_TEXT')
+  const full = text.length === mark + maxHeaderBytes
+  if ((ends || full) && !text.includes('\n') && /\r./s.test(text)) return bad('CR_LINE_ENDS')
   if (trouble === 'unfinished') {
-    return text.length === mark + maxHeaderBytes ? bad('HEADER_TOO_LONG') : { is: 'incomplete' }
+    return full ? bad('HEADER_TOO_LONG') : { is: 'incomplete' }
   }
   if (trouble !== undefined) return bad(trouble)
   if (at === text.length && names.join('') === '' && names.length === 1) return bad('EMPTY_FILE')
@@ -80,10 +83,15 @@ function nameAt(text: string, at: number, dialect: CsvDialect): { text: string; 
   return end >= text.length || text[end] === '\n' ? { text: name, end } : 'stray'
 }
 
-/** Whether the bytes begin with the mark of UTF-16 or UTF-32. */
+/** Whether the bytes begin with the mark of UTF-16 or UTF-32, or with two letters as UTF-16 has them. */
 export function isUtf16(bytes: Buffer): boolean {
   const mark = bytes.toString('hex', 0, 4)
-  return mark.startsWith('fffe') || mark.startsWith('feff') || mark === '0000feff'
+  return mark.startsWith('fffe') || mark.startsWith('feff') || mark === '0000feff' || isLetters(mark)
+}
+
+// Each letter is a byte with a NUL before or after it.
+function isLetters(mark: string): boolean {
+  return /^(?!00)..00(?!00)..00$/.test(mark) || /^00(?!00)..00(?!00)..$/.test(mark)
 }
 
 function bad(code: BadHeader): Header {

@@ -1,9 +1,12 @@
 /** Rows of Parquet files: DuckDB reads them portion by portion into tables, from a link that nobody else can change. */
-import { copyFile, type FileHandle, link, rm } from 'node:fs/promises'
+import { createWriteStream } from 'node:fs'
+import { type FileHandle, link, lstat, realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { identifier } from '../../plan/identifier.ts'
 import type { Limits } from '../source.ts'
 import type { Claim } from './claims.ts'
+import { type Content, chunksOf } from './content.ts'
 import { looksWhole, openParquet, stageParquet } from './parquet.ts'
 import type { Portion, RowStage, StageOptions, Unreadable } from './stage.ts'
 
@@ -31,37 +34,33 @@ export class ParquetRows implements RowStage {
       return { is: 'bad', code: 'NOT_PARQUET', message }
     }
     // DuckDB may only read the spool, and would take a * in a file's own name for a pattern
-    const path = join(spool, `${name}-${file}.parquet`)
-    await link(claim.at, path).catch(() => copyFile(claim.at, path))
-    try {
-      const opened = await openParquet(sql, path, source)
-      if (opened.is === 'bad') return opened
-      const { rows, bytesPerRow, unknown } = opened.file
-      const from = claim.rowsDone
-      const fitting = bytesPerRow === 0 ? limits.rows : Math.ceil(limits.bytes / bytesPerRow)
-      const to = Math.min(rows, from + Math.max(1, Math.min(limits.rows, fitting)))
-      const part = { file, table: identifier(`${name}-${file}`), malformed: 0 }
-      this.#parts.push(part)
-      const staged = await stageParquet(sql, path, opened.file, { from, to, table: part.table })
-      if (staged !== 'read') {
-        await this.takeBack()
-        return { is: 'bad', ...staged }
-      }
-      const [nul] = await sql.rows<{ n: number }>(
-        `select count(*)::integer as n from ${part.table} where ${this.#hasNul()}`,
-      )
-      part.malformed = nul?.n ?? 0
-      return {
-        is: 'read',
-        rows: to - from - part.malformed,
-        malformed: part.malformed,
-        bytesDone: rows === to ? claim.size : Math.floor((claim.size * to) / rows),
-        linesDone: to,
-        finished: to >= rows,
-        unknown: source.unknown?.is === 'count' ? Object.fromEntries(unknown.map((column) => [column, to - from])) : {},
-      }
-    } finally {
-      await rm(path, { force: true })
+    claim.content ??= await inSpool(claim, handle, join(spool, `${name}-${file}.parquet`))
+    const { path } = claim.content
+    const opened = await openParquet(sql, path, source)
+    if (opened.is === 'bad') return opened
+    const { rows, bytesPerRow, unknown } = opened.file
+    const from = claim.rowsDone
+    const fitting = bytesPerRow === 0 ? limits.rows : Math.ceil(limits.bytes / bytesPerRow)
+    const to = Math.min(rows, from + Math.max(1, Math.min(limits.rows, fitting)))
+    const part = { file, table: identifier(`${name}-${file}`), malformed: 0 }
+    this.#parts.push(part)
+    const staged = await stageParquet(sql, path, opened.file, { from, to, table: part.table })
+    if (staged !== 'read') {
+      await this.takeBack()
+      return { is: 'bad', ...staged }
+    }
+    const [nul] = await sql.rows<{ n: number }>(
+      `select count(*)::integer as n from ${part.table} where ${this.#hasNul()}`,
+    )
+    part.malformed = nul?.n ?? 0
+    return {
+      is: 'read',
+      rows: to - from - part.malformed,
+      malformed: part.malformed,
+      bytesDone: rows === to ? claim.size : Math.floor((claim.size * to) / rows),
+      linesDone: to,
+      finished: to >= rows,
+      unknown: source.unknown?.is === 'count' ? Object.fromEntries(unknown.map((column) => [column, to - from])) : {},
     }
   }
 
@@ -116,4 +115,17 @@ where ${this.#hasNul()}`,
   #hasNul(): string {
     return this.#columns.map((name) => `coalesce(contains(${identifier(name)}, chr(0)), false)`).join(' or ')
   }
+}
+
+// A link to the file that is open; a copy where none can be made, or where another file lies under the name by now.
+async function inSpool(claim: Claim, handle: FileHandle, path: string): Promise<Content> {
+  await realpath(claim.at)
+    .then((real) => link(real, path))
+    .catch(() => {})
+  const linked = await lstat(path, { bigint: true }).catch(() => undefined)
+  if (linked?.ino !== (await handle.stat({ bigint: true })).ino) {
+    await rm(path, { force: true })
+    await pipeline(chunksOf(handle, 0), createWriteStream(path))
+  }
+  return { path, size: claim.size, unpacked: true }
 }

@@ -123,7 +123,9 @@ export function malformedLine(file: number, row: Malformed, raw: Buffer, length:
   const { text, hex } = textOf(kept)
   const mark = kept.length < length ? ` [cut: the first ${kept.length} of ${length} bytes]` : ''
   const { line, code, column = '', detail = '' } = row
-  return `${file},${line},${code},${quoted(column)},${quoted(detail)},${quoted(`${text}${mark}`)},${hex}\n`
+  // a key of JSON may have a NUL in its name
+  const name = quoted(column.replaceAll('\0', '\ufffd'))
+  return `${file},${line},${code},${name},${quoted(detail)},${quoted(`${text}${mark}`)},${hex}\n`
 }
 
 function quoted(text: string): string {
@@ -142,8 +144,8 @@ function isContinuation(byte: number | undefined): boolean {
   return byte !== undefined && (byte & 0xc0) === 0x80
 }
 
-// Bytes as text, those that text cannot hold as \xNN, and then all of them in hex.
-function textOf(raw: Buffer): { text: string; hex: string } {
+/** Bytes as text, those that text cannot hold as \xNN, and then all of them in hex. */
+export function textOf(raw: Buffer): { text: string; hex: string } {
   if (isUtf8(raw) && !raw.includes(0)) return { text: raw.toString(), hex: '' }
   const hex = raw.toString('hex')
   let text = ''

@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict'
-import { appendFile, mkdir, mkdtempDisposable, open, readdir, writeFile } from 'node:fs/promises'
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { appendFile, mkdir, mkdtempDisposable, readdir, unlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { after, test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { openTestDuckdb } from '../../../test/duckdb.ts'
 import { Duck, type DuckSession } from '../../engine/duckdb.ts'
 import { batchNumber, decimal, files, integer, json, lineNumber, sourceFile, text } from '../../pipeline.ts'
 import type { FilesSource } from '../../plan/plan.ts'
 import type { StoredFile } from '../../store/store.ts'
+import { settleMs } from './claims.ts'
 import { openFilesReader } from './reader.ts'
 
 const folder = await mkdtempDisposable(join(tmpdir(), 'millrace-reader-'))
@@ -200,6 +203,25 @@ test('a packed file is read whole or not at all', async () => {
   }
 })
 
+test('a gzip file may be padded with zeros, and nothing follows them', async () => {
+  const packed = gzipSync('id,n,price\na,1,1.00\n')
+  const zeros = Buffer.alloc(200_000)
+  const found = await readAll(csv, [
+    await given('1-padded.csv.gz', Buffer.concat([packed, zeros])),
+    await given('2-followed.csv.gz', Buffer.concat([packed, zeros, gzipSync('b,2,2.00\n')])),
+    await given('3-followed.csv.gz', Buffer.concat([packed, Buffer.alloc(1), gzipSync('b,2,2.00\n')])),
+  ])
+  assert.deepEqual(found.rows, ['1-padded.csv.gz:2 a 1 1.00'])
+  assert.deepEqual(found.quarantined, ['2-followed.csv.gz NOT_PACKED_RIGHT', '3-followed.csv.gz NOT_PACKED_RIGHT'])
+})
+
+test('what people send in place of text is called by its name', async () => {
+  const workbook = await given('workbook.csv', Buffer.from('504b030414000600', 'hex'))
+  const found = await readAll(csv, [workbook, await given('xz.csv', Buffer.from('fd377a585a000004', 'hex'))])
+  assert.deepEqual(found.quarantined, ['workbook.csv NOT_TEXT', 'xz.csv NOT_TEXT'])
+  assert.deepEqual((await readAll(jsonLines, [workbook])).quarantined, ['workbook.csv NOT_TEXT'])
+})
+
 test('what unpacks to far more than its size is refused', async () => {
   const bomb = gzipSync(Buffer.alloc(300 * 2 ** 20))
   assert.ok(bomb.length < 1_000_000)
@@ -300,6 +322,12 @@ test('a file that is no JSON lines, or no Parquet, is quarantined whole', async 
     await given('junk.jsonl', Buffer.alloc(5000, '\u0001\n')),
   ])
   assert.deepEqual(pretty.quarantined, ['array.json NOT_JSON_LINES', 'junk.jsonl NOT_JSON_LINES'])
+  for (const document of ['[{"id":"a"}]', ' [\r\n{"id":"a"},\n{"id":"b"}\n]', '\ufeff{\n "id": "a"\n}\n', '[]']) {
+    const found = await readAll(jsonLines, [await given('document.jsonl', document)])
+    assert.deepEqual(found.quarantined, ['document.jsonl NOT_JSON_LINES'], document)
+  }
+  const logged = await given('logged.jsonl', '[info] starting\n{"id":"a","price":1}\n')
+  assert.deepEqual((await readAll(jsonLines, [logged])).rows, ['logged.jsonl:2 a - 1'])
   const few = await readAll(jsonLines, [await given('few.jsonl', 'x\n{"id":"a"}\n')])
   assert.deepEqual([few.quarantined, few.malformed.length, few.rows.length], [[], 1, 1])
   const whole = await parquetFile('whole.parquet', "select 'a' as id, 1 as n, 1.0 as price from range(1000)")
@@ -358,33 +386,71 @@ test('a file that grows after a part of it was read is quarantined, and its neig
   assert.deepEqual([rows, quarantined], [3, ['FILE_CHANGED']])
 })
 
-test('a file that somebody still writes lets its neighbours pass, and lands when it has come to rest', async () => {
-  const watched = join(folder.path, 'watched')
-  const claimed = join(watched, '.claimed', '1-a')
-  await mkdir(claimed, { recursive: true })
-  const growing = join(claimed, 'a.csv')
-  const handle = await open(growing, 'w')
-  await handle.write(`id,n,price\n${'a,1,1.00\n'.repeat(400_000)}`)
-  await mkdir(join(watched, '.claimed', '2-b'))
-  await writeFile(join(watched, '.claimed', '2-b', 'b.csv'), 'id,n,price\nb,2,2.00\n')
+test('a file that somebody still writes holds up none of those after it, and is read when it has come to rest', async () => {
+  const raw = join(folder.path, 'growing')
+  await mkdir(raw)
+  for (const name of ['a.csv', 'b.csv', 'c.csv']) {
+    await writeFile(join(raw, name), 'id,n,price\na,1,1.00\n')
+    await utimes(join(raw, name), 1, 1)
+  }
+  let now = Date.now()
   await using reader = await openFilesReader({
     id: 'files',
-    source: { ...csv, folder: watched },
+    source: { ...csv, folder: raw },
     spool,
     sql: session,
     known: async () => new Map(),
     onProblem: (problem) => {
       throw problem
     },
+    now: () => now,
   })
-  const reading = reader.next({ rows: 1e6, bytes: 1e9 })
-  // while the first one is being read
-  for (let more = 0; more < 20; more++) await handle.write('c,3,3.00\n')
-  const range = await reading
-  assert.deepEqual([range?.rows, range?.files.map(({ path }) => path)], [1, [join(watched, 'b.csv')]])
-  await range?.release()
-  await handle.close()
-  const rest = await reader.next({ rows: 1e6, bytes: 1e9 })
-  assert.equal(rest?.rows, 400_020)
-  await rest?.release()
+  const read = async (): Promise<string[]> => {
+    const range = await reader.next({ rows: 1e6, bytes: 1e9 })
+    await range?.release()
+    return range?.files.map(({ path, rowsDone }) => `${basename(path)} ${rowsDone}`) ?? []
+  }
+  const growing = openSync(join(raw, 'a.csv'), 'a')
+  let rows = 1
+  let writing = true
+  const writer = (async () => {
+    for (; writing; rows++) {
+      writeSync(growing, 'b,2,2.00\n')
+      await setImmediate()
+    }
+  })()
+  assert.deepEqual(await read(), ['b.csv 1', 'c.csv 1'])
+  assert.ok(reader.unsettled)
+  assert.deepEqual(await read(), [])
+  writing = false
+  await writer
+  closeSync(growing)
+  now += 2 * settleMs
+  assert.deepEqual(await read(), [`a.csv ${rows}`])
+  assert.deepEqual([await read(), reader.unsettled], [[], false])
+})
+
+test('the text of a row whose file is gone is not taken from another file', async () => {
+  for (const then of [unlink, (path: string) => writeFile(path, '{"id":"z","n":9,"price":9}\n{}\n')]) {
+    const path = await given('fleeting.jsonl', '{"id":"a","n":1,"price":1}\n')
+    await using reader = await openFilesReader({
+      id: 'files',
+      source: jsonLines,
+      inputs: { paths: [path], again: false },
+      spool,
+      sql: session,
+      known: async () => new Map(),
+      onProblem: (problem) => {
+        throw problem
+      },
+    })
+    const range = await reader.next({ rows: 10, bytes: 1e6 })
+    assert.ok(range)
+    await then(path)
+    await session.run(`create or replace table staged as ${range.select(1)}`)
+    await range.fetchRaw?.('staged', 'select _row from staged')
+    const found = await texts(session, `select ${range.where.rawText} as text from staged s ${range.where.join}`)
+    assert.deepEqual(found, ['[the file is gone, or has changed]'])
+    await range.release()
+  }
 })

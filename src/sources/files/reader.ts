@@ -3,13 +3,23 @@
  * run was given, and stages their rows for DuckDB. Nothing is handed out twice unless it is rewound.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
+import { lstat, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { MillraceError } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
 import type { FilesSource } from '../../plan/plan.ts'
 import type { StoredFile } from '../../store/store.ts'
 import type { Limits, Range, SourceReader, Sql } from '../source.ts'
-import { type Claim, claimedFolder, claimFile, claimInputs, listClaims, listFolder } from './claims.ts'
+import {
+  type Claim,
+  claimedFolder,
+  claimFile,
+  claimInputs,
+  type FileName,
+  isComplete,
+  listClaims,
+  listFolder,
+} from './claims.ts'
 import { dropContent } from './content.ts'
 import { Stage } from './stage.ts'
 import { FolderWatch } from './watch.ts'
@@ -27,6 +37,8 @@ export interface FilesReaderOptions {
   known(ids: string[]): Promise<Map<string, StoredFile>>
   /** A file that cannot be read, though others go on. */
   onProblem(problem: MillraceError): void
+  /** Something in the folder is not read, and never will be as it is; said once a name. */
+  onLeftAlone?(path: string, why: string): void
   now?: () => number
 }
 
@@ -49,7 +61,10 @@ class FilesReader implements SourceReader {
   /** Ids handed out or finished, until they are gone from the folder of claims. */
   #seen = new Set<string>()
   /** Names listed and not yet claimed, so that a large folder is not listed for every range. */
-  #names: string[] = []
+  #names: FileName[] = []
+  /** Claimed files that somebody still writes; they are read when they have come to rest. */
+  #restless: Claim[] = []
+  #leftAlone = new Map<string, string>()
   #inputsTaken = false
   #claims = 0
   /** No other reader has it: all share one DuckDB. */
@@ -73,41 +88,36 @@ class FilesReader implements SourceReader {
       await stage.release()
       throw error
     }
-    // somebody still writes what there is
     await stage.release()
     return undefined
   }
 
   async #fill(stage: Stage, limits: Limits): Promise<void> {
-    // files that somebody still writes let the others pass
-    let later = 0
-    while (
-      later < this.#queue.length &&
-      stage.rows + stage.malformed < limits.rows &&
-      stage.bytes < limits.bytes &&
-      stage.files.length < maxFiles
-    ) {
-      // as: the queue is longer than what was put off
-      const claim = this.#queue[0] as Claim
-      const read = await stage.read(claim, {
+    while (stage.rows + stage.malformed < limits.rows && stage.bytes < limits.bytes && stage.files.length < maxFiles) {
+      const claim = this.#queue[0]
+      if (claim === undefined) return
+      const outcome = await stage.read(claim, {
         rows: limits.rows - stage.rows - stage.malformed,
         bytes: limits.bytes - stage.bytes,
       })
-      if (read === 'more') return
+      if (outcome === 'more') return
       this.#queue.shift()
-      if (read === 'done') continue
-      this.#queue.push(claim)
-      later++
+      if (outcome === 'changed') this.#restless.push(claim)
     }
   }
 
+  get unsettled(): boolean {
+    return this.#waiting || this.#restless.length > 0
+  }
+
   async wait(signal: AbortSignal): Promise<void> {
-    await this.#watch?.wait(this.#waiting ? 100 : 1000, signal)
+    await this.#watch?.wait(this.unsettled ? 100 : 1000, signal)
   }
 
   async rewind(): Promise<void> {
     for (const claim of this.#queue) await dropContent(claim)
     this.#queue = []
+    this.#restless = []
     this.#seen.clear()
     this.#names = []
     this.#inputsTaken = false
@@ -128,22 +138,61 @@ class FilesReader implements SourceReader {
       return
     }
     await this.#findClaims()
-    const { folder } = this.#options.source
-    if (this.#names.length === 0) this.#names = await listFolder(folder)
-    await failpoint('listed')
     this.#waiting = false
+    await this.#lookAtRestless()
+    const { folder } = this.#options.source
+    if (this.#names.length === 0) await this.#list(folder)
+    await failpoint('listed')
     let bytes = this.#queue.reduce((sum, claim) => sum + claim.size, 0)
     while (this.#names.length > 0 && this.#queue.length < maxFiles && bytes < limits.bytes) {
-      const name = this.#names.shift() ?? ''
-      const claim = await claimFile(folder, name, this.#claimId(), this.#now())
-      if (claim === 'not yet') this.#waiting = true
-      else if (claim !== undefined) {
-        this.#seen.add(claim.id)
-        this.#queue.push(claim)
-        bytes += claim.size
+      const name = this.#names.shift()
+      if (name === undefined) break
+      const taking = await claimFile(folder, name, this.#claimId(), this.#now())
+      switch (taking.is) {
+        case 'claimed':
+          this.#seen.add(taking.claim.id)
+          this.#queue.push(taking.claim)
+          bytes += taking.claim.size
+          break
+        case 'not complete':
+          this.#waiting = true
+          break
+        case 'refused':
+          this.#leave(join(folder, name.name), taking.why)
+          break
+        case 'gone':
+          break
       }
     }
     await failpoint('claimed')
+  }
+
+  async #list(folder: string): Promise<void> {
+    const { files, others } = await listFolder(folder)
+    this.#names = files
+    const there = new Set([...files, ...others].map(({ name }) => join(folder, name)))
+    for (const path of this.#leftAlone.keys()) if (!there.has(path)) this.#leftAlone.delete(path)
+    for (const { name, is } of others) this.#leave(join(folder, name), `it is ${is}`)
+  }
+
+  #leave(path: string, why: string): void {
+    if (this.#leftAlone.get(path) === why) return
+    this.#leftAlone.set(path, why)
+    this.#options.onLeftAlone?.(path, why)
+  }
+
+  async #lookAtRestless(): Promise<void> {
+    const restless = this.#restless
+    this.#restless = []
+    for (const claim of restless) {
+      const stats = await lstat(claim.at, { bigint: true }).catch(() => undefined)
+      // when it is gone, reading it says so
+      if (stats === undefined || isComplete(stats, this.#now())) this.#queue.push(claim)
+      else {
+        this.#restless.push(claim)
+        this.#waiting = true
+      }
+    }
   }
 
   // Claims of an owner before us, found again at start and whenever there is nothing else to do.
@@ -170,7 +219,7 @@ class FilesReader implements SourceReader {
   }
 
   async #takeInputs({ paths, again }: { paths: string[]; again: boolean }): Promise<Claim[]> {
-    const claims = await claimInputs(paths)
+    const claims = await claimInputs(paths, (path, why) => this.#leave(path, why))
     const known = await this.#options.known(claims.map(({ id }) => id))
     return claims.flatMap((claim) => {
       const stored = known.get(claim.id)

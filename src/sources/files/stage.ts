@@ -2,14 +2,14 @@
  * One range: rows of some files, staged for DuckDB, with everything that is said of them. What is read, what is taken
  * back, and the SQL over it have to agree, so it is all here; how bytes become rows is each format's own affair.
  */
-import type { BigIntStats } from 'node:fs'
+import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { identifier, sqlText } from '../../plan/identifier.ts'
 import type { FilesSource, Origin } from '../../plan/plan.ts'
 import type { FileProgress } from '../../store/store.ts'
 import type { Limits, Range, Sql } from '../source.ts'
-import type { Claim } from './claims.ts'
+import { type Claim, kindOf } from './claims.ts'
 import { dropContent, openContent } from './content.ts'
 import { ParquetRows } from './parquet-rows.ts'
 import { TextRows } from './text-rows.ts'
@@ -81,23 +81,24 @@ export class Stage {
     this.#rowStage = options.source.format.is === 'parquet' ? new ParquetRows(options) : new TextRows(options)
   }
 
-  /** Reads on in a file, up to the limits. `later`: somebody still writes it. */
-  async read(claim: Claim, limits: Limits): Promise<'done' | 'more' | 'later'> {
+  /** Reads on in a file, up to the limits: the file is done with, has more, or changed meanwhile and was not read. */
+  async read(claim: Claim, limits: Limits): Promise<'done' | 'more' | 'changed'> {
     let handle: FileHandle
     try {
-      handle = await open(claim.at, 'r')
+      // nothing waits for a FIFO that has come in the file's place, and a link in its place is not followed
+      const follow = this.#options.inputs !== undefined
+      handle = await open(claim.at, constants.O_RDONLY | constants.O_NONBLOCK | (follow ? 0 : constants.O_NOFOLLOW))
     } catch (error) {
-      return this.#quarantine(claim, 'FILE_UNREADABLE', error instanceof Error ? error.message : String(error))
+      return this.#quarantine(claim, 'FILE_UNREADABLE', whyUnreadable(error))
     }
     try {
       const before = await handle.stat({ bigint: true })
+      if (!before.isFile()) {
+        return await this.#quarantine(claim, 'FILE_UNREADABLE', `it is ${kindOf(before)}, and no regular file`)
+      }
       if (!unchanged(claim, before)) {
         if (claim.bytesDone > 0) {
-          return this.#quarantine(
-            claim,
-            'FILE_CHANGED',
-            'the file changed after a part of it had been read; that part has landed',
-          )
+          return await this.#quarantine(claim, 'FILE_CHANGED', 'the file changed after a part of it had been read')
         }
         Object.assign(claim, { size: Number(before.size), mtimeNs: before.mtimeNs, inode: before.ino })
       }
@@ -135,14 +136,14 @@ export class Stage {
   }
 
   // Somebody still writes: what was read is taken back, and read again when the file has come to rest.
-  async #changed(claim: Claim, after: BigIntStats): Promise<'done' | 'later'> {
+  async #changed(claim: Claim, after: BigIntStats): Promise<'done' | 'changed'> {
     await this.#rowStage.takeBack()
     await dropContent(claim)
     if (claim.bytesDone > 0 || this.#options.inputs !== undefined) {
       return this.#quarantine(claim, 'FILE_CHANGED', 'the file changed while it was being read')
     }
     Object.assign(claim, { size: Number(after.size), mtimeNs: after.mtimeNs, inode: after.ino })
-    return 'later'
+    return 'changed'
   }
 
   #take(claim: Claim, portion: Portion): 'done' | 'more' {
@@ -158,8 +159,9 @@ export class Stage {
     return portion.finished ? 'done' : 'more'
   }
 
-  async #quarantine(claim: Claim, code: string, message: string): Promise<'done'> {
+  async #quarantine(claim: Claim, code: string, why: string): Promise<'done'> {
     await dropContent(claim)
+    const message = claim.rowsDone === 0 ? why : `${why}; its first ${claim.rowsDone} rows have been read before`
     this.files.push({ ...this.#progress(claim, 'quarantined'), code, message })
     return 'done'
   }
@@ -265,6 +267,26 @@ from (
 ${this.#rowStage.malformedSql()}
 ) s
 ${this.#placesSql('s')}`
+  }
+}
+
+// Too many open files, or too little memory, is not the file's fault, and passes.
+function whyUnreadable(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  switch (code) {
+    case 'ENOENT':
+      return 'the file is gone'
+    case 'EACCES':
+    case 'EPERM':
+      return `this user may not read the file (${code})`
+    case 'ELOOP':
+      return 'it is a symbolic link, and no regular file'
+    case 'EMFILE':
+    case 'ENFILE':
+    case 'ENOMEM':
+      throw error
+    default:
+      return error instanceof Error ? error.message : String(error)
   }
 }
 

@@ -34,6 +34,12 @@ interface Layout {
   longestRow: number
 }
 
+interface ReadFile {
+  path: string
+  size: number
+  mtimeMs: number
+}
+
 interface Head {
   layout: Layout
   bytes: number
@@ -49,8 +55,8 @@ export class TextRows implements RowStage {
   #malformed = 0
   #spools = 0
   #marks: { layout: Layout; spools: number; bytes: number; malformedBytes: number; malformed: number } | undefined
-  /** Where the files of JSON rows lie, to read the text of a row again. */
-  readonly #contents: string[] = []
+  /** Where the files of JSON rows lie, to read the text of a row again, and by what they are known. */
+  readonly #contents: ReadFile[] = []
   #rawTable: string | undefined
 
   constructor(options: StageOptions) {
@@ -61,7 +67,8 @@ export class TextRows implements RowStage {
 
   async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
     const content = claim.content ?? { path: claim.at, size: claim.size }
-    this.#contents[file] = content.path
+    const { size, mtimeMs } = await handle.stat()
+    this.#contents[file] = { path: content.path, size, mtimeMs }
     const head = await this.#head(handle, content.size)
     if ('is' in head) return head
     const { layout } = head
@@ -146,6 +153,10 @@ export class TextRows implements RowStage {
     if (format.is !== 'csv' || format.header === false) {
       if (isUtf16(begin)) return { is: 'bad', code: 'UTF16', message: 'the file is UTF-16 or UTF-32; it must be UTF-8' }
       const mark = begin.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? 3 : 0
+      if (format.is === 'json lines' && isDocument(begin.toString('latin1', mark))) {
+        const message = `the file is one JSON document, and JSON lines has an object to a line; of a list, jq -c '.[]' makes them`
+        return { is: 'bad', code: 'NOT_JSON_LINES', message }
+      }
       const names = this.#columns.map(({ name }) => name)
       return { layout: this.#layoutOf(names, new Set()), bytes: mark, lines: 0 }
     }
@@ -289,7 +300,8 @@ from ${readMalformedSql([this.#malformedRows.path])}`
     await using reader = new SpanReader(this.#contents)
     let longest = 0
     for (const { row, file, span } of spans) {
-      const text = (await reader.read(file, span)).toString().replace(/\r$/, '').replaceAll('"', '""')
+      const bytes = await reader.read(file, span)
+      const text = bytes?.toString().replace(/\r$/, '').replaceAll('"', '""') ?? '[the file is gone, or has changed]'
       const line = Buffer.from(`${row},"${text}"\n`)
       longest = Math.max(longest, line.length)
       texts.append(line)
@@ -309,34 +321,47 @@ from ${readMalformedSql([this.#malformedRows.path])}`
   }
 }
 
+// A list of objects, or a pretty-printed object: no line of JSON lines begins so, whatever else is wrong with it.
+function isDocument(text: string): boolean {
+  return /^\s*(\[\s*(\{|\]|\n|$)|\{[ \t\r]*\n)/.test(text)
+}
+
 /** Reads parts of files, best in order: neighbours come with one reading. */
 class SpanReader implements AsyncDisposable {
-  readonly #paths: string[]
+  readonly #files: ReadFile[]
   #handle: FileHandle | undefined
   #file = -1
   #from = 0
   #window = Buffer.alloc(0)
 
-  constructor(paths: string[]) {
-    this.#paths = paths
+  constructor(files: ReadFile[]) {
+    this.#files = files
   }
 
-  /** `span` is `<first byte>+<bytes>`. */
-  async read(file: number, span: string): Promise<Buffer> {
+  /** `span` is `<first byte>+<bytes>`; undefined when the file is not what it was when its rows were cut. */
+  async read(file: number, span: string): Promise<Buffer | undefined> {
     const [from = 0, length = 0] = span.split('+').map(Number)
-    if (file !== this.#file) {
-      await this.#handle?.close()
-      this.#handle = await open(this.#paths[file] ?? '', 'r')
-      this.#file = file
-      this.#window = Buffer.alloc(0)
-    }
+    if (file !== this.#file) await this.#open(file)
+    if (this.#handle === undefined) return undefined
     if (from < this.#from || from + length > this.#from + this.#window.length) {
       const window = Buffer.allocUnsafe(Math.max(chunkBytes, length))
-      const { bytesRead = 0 } = (await this.#handle?.read(window, 0, window.length, from)) ?? {}
+      const { bytesRead } = await this.#handle.read(window, 0, window.length, from)
       this.#from = from
       this.#window = window.subarray(0, bytesRead)
     }
     return this.#window.subarray(from - this.#from, from - this.#from + length)
+  }
+
+  async #open(file: number): Promise<void> {
+    const expected = this.#files[file]
+    await this.#handle?.close()
+    this.#file = file
+    this.#window = Buffer.alloc(0)
+    this.#handle = await open(expected?.path ?? '', 'r').catch(() => undefined)
+    const found = await this.#handle?.stat()
+    if (found === undefined || (found.size === expected?.size && found.mtimeMs === expected.mtimeMs)) return
+    await this.#handle?.close()
+    this.#handle = undefined
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

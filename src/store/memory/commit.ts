@@ -4,6 +4,7 @@
  */
 import { MillraceError } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
+import { jsonText } from '../json-text.ts'
 import type { BatchCommit, CommitOutcome, DeadLetter, NewDeadLetter, RowFile, SinkOutcome, Verdicts } from '../store.ts'
 import { type MemoryDatabase, pair, type StoredPipeline } from './database.ts'
 import { type Row, readRows } from './rows.ts'
@@ -83,7 +84,7 @@ export async function commitBatch(
     filesQuarantined: batch.filesQuarantined,
     rowsOut,
     phasesMs: { ...batch.phases, land: database.now() - began },
-    ranges: JSON.parse(JSON.stringify(batch.ranges)),
+    ranges: JSON.parse(jsonText(batch.ranges)),
   })
   pipeline.batch = batch.batch
   await failpoint('commit acknowledged')
