@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { openTestDuckdb } from '../../test/duckdb.ts'
-import { type ColumnSpec, decimal, double, files, integer, json, pipeline, timestamp } from '../pipeline.ts'
+import { boolean, type ColumnSpec, decimal, double, files, integer, json, pipeline, timestamp } from '../pipeline.ts'
 import { checkedName, failuresOf, validate } from './validate.ts'
 
 const db = await openTestDuckdb()
@@ -91,6 +91,12 @@ test('numbers are read as they stand, never rounded', async () => {
     'OUT_OF_RANGE: "1e309" does not fit a 64-bit floating-point number',
     'NOT_A_NUMBER: "NaN" is not a number',
   ])
+})
+
+test('a boolean is true or false in any case, and in ASCII', async () => {
+  const no = (text: string) => `NOT_A_BOOLEAN: "${text}" is neither true nor false`
+  const found = await judged(boolean(), ['true', 'FALSE', 'True', 't', '1', 'falſe', ' true'])
+  assert.deepEqual(found, ['true', 'false', 'true', no('t'), no('1'), no('falſe'), no(' true')])
 })
 
 test('a time is read as ISO 8601 says, or not at all', async () => {
