@@ -127,6 +127,7 @@ async function millraceRead(format: Format, folder: string, paths: string[]): Pr
     inputs: { paths, again: false },
     spool,
     sql: reading,
+    apart: () => duck.apart(),
     known: async () => new Map(),
     onProblem: (problem) => {
       throw problem

@@ -106,7 +106,11 @@ export const testSeed = Number(process.env['SEED'] ?? Date.now() % 1_000_000_007
 
 /** Values that tests make up. */
 export class Generated {
-  readonly #random = seededRandom(testSeed)
+  readonly #random: () => number
+
+  constructor(seed = testSeed) {
+    this.#random = seededRandom(seed)
+  }
 
   /** A whole number from `least` up to `most`. */
   whole(least: number, most: number): number {
@@ -116,6 +120,12 @@ export class Generated {
   oneOf<T>(values: readonly T[]): T {
     // as: there is at least one
     return values[this.whole(0, values.length - 1)] as T
+  }
+
+  /** The same in any order. */
+  shuffled<T>(list: readonly T[]): T[] {
+    const drawn = list.map((one) => ({ one, at: this.#random() }))
+    return drawn.sort((a, b) => a.at - b.at).map(({ one }) => one)
   }
 
   /** `count` times what `make` makes. */

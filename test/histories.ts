@@ -16,7 +16,9 @@ import { createLog } from '../src/log.ts'
 import { decimal, files, folder, integer, oneOf, pipeline, table, text } from '../src/pipeline.ts'
 import type { Plan } from '../src/plan/plan.ts'
 import { openFilesReader } from '../src/sources/files/reader.ts'
+import type { Limits } from '../src/sources/source.ts'
 import { type MemoryDatabase, memoryDatabase, openMemoryStore } from '../src/store/memory.ts'
+import type { Store } from '../src/store/store.ts'
 import { type InputRow, reference } from './reference.ts'
 
 /** Numbers from a seed: the same seed, the same history. */
@@ -33,6 +35,8 @@ export function randomFrom(seed: number): () => number {
 export interface Bench extends AsyncDisposable {
   duck: Duck
   folder: string
+  /** How many runs have had a spool in it. */
+  drains: number
 }
 
 /** What many histories share: a DuckDB and a folder. */
@@ -47,6 +51,7 @@ export async function openBench(): Promise<Bench> {
   return {
     duck,
     folder,
+    drains: 0,
     async [Symbol.asyncDispose]() {
       await duck[Symbol.asyncDispose]()
       await rm(folder, { recursive: true, force: true })
@@ -139,6 +144,8 @@ export async function checkHistory(bench: Bench, seed: number): Promise<void> {
   await mkdir(raw, { recursive: true })
   const plan = pick(plans)(raw)
   const database = memoryDatabase(Date.now)
+  const openStore = async () => openMemoryStore(database)
+  const limits = () => ({ rows: 1 + Math.floor(random() * 20), bytes: 1 + Math.floor(random() * 400) })
   const told: string[] = [`seed ${seed}`, plan.name]
   const input: InputRow[] = []
   try {
@@ -154,12 +161,12 @@ export async function checkHistory(bench: Bench, seed: number): Promise<void> {
         const setting = `${pick(failpoints)}@${1 + upTo(3)}=throw`
         told.push(setting)
         arm(setting)
-        await drain(bench, plan, database, folder, random).catch((error: unknown) => {
+        await drain(bench, plan, openStore, folder, limits()).catch((error: unknown) => {
           if (!(error instanceof MillraceError && error.code === 'FAILPOINT')) throw error
         })
         arm(undefined)
       }
-      await drain(bench, plan, database, folder, random)
+      await drain(bench, plan, openStore, folder, limits())
     }
     await compare(plan, input, database, folder)
   } catch (error) {
@@ -173,18 +180,19 @@ export async function checkHistory(bench: Bench, seed: number): Promise<void> {
   }
 }
 
-async function drain(
+/** Runs a pipeline until nothing is left in its folder. */
+export async function drain(
   bench: Bench,
   plan: Plan,
-  database: MemoryDatabase,
+  openStore: () => Promise<Store>,
   folder: string,
-  random: () => number,
+  limits: Limits,
 ): Promise<void> {
-  await using store = openMemoryStore(database)
+  await using store = await openStore()
   await store.register(plan)
   const [[id, from] = []] = Object.entries(plan.sources)
   if (id === undefined || from?.is !== 'files') throw new Error('the plan reads no files')
-  const spool = join(bench.folder, 'spool', plan.name, `${Math.floor(random() * 2 ** 30)}`)
+  const spool = join(bench.folder, 'spool', plan.name, `${++bench.drains}`)
   using session = await bench.duck.connect()
   await runPipeline({
     plan,
@@ -197,13 +205,14 @@ async function drain(
         source: from,
         spool,
         sql: session,
+        apart: () => bench.duck.apart(),
         known: (ids) => store.files(plan.name, id, ids),
         onProblem: (problem) => {
           throw problem
         },
       }),
     effects: { quarantine: join(folder, 'error'), logs: join(folder, 'logs') },
-    limits: { rows: 1 + Math.floor(random() * 20), bytes: 1 + Math.floor(random() * 400) },
+    limits,
     intervalMs: 0,
     owner: 'test:1',
     kind: 'stream',
@@ -237,7 +246,11 @@ async function dropFile(plan: Plan, folder: string, name: string, random: () => 
     const text = inJson
       ? JSON.stringify(Object.fromEntries(columns.flatMap((column) => jsonMember(column, fields[column] ?? ''))))
       : columns.map((column) => csvField(fields[column] ?? '')).join(',')
-    rows.push({ place: join(folder, 'raw', name), line, fields })
+    // what is empty is a text only where a text must be
+    const given = Object.entries(fields).map(([column, value]) =>
+      value === '' && column !== 'id' && column !== 'kind' ? [column, null] : [column, value],
+    )
+    rows.push({ place: join(folder, 'raw', name), line, fields: Object.fromEntries(given) })
     lines.push(text)
     line += text.split('\n').length
   }
@@ -250,7 +263,6 @@ async function dropFile(plan: Plan, folder: string, name: string, random: () => 
   return rows
 }
 
-// What is empty in CSV is a text only where one must be there.
 function jsonMember(column: string, text: string): [string, unknown][] {
   if (text === '' && column !== 'id' && column !== 'kind') return []
   return [[column, /^(0|[1-9][0-9]*)(\.[0-9]+)?$/.test(text) && column !== 'note' ? Number(text) : text]]

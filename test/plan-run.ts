@@ -54,6 +54,7 @@ export async function planRuns(): Promise<PlanRuns> {
             source,
             spool,
             sql: session,
+            apart: () => duck.apart(),
             known: (ids) => store.files(plan.name, id, ids),
             onProblem: (problem) => {
               throw problem

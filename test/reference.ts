@@ -5,12 +5,13 @@
 import type { Column } from '../src/plan/columns.ts'
 import type { Expression } from '../src/plan/expression.ts'
 import type { Plan, Rule, Step, TableStep, ValidateStep } from '../src/plan/plan.ts'
+import { badText } from './reference-files.ts'
 
 export interface InputRow {
   place: string
   line: number
-  /** The fields as they stand in the file, by column. */
-  fields: Record<string, string>
+  /** What the row has for each column, as text; null where it has nothing. */
+  fields: Record<string, string | null>
 }
 
 export type Value = string | number | boolean | null
@@ -119,7 +120,7 @@ type Checked = { values: OutputRow } | { code: string; column: string | null }
 function validate(step: ValidateStep, row: InputRow): Checked {
   const values: OutputRow = {}
   for (const column of step.columns) {
-    const parsed = parse(column, row.fields[column.name] ?? '')
+    const parsed = parse(column, row.fields[column.name] ?? null)
     if ('code' in parsed) return { code: parsed.code, column: column.name }
     for (const rule of step.rules[column.name] ?? []) {
       const code = parsed.value === null ? undefined : broken(rule, parsed.value)
@@ -133,22 +134,22 @@ function validate(step: ValidateStep, row: InputRow): Checked {
   return { values }
 }
 
-function parse(column: Column, text: string): { value: Value } | { code: string } {
-  const { type, nullable } = column
-  if (text === '' && nullable) return { value: null }
+function parse({ type, nullable }: Column, text: string | null): { value: Value } | { code: string } {
+  if (text === null) return nullable ? { value: null } : { code: 'MISSING' }
   switch (type.is) {
     case 'text':
       return { value: text }
-    case 'integer':
-      if (text === '') return { code: 'MISSING' }
-      if (!/^[+-]?\d+$/.test(text)) return { code: 'NOT_AN_INTEGER' }
-      return Math.abs(Number(text)) > Number.MAX_SAFE_INTEGER ? { code: 'OUT_OF_RANGE' } : { value: Number(text) }
+    case 'integer': {
+      if (!/^[+-]?[0-9]+$/.test(text)) return { code: 'NOT_AN_INTEGER' }
+      const value = BigInt(text.replace('+', ''))
+      if (BigInt.asIntN(64, value) !== value) return { code: 'OUT_OF_RANGE' }
+      return { value: Number.isSafeInteger(Number(value)) ? Number(value) : String(value) }
+    }
     case 'decimal': {
-      if (text === '') return { code: 'MISSING' }
-      const match = /^([+-]?)(\d+)(?:\.(\d+))?$/.exec(text)
+      const match = /^[+-]?([0-9]+)(?:\.([0-9]+))?$/.exec(text)
       if (!match) return { code: 'NOT_A_NUMBER' }
-      if ((match[3] ?? '').length > type.scale) return { code: 'TOO_MANY_DECIMALS' }
-      const whole = (match[2] ?? '').replace(/^0+(?=\d)/, '')
+      if ((match[2] ?? '').length > type.scale) return { code: 'TOO_MANY_DECIMALS' }
+      const whole = (match[1] ?? '').replace(/^0+(?=\d)/, '')
       if (whole !== '0' && whole.length > type.precision - type.scale) return { code: 'OUT_OF_RANGE' }
       return {
         value: Number(text)
@@ -156,16 +157,55 @@ function parse(column: Column, text: string): { value: Value } | { code: string 
           .replace(/^-(0\.0+)$/, '$1'),
       }
     }
-    case 'timestamp': {
-      if (text === '') return { code: 'MISSING' }
-      const utc = /(Z|[+-]\d\d(:?\d\d)?)$/.test(text.slice(10)) ? text : `${text}Z`
-      const date = new Date(utc.replace(' ', 'T'))
-      if (!/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d/.test(text) || Number.isNaN(date.getTime()))
-        return { code: 'NOT_A_TIMESTAMP' }
-      return { value: date.toISOString() }
+    case 'double': {
+      if (!/^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/.test(text)) return { code: 'NOT_A_NUMBER' }
+      return Number.isFinite(Number(text)) ? { value: Number(text) } : { code: 'OUT_OF_RANGE' }
     }
+    case 'timestamp':
+      return parseTimestamp(text)
+    case 'boolean':
+      return /^(true|false)$/i.test(text) ? { value: /t/i.test(text) } : { code: 'NOT_A_BOOLEAN' }
+    case 'json':
+      return parseJson(text)
     default:
       throw new Error(`the reference parses no ${type.is}`)
+  }
+}
+
+function parseTimestamp(text: string): { value: Value } | { code: string } {
+  const match = /^(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(\.\d{1,6})?)?(?:Z|([+-])(\d\d)(?::?(\d\d))?)?$/.exec(
+    text,
+  )
+  if (match === null) return { code: 'NOT_A_TIMESTAMP' }
+  const [year, month, day, hour, minute, second] = match.slice(1, 7).map((part) => Number(part ?? 0)) as number[]
+  const [fraction = '', sign = '+', hours = '0', minutes = '0'] = match.slice(7)
+  const local = new Date(0)
+  local.setUTCFullYear(year ?? 0, (month ?? 0) - 1, day)
+  const onCalendar = local.getUTCMonth() + 1 === month && local.getUTCDate() === day
+  const onClock = (hour ?? 0) < 24 && (minute ?? 0) < 60 && (second ?? 0) < 60
+  const offset = Number(hours) * 60 + Number(minutes)
+  // no place on earth is further away
+  if (!onCalendar || !onClock || Number(minutes) > 59 || offset > 14 * 60) return { code: 'NOT_A_TIMESTAMP' }
+  const away = sign === '-' ? -offset : offset
+  local.setUTCHours(hour ?? 0, (minute ?? 0) - away, second)
+  if (local.getUTCFullYear() < 1 || local.getUTCFullYear() > 9999) return { code: 'OUT_OF_RANGE' }
+  const digits = fraction.replace(/\.?0*$/, '')
+  return { value: `${local.toISOString().slice(0, 19).replace('T', ' ')}${digits}+00` }
+}
+
+function parseJson(text: string): { value: Value } | { code: string } {
+  try {
+    JSON.parse(text)
+  } catch {
+    return { code: 'NOT_JSON' }
+  }
+  switch (badText(text)) {
+    case 'NUL_BYTE':
+      return { code: 'NUL_BYTE' }
+    case 'LONE_SURROGATE':
+      return { code: 'NOT_JSON' }
+    case undefined:
+      return { value: text }
   }
 }
 

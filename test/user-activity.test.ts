@@ -193,7 +193,8 @@ describe('user-activity', () => {
     const good = { event_id: 'r1', event_type: 'view', price: '0.00', quantity: '0' }
     const insert = ({ event_id, event_type, price, quantity }: Record<string, string | null>) =>
       sql.query(
-        `insert into user_activity (event_id, user_id, event_type, product_id, product_name, category, price, quantity, event_time, source_file, batch)
+        `insert into user_activity (event_id, user_id, event_type, product_id, product_name, category, price, quantity, event_time,
+          source_file, batch)
         values ($1, 'u', $2, 'p', 'Chair', 'Home', $3, $4, $5, 'by-hand.csv', 1)`,
         [event_id, event_type, price, quantity, time],
       )

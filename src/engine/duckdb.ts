@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
 import { MillraceError } from '../errors.ts'
 import { sqlText } from '../plan/identifier.ts'
+import type { Sql } from '../sources/source.ts'
 
 export interface DuckOptions {
   /** Folders DuckDB may read and write; they are made here, for none can be added later. */
@@ -20,11 +21,12 @@ export interface DuckOptions {
 /** A DuckDB instance. Connections see the same tables; each runs one statement at a time. */
 export class Duck implements AsyncDisposable {
   readonly #instance: DuckDBInstance
-  readonly #temporary: string
+  readonly #options: DuckOptions
+  #aparts = 0
 
-  private constructor(instance: DuckDBInstance, temporary: string) {
+  private constructor(instance: DuckDBInstance, options: DuckOptions) {
     this.#instance = instance
-    this.#temporary = temporary
+    this.#options = options
   }
 
   static async open(options: DuckOptions): Promise<Duck> {
@@ -36,7 +38,7 @@ export class Duck implements AsyncDisposable {
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
     })
-    const duck = new Duck(instance, options.temporary)
+    const duck = new Duck(instance, options)
     const session = await duck.connect()
     const folders = options.folders.map((folder) => sqlText(folder.endsWith('/') ? folder : `${folder}/`))
     await session.run(`set global TimeZone = 'UTC'`)
@@ -53,9 +55,24 @@ export class Duck implements AsyncDisposable {
     return new DuckSession(await this.#instance.connect())
   }
 
+  /** A DuckDB of its own with the same rights and limits, for what may leave it unusable. */
+  async apart(): Promise<Sql & AsyncDisposable> {
+    const temporary = join(this.#options.temporary, `apart-${++this.#aparts}`)
+    const duck = await Duck.open({ ...this.#options, temporary })
+    const session = await duck.connect()
+    return {
+      run: (sql) => session.run(sql),
+      rows: (sql) => session.rows(sql),
+      async [Symbol.asyncDispose]() {
+        session.close()
+        await duck[Symbol.asyncDispose]()
+      },
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#instance.closeSync()
-    await rm(this.#temporary, { recursive: true, force: true })
+    await rm(this.#options.temporary, { recursive: true, force: true })
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { openTestDuckdb } from '../../test/duckdb.ts'
-import { type ColumnSpec, decimal, double, files, integer, json, pipeline, timestamp } from '../pipeline.ts'
+import { boolean, type ColumnSpec, decimal, double, files, integer, json, pipeline, timestamp } from '../pipeline.ts'
 import { checkedName, failuresOf, validate } from './validate.ts'
 
 const db = await openTestDuckdb()
@@ -99,4 +99,40 @@ test('numbers are read as they stand, never rounded', async () => {
     'OUT_OF_RANGE: "1e309" does not fit a 64-bit floating-point number',
     'NOT_A_NUMBER: "NaN" is not a number',
   ])
+})
+
+test('a boolean is true or false in any case, and in ASCII', async () => {
+  const no = (text: string) => `NOT_A_BOOLEAN: "${text}" is neither true nor false`
+  const found = await judged(boolean(), ['true', 'FALSE', 'True', 't', '1', 'falſe', ' true'])
+  assert.deepEqual(found, ['true', 'false', 'true', no('t'), no('1'), no('falſe'), no(' true')])
+})
+
+test('a time is read as ISO 8601 says, or not at all', async () => {
+  for (const [text, expected] of [
+    ['2026-01-31T12:00:00Z', '2026-01-31 12:00:00+00'],
+    ['2026-01-31 12:00:00', '2026-01-31 12:00:00+00'],
+    ['2026-01-31T12:00:00.123456+02:00', '2026-01-31 10:00:00.123456+00'],
+    ['2026-01-31T12:00', '2026-01-31 12:00:00+00'],
+    ['2026-01-31T12:00Z', '2026-01-31 12:00:00+00'],
+    ['2026-01-31T12:00-0530', '2026-01-31 17:30:00+00'],
+    ['2026-01-31T12:00+02', '2026-01-31 10:00:00+00'],
+    ['0001-01-01T00:00:00Z', '0001-01-01 00:00:00+00'],
+    ['0000-12-31T00:00:00Z', 'OUT_OF_RANGE'],
+    ['9999-12-31T23:59:59.999999Z', '9999-12-31 23:59:59.999999+00'],
+    ['2026-02-29T00:00:00Z', 'NOT_A_TIMESTAMP'],
+    ['2016-12-31T23:59:60Z', 'NOT_A_TIMESTAMP'],
+    ['2026-01-31T24:00:00Z', 'NOT_A_TIMESTAMP'],
+    ['2026-01-31', 'NOT_A_TIMESTAMP'],
+    ['12:00', 'NOT_A_TIMESTAMP'],
+    ['31.01.2026 12:00', 'NOT_A_TIMESTAMP'],
+    ['1767225600', 'NOT_A_TIMESTAMP'],
+    ['2026-01-31T12:00:00 Z', 'NOT_A_TIMESTAMP'],
+    ['2026-01-31T12:00:00Europe/Paris', 'NOT_A_TIMESTAMP'],
+    ['infinity', 'NOT_A_TIMESTAMP'],
+    ['', 'NOT_A_TIMESTAMP'],
+  ] as const) {
+    const [found] = await judged(timestamp(), [text])
+    assert.equal(String(found).split(':')[0], expected.split(':')[0], text)
+    if (expected.includes('+')) assert.equal(found, expected, text)
+  }
 })

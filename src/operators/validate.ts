@@ -217,11 +217,8 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
       break
     case 'boolean':
       failures.push(
-        failure(
-          'NOT_A_BOOLEAN',
-          `not regexp_full_match(${text}, '(?i)true|false')`,
-          '"{value}" is neither true nor false',
-        ),
+        // a regular expression that ignores case would take a long s for an s
+        failure('NOT_A_BOOLEAN', `lower(${text}) not in ('true', 'false')`, '"{value}" is neither true nor false'),
       )
       break
     case 'json':

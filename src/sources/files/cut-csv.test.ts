@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { Generated, openTestDuckdb, type TestDuckdb, testSeed } from '../../../test/duckdb.ts'
-import { CsvCutter, type CsvDialect, type MalformedCode } from './cut-csv.ts'
+import { type CsvPiece, csvPieces } from '../../../test/reference-files.ts'
+import { CsvCutter, type CsvDialect } from './cut-csv.ts'
 import { rawSql, readMalformedSql, readSpoolSql } from './read-spool.ts'
 
 const db: TestDuckdb = await openTestDuckdb()
@@ -22,11 +23,6 @@ interface Settings {
 }
 
 const usual: Settings = { dialect: { delimiter: ',', quote: '"' }, fields: 3, maxRowBytes: 1_000_000, file: 0 }
-
-/** A row as the reference sees it; texts hold one character a byte. */
-type Piece =
-  | { is: 'row'; line: number; fields: string[]; raw: string }
-  | { is: 'malformed'; line: number; code: MalformedCode; raw: string }
 
 // ---- rules, case by case -------------------------------------------------------------------------------------------
 
@@ -274,7 +270,7 @@ test('each rule holds, however the bytes are fed, and DuckDB reads the same', as
   }
 })
 
-function shown(pieces: Piece[]): { rows: string[]; bad: string[] } {
+function shown(pieces: CsvPiece[]): { rows: string[]; bad: string[] } {
   return {
     rows: pieces.flatMap((p) => (p.is === 'row' ? [`${p.line}: ${p.fields.join('|')}`] : [])),
     bad: pieces.flatMap((p) => (p.is === 'malformed' ? [`${p.line}: ${p.code} ${p.raw}`] : [])),
@@ -465,68 +461,10 @@ function generatedInput(
   return made.oneOf([() => made.text(noise, 30), () => made.many(made.whole(0, 8), row).join('')])()
 }
 
-// ---- the reference: slow, over strings with one character a byte --------------------------------------------------
+// ---- the reference, and texts with one character a byte -------------------------------------------------------------
 
-function reference(input: string, { dialect, fields, maxRowBytes }: Settings): Piece[] {
-  const pieces: Piece[] = []
-  let line = 2
-  for (let at = 0; at < input.length; ) {
-    const lineEnd = input.includes('\n', at) ? input.indexOf('\n', at) : input.length
-    const firstLine = input.slice(at, lineEnd).replace(/\r$/, '')
-    const row = parse(input, at, dialect, fields)
-    const tooLong = row.end > at + maxRowBytes
-    const problem = tooLong ? 'ROW_TOO_LONG' : row.problem
-    const brokeAt = tooLong ? at + maxRowBytes + 1 : row.end
-    if (fields > 1 && firstLine === '') {
-      at = lineEnd + 1
-      line++
-    } else if (problem !== undefined) {
-      pieces.push({ is: 'malformed', line, code: lineEnd < brokeAt ? 'UNCLOSED_QUOTE' : problem, raw: firstLine })
-      at = lineEnd + 1
-      line++
-    } else {
-      const raw = input.slice(at, row.end).replace(/\r$/, '')
-      if (raw.includes('\0')) pieces.push({ is: 'malformed', line, code: 'NUL_BYTE', raw })
-      else if (!isText(raw)) pieces.push({ is: 'malformed', line, code: 'INVALID_UTF8', raw })
-      else pieces.push({ is: 'row', line, fields: row.fields, raw })
-      line += input.slice(at, row.end).split('\n').length
-      at = row.end + 1
-    }
-  }
-  return pieces
-}
-
-// The fields from `at` on, and where the row ends or what breaks it, and where.
-function parse(
-  input: string,
-  at: number,
-  { delimiter, quote }: CsvDialect,
-  expected: number,
-): { fields: string[]; end: number; problem?: MalformedCode } {
-  const fields: string[] = []
-  for (let from = at; ; from++) {
-    if (input[from] === quote) {
-      let close = from + 1
-      while (close < input.length && (input[close] !== quote || input[close + 1] === quote)) {
-        close += input[close] === quote ? 2 : 1
-      }
-      if (close >= input.length) return { fields, end: input.length, problem: 'UNCLOSED_QUOTE' }
-      const rest = input.slice(close + 1, close + 3)
-      const follows = rest === '' || rest[0] === delimiter || rest[0] === '\n' || rest === '\r\n' || rest === '\r'
-      if (!follows) return { fields, end: close, problem: 'STRAY_QUOTE' }
-      fields.push(input.slice(from + 1, close).replaceAll(quote + quote, quote))
-      from = rest[0] === '\r' ? close + 2 : close + 1
-    } else {
-      const start = from
-      while (from < input.length && input[from] !== delimiter && input[from] !== '\n') from++
-      const field = input.slice(start, from)
-      fields.push(input[from] === delimiter ? field : field.replace(/\r$/, ''))
-    }
-    if (input[from] !== delimiter) {
-      return fields.length < expected ? { fields, end: from, problem: 'TOO_FEW_FIELDS' } : { fields, end: from }
-    }
-    if (fields.length === expected) return { fields, end: from, problem: 'TOO_MANY_FIELDS' }
-  }
+function reference(input: string, settings: Settings): CsvPiece[] {
+  return csvPieces(input, settings, 2)
 }
 
 function isText(raw: string): boolean {
@@ -664,7 +602,7 @@ async function read(cuts: (Written & { settings: Settings })[]): Promise<Read[]>
   }))
 }
 
-function asRead(pieces: Piece[]): Read {
+function asRead(pieces: CsvPiece[]): Read {
   return {
     rows: pieces.flatMap((p) => (p.is === 'row' ? [[p.line, ...p.fields, p.raw]] : [])),
     malformed: pieces.flatMap((p) => {

@@ -133,6 +133,11 @@ const cases: Case[] = [
     bad: ['1: DUPLICATE_KEY id ', '2: DUPLICATE_KEY id '],
   },
   {
+    rule: 'a line that is no JSON is that, whatever else is wrong with it',
+    input: '{"more":1,\n{"id":1,"id":1 x}\n{"id":{},"id":"\\u0000"}\n{"more":1,"id":{}}\n',
+    bad: ['1: NOT_JSON  at byte 11', '2: NOT_JSON  at byte 16', '3: WRONG_TYPE id ', '4: UNKNOWN_COLUMN more '],
+  },
+  {
     rule: 'a line is an object',
     input: '[1]\n"a"\n1\nnull\n',
     bad: ['1: NOT_AN_OBJECT  ', '2: NOT_AN_OBJECT  ', '3: NOT_AN_OBJECT  ', '4: NOT_AN_OBJECT  '],
@@ -256,6 +261,8 @@ test('the span of a row is where its text lies in the file', async () => {
 })
 
 test('unknown keys are counted by name, up to a hundred names', () => {
+  const lost = cut('{"x":1}\n{"x":1,"y":1\n', [], { unknown: { is: 'count' } })
+  assert.deepEqual([...lost.unknown], [['x', 1]], 'a line that is no row counts nothing')
   const many = Array.from({ length: 300 }, (_, i) => `"k${i}":1`).join(',')
   const { unknown } = cut(`{"x":1}\n{"x":2,"id":"a","y":3}\n{${many}}\n`, [], { unknown: { is: 'count' } })
   assert.equal(unknown.get('x'), 2)

@@ -6,7 +6,8 @@
  * A line ends at LF; a CR before it is blank. Blank lines are no rows. The grammar is that of RFC 8259, no more: no
  * comments, no NaN, no trailing comma. An absent key and `null` are the same. A text stands as it is, a number with the
  * digits it was written with, `true` and `false` so; what is nested stays JSON. A key that names a column comes at most
- * once. Keys that name none are counted, refused, or kept together, as the source says.
+ * once. Keys that name none are counted, refused, or kept together, as the source says. A line that is no JSON is NOT_JSON
+ * whatever else is wrong with it; of other faults the first is told.
  *
  * The file is long because it is one scanner: its parts share the line at hand.
  */
@@ -77,7 +78,7 @@ type JsonProblem =
   | JsonText
 type JsonText = 'NUL_BYTE' | 'LONE_SURROGATE'
 
-/** Thrown and caught within a line; `at` is the byte of the line, `column` the one a person should look at. */
+/** What is wrong with a line; `at` is the byte of the line, `column` the one a person should look at. */
 class BadLine {
   readonly code: JsonProblem
   readonly at: number
@@ -101,6 +102,8 @@ export class JsonCutter implements RowCutter {
   readonly #from: Int32Array
   readonly #to: Int32Array
   readonly #unknown = new Map<string, number>()
+  /** Those of the line at hand. */
+  readonly #unknownHere: string[] = []
   /** Keys and values to keep together, as offsets. */
   #kept: number[] = []
   readonly #stack = new Uint8Array(maxDepth + 1)
@@ -116,6 +119,9 @@ export class JsonCutter implements RowCutter {
 
   readonly #writer: RowWriter
   #pushed = 0
+
+  /** The first fault of the line at hand, unless it is no JSON: that is thrown. */
+  #fault: BadLine | undefined
 
   // the value just scanned
   #at = 0
@@ -197,7 +203,9 @@ export class JsonCutter implements RowCutter {
     }
     try {
       this.#scanObject(bytes, at, end)
+      if (this.#fault !== undefined) throw this.#fault
       this.#writeRow(bytes, from, end)
+      this.#countUnknown()
       this.#cut.rows++
       this.#left--
     } catch (problem) {
@@ -255,6 +263,8 @@ export class JsonCutter implements RowCutter {
   #scanObject(bytes: Buffer, from: number, end: number): void {
     this.#kinds.fill(absent)
     this.#kept.length = 0
+    this.#unknownHere.length = 0
+    this.#fault = undefined
     if (bytes[from] !== OPEN_OBJECT) {
       // a line that is JSON, but no object, has a reason of its own
       this.#scanValue(bytes, from, end)
@@ -307,11 +317,10 @@ export class JsonCutter implements RowCutter {
 
   #note(column: number, from: number): void {
     const name = this.#options.columns[column]?.name ?? ''
-    if (this.#kinds[column] !== absent) throw new BadLine('DUPLICATE_KEY', from, name)
-    if (this.#badText !== undefined) throw new BadLine(this.#badText, from, name)
-    if (this.#kind === nested && this.#options.columns[column]?.type.is === 'text') {
-      throw new BadLine('WRONG_TYPE', from, name)
-    }
+    const isText = this.#options.columns[column]?.type.is === 'text'
+    if (this.#kinds[column] !== absent) this.#fault ??= new BadLine('DUPLICATE_KEY', from, name)
+    else if (this.#badText !== undefined) this.#fault ??= new BadLine(this.#badText, from, name)
+    else if (this.#kind === nested && isText) this.#fault ??= new BadLine('WRONG_TYPE', from, name)
     // a null counts as given, so that a second one is noticed, and is written as nothing
     this.#kinds[column] = this.#kind
     this.#from[column] = from
@@ -321,13 +330,19 @@ export class JsonCutter implements RowCutter {
   #noteUnknown(bytes: Buffer, keyFrom: number, keyEnd: number, valueFrom: number, badKey: JsonText | undefined): void {
     const { unknown } = this.#options
     const name = decoded(bytes, keyFrom, keyEnd).slice(0, 200)
-    if (unknown.is === 'refuse') throw new BadLine('UNKNOWN_COLUMN', keyFrom, name)
-    const seen = this.#unknown.get(name)
-    if (seen !== undefined || this.#unknown.size < maxUnknownNames) this.#unknown.set(name, (seen ?? 0) + 1)
+    if (unknown.is === 'refuse') this.#fault ??= new BadLine('UNKNOWN_COLUMN', keyFrom, name)
+    this.#unknownHere.push(name)
     if (unknown.is !== 'keep') return
     const badText = badKey ?? this.#badText
-    if (badText !== undefined) throw new BadLine(badText, valueFrom, name)
+    if (badText !== undefined) this.#fault ??= new BadLine(badText, valueFrom, name)
     this.#kept.push(keyFrom, keyEnd, valueFrom, this.#at)
+  }
+
+  #countUnknown(): void {
+    for (const name of this.#unknownHere) {
+      const seen = this.#unknown.get(name)
+      if (seen !== undefined || this.#unknown.size < maxUnknownNames) this.#unknown.set(name, (seen ?? 0) + 1)
+    }
   }
 
   // Lines of one file mostly have their keys in one order, so the guess is mostly right.

@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { identifier } from '../../plan/identifier.ts'
 import { columnsRead } from '../../plan/plan.ts'
-import type { Limits } from '../source.ts'
+import type { Limits, Sql } from '../source.ts'
 import type { Claim } from './claims.ts'
 import { type Content, chunksOf } from './content.ts'
-import { looksWhole, openParquet, stageParquet } from './parquet.ts'
+import { looksWhole, openParquet, stageParquet, tryParquet } from './parquet.ts'
 import type { Portion, RowStage, StageOptions, Unreadable } from './stage.ts'
 
 interface Part {
@@ -24,6 +24,7 @@ export class ParquetRows implements RowStage {
   readonly #parts: Part[] = []
   readonly full = false
   readonly long = false
+  #apart: (Sql & AsyncDisposable) | undefined
 
   constructor(options: StageOptions) {
     this.#options = options
@@ -39,6 +40,8 @@ export class ParquetRows implements RowStage {
     // DuckDB may only read the spool, and would take a * in a file's own name for a pattern
     claim.content ??= await inSpool(claim, handle, join(spool, `${name}-${file}.parquet`))
     const { path } = claim.content
+    const trouble = claim.rowsDone === 0 ? await this.#tryApart(path) : undefined
+    if (trouble !== undefined) return { is: 'bad', ...trouble }
     const opened = await openParquet(sql, path, source)
     if (opened.is === 'bad') return opened
     const { rows, bytesPerRow, unknown } = opened.file
@@ -67,12 +70,25 @@ export class ParquetRows implements RowStage {
     }
   }
 
+  // A damaged file can leave a DuckDB unusable, and may show its damage only after many rows: no row is taken before a
+  // DuckDB of its own has read them all.
+  async #tryApart(path: string): Promise<{ code: string; message: string } | undefined> {
+    this.#apart ??= await this.#options.apart?.()
+    if (this.#apart === undefined) return undefined
+    const trouble = await tryParquet(this.#apart, path, this.#options.source)
+    if (trouble !== undefined) await this.#apart.run('select 1').catch(() => this.close())
+    return trouble
+  }
+
   async takeBack(): Promise<void> {
     const part = this.#parts.pop()
     if (part !== undefined) await this.#options.sql.run(`drop table if exists ${part.table}`)
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    await this.#apart?.[Symbol.asyncDispose]()
+    this.#apart = undefined
+  }
 
   rowsSql(): string | undefined {
     const names = this.#columns.map((name) => identifier(name)).join(', ')
@@ -107,6 +123,7 @@ where ${this.#hasNul()}`,
   }
 
   async release(): Promise<void> {
+    await this.close()
     while (this.#parts.length > 0) await this.takeBack()
   }
 

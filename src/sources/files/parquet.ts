@@ -13,8 +13,9 @@ export interface ParquetFile {
   rows: number
   /** Of what the rows hold, unpacked, on average. */
   bytesPerRow: number
-  /** SQL for each column of the source that the rows give, as text. */
+  /** SQL for each column of the source, as text under its name. */
   selects: string[]
+  names: string[]
   /** Columns that the source does not name. */
   unknown: string[]
 }
@@ -62,11 +63,36 @@ export async function openParquet(sql: Sql, path: string, source: FilesSource): 
       }
       selects.push(`${text} as ${identifier(column.name)}`)
     }
+    const names = expected.map(({ name }) => name)
     const rows = Number(file?.num_rows ?? 0)
     const bytesPerRow = rows === 0 ? 0 : Number(bytes?.bytes ?? 0) / rows
-    return { is: 'parquet', file: { rows, bytesPerRow, selects, unknown: match.unknown } }
+    return { is: 'parquet', file: { rows, bytesPerRow, selects, names, unknown: match.unknown } }
   } catch (error) {
     return { is: 'bad', ...unreadable(error) }
+  }
+}
+
+/** Reads all rows and keeps none; answers what is wrong with the file, if anything. */
+export async function tryParquet(
+  sql: Sql,
+  path: string,
+  source: FilesSource,
+): Promise<{ code: string; message: string } | undefined> {
+  const opened = await openParquet(sql, path, source)
+  if (opened.is === 'bad') return opened
+  const { rows, selects, names } = opened.file
+  try {
+    // to the very end, whatever number of rows the file tells
+    const all = { from: 0, to: Number.MAX_SAFE_INTEGER }
+    const [read] = await sql.rows<{ rows: string }>(`select
+  count(*)::varchar as rows,
+  -- so that every value is looked at
+  bit_xor(hash(${['_line', ...names].map((name) => identifier(name)).join(', ')})) as seen
+from (${rowsSql(path, selects, all)})`)
+    if (Number(read?.rows) === rows) return undefined
+    return { code: 'FILE_UNREADABLE', message: `its end tells of ${rows} rows, and ${read?.rows} are there` }
+  } catch (error) {
+    return unreadable(error)
   }
 }
 
@@ -78,16 +104,19 @@ export async function stageParquet(
   range: { from: number; to: number; table: string },
 ): Promise<'read' | { code: string; message: string }> {
   try {
-    await sql.run(`create table ${range.table} as
-select
-  file_row_number + 1 as _line,
-  ${selects.join(',\n  ')}
-from ${readParquet(path, true)}
-where file_row_number >= ${range.from} and file_row_number < ${range.to}`)
+    await sql.run(`create table ${range.table} as\n${rowsSql(path, selects, range)}`)
     return 'read'
   } catch (error) {
     return unreadable(error)
   }
+}
+
+function rowsSql(path: string, selects: string[], { from, to }: { from: number; to: number }): string {
+  return `select
+  file_row_number + 1 as _line,
+  ${selects.join(',\n  ')}
+from ${readParquet(path, true)}
+where file_row_number >= ${from} and file_row_number < ${to}`
 }
 
 function readParquet(path: string, numbered = false): string {

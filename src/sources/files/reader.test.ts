@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { appendFile, mkdir, mkdtempDisposable, readdir, unlink, utimes, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtempDisposable, readdir, readFile, unlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { after, test } from 'node:test'
@@ -66,6 +66,7 @@ async function readAll(
     inputs: { paths, again: false },
     spool,
     sql: session,
+    apart: () => duck.apart(),
     known: async (ids) => new Map([...stored].filter(([id]) => ids.includes(id))),
     onProblem: (problem) => {
       throw problem
@@ -77,6 +78,7 @@ async function readAll(
     found.ranges++
     assert.ok(found.ranges < 200, 'it does not end')
     await session.run(`create or replace table staged as ${range.select(found.ranges)}`)
+    assert.equal(await session.count('staged'), range.rows, 'a range has the rows it says')
     await range.fetchRaw?.('staged', 'select _row from staged')
     const names = source.columns.map(({ name }) => `coalesce(s."${name}", '-')`)
     const text = `concat_ws(' ', parse_filename(${range.where.place}) || ':' || ${range.where.line}, ${names.join(', ')}${raw ? `, '<-', ${range.where.rawText}` : ''})`
@@ -331,7 +333,7 @@ test('a file that is no JSON lines, or no Parquet, is quarantined whole', async 
   const few = await readAll(jsonLines, [await given('few.jsonl', 'x\n{"id":"a"}\n')])
   assert.deepEqual([few.quarantined, few.malformed.length, few.rows.length], [[], 1, 1])
   const whole = await parquetFile('whole.parquet', "select 'a' as id, 1 as n, 1.0 as price from range(1000)")
-  const bytes = await import('node:fs/promises').then(({ readFile }) => readFile(whole))
+  const bytes = await readFile(whole)
   const damaged = Buffer.from(bytes)
   damaged.fill(0x7f, 4, 200)
   const found = await readAll(parquet, [
@@ -357,6 +359,40 @@ test('a file that is no JSON lines, or no Parquet, is quarantined whole', async 
   assert.deepEqual(found.rows, ['nul.parquet:2 b 2 2.0'])
 })
 
+test('no cut into batches changes whether a file is JSON lines', async () => {
+  // though an object follows
+  const late = await given('late.jsonl', `${'1\n'.repeat(100)}{"id":"a"}\n`)
+  for (const rows of [1, 7, 1000])
+    assert.deepEqual((await readAll(jsonLines, [late], { rows })).quarantined, ['late.jsonl NOT_JSON_LINES'])
+  const refusing = sourceOf(files('in', { format: 'json lines', columns, unknownColumns: 'refuse' }))
+  const refused = await readAll(refusing, [await given('refused.jsonl', '{"x":1}\n'.repeat(200))])
+  assert.deepEqual([refused.quarantined, refused.malformed.length], [[], 200], 'objects, though none of them fits')
+})
+
+test('a Parquet file that is damaged further on lands no row before', async () => {
+  const rows = "select 'id-' || i as id, i as n, i || '.25' as price from range(6000) r(i)"
+  const path = await parquetFile('damaged-late.parquet', rows, ', row_group_size 2048, compression uncompressed')
+  const bytes = await readFile(path)
+  assert.equal((await readAll(parquet, [path], { rows: 100 })).rows.length, 6000)
+  const at = bytes.indexOf('id-5000')
+  await writeFile(path, Buffer.concat([bytes.subarray(0, at - 4), Buffer.alloc(8, 0xff), bytes.subarray(at + 4)]))
+  const found = await readAll(parquet, [path], { rows: 100 })
+  assert.deepEqual([found.rows, found.quarantined], [[], ['damaged-late.parquet FILE_UNREADABLE']])
+})
+
+test('a changed byte at the end of a Parquet file costs that file, and no DuckDB', async () => {
+  const path = await parquetFile('changed.parquet', "select 'a' as id, 1 as n, 1.0 as price from range(7)")
+  const bytes = await readFile(path)
+  const paths: string[] = []
+  for (let at = bytes.length - 8 - bytes.readUInt32LE(bytes.length - 8); at < bytes.length - 4; at++) {
+    const changed = Buffer.from(bytes)
+    changed[at] = (bytes[at] ?? 0) ^ 2
+    paths.push(await given(`changed-${at}.parquet`, changed))
+  }
+  const found = await readAll(parquet, paths, { rows: 5000 })
+  assert.equal(found.rows.length + found.malformed.length, 7 * (paths.length - found.quarantined.length))
+})
+
 test('a file that grows after a part of it was read is quarantined, and its neighbours land', async () => {
   const growing = await given('growing.csv', 'id,n,price\na,1,1.00\nb,2,2.00\nc,3,3.00\n')
   const stored = new Map<string, StoredFile>()
@@ -367,6 +403,7 @@ test('a file that grows after a part of it was read is quarantined, and its neig
     inputs: { paths: [growing, await given('h-neighbour.csv', 'id,n,price\nd,4,4.00\n')], again: false },
     spool,
     sql: session,
+    apart: () => duck.apart(),
     known: async () => stored,
     onProblem: (problem) => {
       throw problem
@@ -399,6 +436,7 @@ test('a file that somebody still writes holds up none of those after it, and is 
     source: { ...csv, folder: raw },
     spool,
     sql: session,
+    apart: () => duck.apart(),
     known: async () => new Map(),
     onProblem: (problem) => {
       throw problem
@@ -439,6 +477,7 @@ test('the text of a row whose file is gone is not taken from another file', asyn
       inputs: { paths: [path], again: false },
       spool,
       sql: session,
+      apart: () => duck.apart(),
       known: async () => new Map(),
       onProblem: (problem) => {
         throw problem

@@ -34,6 +34,11 @@ export interface FilesReaderOptions {
   spool: string
   /** A session of the reader's own. */
   sql: Sql
+  /**
+   * Another DuckDB that may read the spool: what may leave one unusable is read there first, from end to end. Left out
+   * by who only takes a look.
+   */
+  apart?(): Promise<Sql & AsyncDisposable>
   signal?: AbortSignal
   known(ids: string[]): Promise<Map<string, StoredFile>>
   /** A file that cannot be read, though others go on. */

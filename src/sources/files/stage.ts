@@ -22,6 +22,11 @@ export interface StageOptions {
   inputs?: unknown
   spool: string
   sql: Sql
+  /**
+   * Another DuckDB that may read the spool: what may leave one unusable is read there first, from end to end. Left out
+   * by who only takes a look.
+   */
+  apart?(): Promise<Sql & AsyncDisposable>
   signal?: AbortSignal
   /** In the names of what is staged. */
   name: string

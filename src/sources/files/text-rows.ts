@@ -119,11 +119,6 @@ export class TextRows implements RowStage {
       layout.longestRow = Math.max(layout.longestRow, cut.longestRow)
       await spool.flush()
       await this.#malformedRows.flush()
-      if (cutter instanceof JsonCutter && fresh && portion.rows === 0 && portion.malformed >= linesToJudge) {
-        await this.takeBack()
-        const message = `none of its first ${portion.malformed} lines is a JSON object; JSON lines has one to a line`
-        return { is: 'bad', code: 'NOT_JSON_LINES', message }
-      }
       if (last && !cut.full) portion.finished = true
       if (last || cut.full || this.full || portion.bytesDone - start >= limits.bytes) break
       spool = this.#spoolOf(layout)
@@ -171,6 +166,10 @@ export class TextRows implements RowStage {
       const mark = begin.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? 3 : 0
       if (format.is === 'json lines' && isDocument(begin.toString('latin1', mark))) {
         const message = `the file is one JSON document, and JSON lines has an object to a line; of a list, jq -c '.[]' makes them`
+        return { is: 'bad', code: 'NOT_JSON_LINES', message }
+      }
+      if (format.is === 'json lines' && isSomethingElse(begin.subarray(mark), bytesRead >= size)) {
+        const message = `none of its first ${linesToJudge} lines is a JSON object; JSON lines has one to a line`
         return { is: 'bad', code: 'NOT_JSON_LINES', message }
       }
       const names = this.#columns.map(({ name }) => name)
@@ -340,6 +339,27 @@ from ${readMalformedSql([this.#malformedRows.path])}`
 // A list of objects, or a pretty-printed object: no line of JSON lines begins so, whatever else is wrong with it.
 function isDocument(text: string): boolean {
   return /^\s*(\[\s*(\{|\]|\n|$)|\{[ \t\r]*\n)/.test(text)
+}
+
+// Whether a file that begins with these bytes, `complete` if they are all it has, holds no JSON lines. Most show by their
+// first line that they do. It is asked of the file alone, so that no cut into batches changes the answer.
+function isSomethingElse(begin: Buffer, complete: boolean): boolean {
+  const ignore = (): void => {}
+  return [1, linesToJudge].every((lines) => {
+    const cutter = new JsonCutter({
+      columns: [],
+      unknown: { is: 'count' },
+      maxRowBytes: chunkBytes,
+      maxRows: lines,
+      firstByte: 0,
+      firstLine: 1,
+      file: 0,
+      rows: ignore,
+      malformed: ignore,
+    })
+    const cut = cutter.push(begin, complete)
+    return cut.rows === 0 && cut.malformed === lines
+  })
 }
 
 /** Reads parts of files, best in order: neighbours come with one reading. */
