@@ -74,39 +74,4 @@ describe('what Postgres cannot hold', () => {
       )
     }
   })
-
-  test('a dedup key that no index holds is told from others all the same, over batches and runs', async () => {
-    await using runs = await planRuns()
-    const long = sql(`(select string_agg(md5(i::varchar), '') from range(300) r(i)) || left(id, 1)`, 'text')
-    const plans = {
-      long: pipeline('long-keys')
-        .from(source)
-        .select((row) => ({ id: row.id, key: long }))
-        .dedup('key')
-        .into(table('long')).plan,
-      'long of two': pipeline('long-pairs')
-        .from(source)
-        .select((row) => ({ id: row.id, key: long }))
-        .dedup('key', 'key')
-        .into(table('pairs')).plan,
-    }
-    for (const [says, plan] of Object.entries(plans)) {
-      const first = await runs.run(plan, { '1.csv': csv(['a1', 'a2', 'b1'].map((id) => [id, '{}'])) }, { rows: 1 })
-      assert.partialDeepStrictEqual(first.books, { rowsIn: 3, written: 2, duplicates: 1 }, says)
-      const second = await runs.run(plan, { '2.csv': csv(['a3', 'c1', 'b2'].map((id) => [id, '{}'])) })
-      assert.partialDeepStrictEqual(second.books, { rowsIn: 3, written: 1, duplicates: 2 }, says)
-    }
-  })
-
-  test('a NUL in a dedup key stops nothing', async () => {
-    await using runs = await planRuns()
-    const plan = pipeline('nul-keys')
-      .from(source)
-      .select((row) => ({ id: row.id, key: sql(`left(id, 1) || chr(0)`, 'text') }))
-      .dedup('key')
-      .select((row) => ({ id: row.id }))
-      .into(table('kept')).plan
-    const { books } = await runs.run(plan, { '1.csv': csv(['a1', 'a2', 'b1'].map((id) => [id, '{}'])) })
-    assert.partialDeepStrictEqual(books, { rowsIn: 3, written: 2, duplicates: 1 })
-  })
 })

@@ -1,3 +1,4 @@
+import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { DedupStep } from '../plan/plan.ts'
 import { beside, type Operator } from './operator.ts'
@@ -10,12 +11,12 @@ export const dedup: Operator<DedupStep> = {
   says: (step) => `keeps the first row of each ${step.by.join(', ')}, over all time`,
   state: 'fetched',
   verdict: 'duplicates',
-  relations(step, { input, out }) {
+  relations(step, { input, out, inputColumns }) {
     return [
       {
         name: keyedName(out),
         as: 'table',
-        select: `select *, ${keySql(step.by)} as _key\nfrom ${input}`,
+        select: `select *, ${keySql(step.by, inputColumns)} as _key\nfrom ${input}`,
       },
       {
         name: out,
@@ -40,14 +41,12 @@ export function seenName(out: string): string {
   return beside(out, 'seen')
 }
 
-// One column is its own key as text; of several a list as JSON, in which no two keys look alike. What an index of the
-// store cannot hold, or its text, is known by its hash.
-function keySql(by: string[]): string {
-  const [only, ...others] = by
-  const key =
-    only !== undefined && others.length === 0
-      ? `coalesce(${identifier(only)}::varchar, '')`
-      : `to_json([${by.map((name) => `${identifier(name)}::varchar`).join(', ')}])::varchar`
+// One column is its own key as text; of several, or one that may be null, a list as JSON, in which no two keys look alike.
+// What an index of the store cannot hold, or its text, is known by its hash.
+function keySql(by: string[], columns: Column[]): string {
+  const mayBeNull = columns.some(({ name, nullable }) => nullable && by.includes(name))
+  const texts = by.map((name) => `${identifier(name)}::varchar`)
+  const key = by.length === 1 && !mayBeNull ? texts.join() : `to_json([${texts.join(', ')}])::varchar`
   return `case when octet_length(encode(${key})) > ${maxKeyBytes} or contains(${key}, chr(0)) then 'sha256 ' || sha256(${key}) else ${key} end`
 }
 
