@@ -228,9 +228,12 @@ describe('user-activity', () => {
         what: () => `the file is archived: ${worker.story()}`,
       })
       assert.match(zstdDecompressSync(await readFile(found)).toString(), /\ni1,u1,view/)
+      // a worker that is stopped between two steps leaves the rest to the next one
+      await eventually(async () => (await namesIn(join(activity, 'input', 'done'))).length === 0, {
+        what: () => `done/ is empty: ${worker.story()}`,
+      })
       assert.deepEqual(await worker.stop(), { code: 0, signal: null })
     }
-    assert.deepEqual(await namesIn(join(activity, 'input', 'done')), [])
     assert.ok((await filesIn()).map((path) => basename(path)).includes('by-hand.csv.zst'), 'what waited before, too')
     await using worker = start(['work', 'user-activity'], { ARCHIVE_KEEP: '0' })
     await eventually(async () => (await namesIn(archive)).length === 0, {
