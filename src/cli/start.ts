@@ -6,7 +6,7 @@ import { MillraceError, messageOf } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
 import { openServer, type Server } from '../server/server.ts'
 import type { System } from '../system.ts'
-import { type Board, describePipelines, newBoard, notReady, refresh } from './board.ts'
+import { type Board, describePipelines, newBoard, note, notReady, refresh } from './board.ts'
 import { runGenerator } from './generate.ts'
 import { type OpenStore, openDuck, openStore, readConfig, systemNamed } from './open.ts'
 import { findServer, removeServerFile, urlOf, writeServerFile } from './server-file.ts'
@@ -97,9 +97,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
         await runSystem({
           ...tools,
           system: line.system,
-          onProgress: (now) => {
-            line.progress = { ...now }
-          },
+          onProgress: (now) => note(board, line, now),
         })
       } catch (error) {
         failed = true
@@ -111,7 +109,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
     })
     const feeds = demo ? chosen.map((system) => feed(system, config, stop.signal, log)) : []
     // neither is waited for at the end: they ask a database that may not answer
-    void keepPostgresUp(opened, stop.signal, log)
+    void keepPostgresUp(opened, board, stop.signal, log)
     void keepFresh(board, stop.signal)
     try {
       await (serve ? stopped(stop.signal) : Promise.all(pipelines))
@@ -245,17 +243,17 @@ async function keepFresh(board: Board, signal: AbortSignal): Promise<void> {
 }
 
 // The embedded server may be killed by whoever; as long as this process lives, it is started again.
-async function keepPostgresUp({ embedded }: OpenStore, signal: AbortSignal, log: Log): Promise<void> {
+async function keepPostgresUp({ embedded }: OpenStore, board: Board, signal: AbortSignal, log: Log): Promise<void> {
   if (embedded === undefined) return
-  let said: string | undefined
   await every(1000, signal, async () => {
     try {
       await embedded.ensureUp()
-      said = undefined
+      board.postgresFault = undefined
     } catch (error) {
       const why = messageOf(error)
-      if (why !== said) log.warn('the embedded Postgres does not come up', { why })
-      said = why
+      if (why !== board.postgresFault) log.warn('the embedded Postgres does not come up', { why })
+      board.postgresFault = why
+      for (const line of board.lines.values()) note(board, line)
     }
   })
 }

@@ -4,7 +4,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { MillraceError } from '../errors.ts'
+import { asDiskFull, MillraceError } from '../errors.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { Source, SourceColumn } from '../plan/plan.ts'
 import type { DeadLetter } from '../store/store.ts'
@@ -44,7 +44,9 @@ async function stage(
 ): Promise<Range> {
   const path = join(spool, `${name}.csv`)
   const columns = source.columns.filter(({ origin }) => origin === undefined).map(({ name }) => name)
-  await pipeline(Readable.from(rows(letters, columns, set)), createWriteStream(path))
+  await pipeline(Readable.from(rows(letters, columns, set)), createWriteStream(path)).catch((error: unknown) => {
+    throw asDiskFull(error, path)
+  })
   const types = [
     ['_row', 'bigint'],
     ['_place', 'varchar'],
