@@ -33,6 +33,7 @@ export const errorCodes = {
   FILE_CHANGED: 'a file changed after it had been read, or while it was being read',
   FILE_UNREADABLE: 'a file cannot be opened or read',
   NO_INPUT: 'an input names no file',
+  DISK_FULL: 'a disk has no room left: it is waited for',
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
   FAILPOINT: 'a fail point that a test has set was reached',
@@ -79,6 +80,26 @@ export class MillraceError extends Error {
 export function messageOf(error: unknown): string {
   if (error instanceof MillraceError) return error.toString()
   return error instanceof Error ? error.message : String(error)
+}
+
+/** A disk has no room for what was to be written at a place. */
+export function diskFull(place: string, cause: unknown): MillraceError {
+  return new MillraceError('DISK_FULL', {
+    at: place,
+    message: 'the disk is full',
+    hint: 'make room on it (df -h and df -i show what is short): nothing is lost, and it goes on by itself',
+    retry: true,
+    cause,
+  })
+}
+
+/** What was thrown, as DISK_FULL where that is the reason; `place` is for those that do not know theirs. */
+export function asDiskFull(error: unknown, place: string): unknown {
+  if (error instanceof MillraceError || !(error instanceof Error) || !('code' in error)) return error
+  if (error.code !== 'ENOSPC' && error.code !== 'EDQUOT') return error
+  // a file is moved or copied to the one, and opened or made at the other
+  const [known] = ['dest', 'path'].map((field) => Reflect.get(error, field)).filter((each) => typeof each === 'string')
+  return diskFull(known ?? place, error)
 }
 
 /** The name among `known` that a person most likely meant, or nothing when none is near. */

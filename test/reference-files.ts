@@ -132,7 +132,7 @@ function readCsv(text: string, source: FilesSource, dialect: Dialect, header: bo
   // what was understood before the fault, and only that, must be text
   const understood = row.problem === undefined ? text.slice(begin, end) : text.slice(begin, row.fieldStart)
   if (understood.includes('\0') || !isText(understood)) return quarantined('NOT_TEXT')
-  if (!text.includes('\n') && /\r./.test(text)) return quarantined('CR_LINE_ENDS')
+  if (!text.includes('\n') && /\r./s.test(text)) return quarantined('CR_LINE_ENDS')
   if (row.problem !== undefined) return quarantined('BAD_HEADER')
   const names = row.fields.map(fromBytes)
   if (names.length === 1 && names[0] === '' && end === text.length) return quarantined('EMPTY_FILE')

@@ -15,6 +15,8 @@ export interface Board {
   store: PostgresStore | undefined
   /** Why it does not answer yet. */
   waitingFor: string | undefined
+  /** Why the embedded Postgres does not come up again: what the workers meet says less. */
+  postgresFault: string | undefined
   phase: 'at work' | 'stopping' | 'stopped'
   readonly lines: Map<string, BoardLine>
 }
@@ -41,7 +43,21 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date): 
       quarantine: system.quarantine?.(config.settings),
     },
   ])
-  return { startedAt: now, store: undefined, waitingFor: undefined, phase: 'at work', lines: new Map(lines) }
+  return {
+    startedAt: now,
+    store: undefined,
+    waitingFor: undefined,
+    postgresFault: undefined,
+    phase: 'at work',
+    lines: new Map(lines),
+  }
+}
+
+/** Notes what a worker does, with the reason behind it where this process knows more than the worker. */
+export function note(board: Board, line: BoardLine, progress: Progress = line.progress): void {
+  const { state } = progress
+  const why = board.postgresFault
+  line.progress = { ...progress, state: state.is === 'retrying' && why !== undefined ? { ...state, why } : state }
 }
 
 /** Reads what the workers do not say: files that wait, and dead letters that are open. */

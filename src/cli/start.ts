@@ -6,7 +6,7 @@ import { MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { openServer, type Server } from '../server/server.ts'
 import type { System } from '../system.ts'
-import { type Board, describePipelines, newBoard, notReady, refresh } from './board.ts'
+import { type Board, describePipelines, newBoard, note, notReady, refresh } from './board.ts'
 import { runGenerator } from './generate.ts'
 import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'
@@ -99,9 +99,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
         await runSystem({
           ...tools,
           system: line.system,
-          onProgress: (now) => {
-            line.progress = { ...now }
-          },
+          onProgress: (now) => note(board, line, now),
         })
       } catch (error) {
         failed = true
@@ -112,7 +110,10 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
       }
     })
     const feeds = demo ? chosen.map((system) => feed(system, config, stop.signal, log)) : []
-    const up = keepPostgresUp(opened, log)
+    const up = keepPostgresUp(opened, log, (why) => {
+      board.postgresFault = why
+      for (const line of board.lines.values()) note(board, line)
+    })
     onAbort(stop.signal, () => up[Symbol.dispose]())
     // not waited for at the end: it asks a database that may not answer
     void keepFresh(board, stop.signal)

@@ -5,7 +5,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
-import { MillraceError } from '../errors.ts'
+import { diskFull, MillraceError } from '../errors.ts'
 import { sqlText } from '../plan/identifier.ts'
 import type { Sql } from '../sources/source.ts'
 
@@ -52,7 +52,7 @@ export class Duck implements AsyncDisposable {
   }
 
   async connect(): Promise<DuckSession> {
-    return new DuckSession(await this.#instance.connect())
+    return new DuckSession(await this.#instance.connect(), this.#options.temporary)
   }
 
   /** A DuckDB of its own with the same rights and limits, for what may leave it unusable. */
@@ -79,9 +79,11 @@ export class Duck implements AsyncDisposable {
 /** One connection. Statements are ours, printed from the plan; an error is therefore a fault, and shows its SQL. */
 export class DuckSession implements Disposable {
   readonly #connection: DuckDBConnection
+  readonly #temporary: string
 
-  constructor(connection: DuckDBConnection) {
+  constructor(connection: DuckDBConnection, temporary: string) {
     this.#connection = connection
+    this.#temporary = temporary
   }
 
   /** Runs a statement and answers how many rows it changed. */
@@ -90,7 +92,7 @@ export class DuckSession implements Disposable {
       const result = await this.#connection.run(sql)
       return result.rowsChanged
     } catch (error) {
-      throw failed(sql, error)
+      throw failed(sql, error, this.#temporary)
     }
   }
 
@@ -101,7 +103,7 @@ export class DuckSession implements Disposable {
       // as: the caller names the columns of its own statement
       return reader.getRowObjectsJson() as Row[]
     } catch (error) {
-      throw failed(sql, error)
+      throw failed(sql, error, this.#temporary)
     }
   }
 
@@ -112,7 +114,7 @@ export class DuckSession implements Disposable {
       // as: the statement casts both to double
       return { first: first as number[], second: second as number[] }
     } catch (error) {
-      throw failed(sql, error)
+      throw failed(sql, error, this.#temporary)
     }
   }
 
@@ -130,13 +132,15 @@ export class DuckSession implements Disposable {
   }
 }
 
-function failed(sql: string, cause: unknown): MillraceError {
+function failed(sql: string, cause: unknown, temporary: string): MillraceError {
   const message = cause instanceof Error ? cause.message : String(cause)
+  // of its own accord DuckDB takes no more of a disk than is free
+  if (/No space left on device|Disk quota exceeded|max_temp_directory_size/.test(message)) {
+    return diskFull(/"(\/[^"]+)"/.exec(message)?.[1] ?? temporary, cause)
+  }
   return new MillraceError('DUCKDB_FAILED', {
     message,
     at: sql.length > 2000 ? `${sql.slice(0, 2000)} ...` : sql,
-    // a full disk may have room again; a fault of ours stays one
-    retry: /No space left on device|Disk quota exceeded|max_temp_directory_size/.test(message),
     cause,
   })
 }

@@ -2,9 +2,10 @@
  * What happens after a commit. Everything here can be derived from the store and has its own cursor, so a worker that
  * starts goes on where the last one stopped; what is done twice is done under the same name, and so once.
  */
-import { appendFile, copyFile, mkdir, open, rename, stat, writeFile } from 'node:fs/promises'
+import { appendFile, copyFile, mkdir, open, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
+import { asDiskFull } from '../errors.ts'
 import { type Failpoint, failpoint } from '../failpoint.ts'
 import type { Plan } from '../plan/plan.ts'
 import { claimedFolder, dropClaim } from '../sources/files/claims.ts'
@@ -115,7 +116,7 @@ async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
     const stats = await stat(file.path).catch(() => undefined)
     if (stats?.isFile()) await copyFile(file.path, target).catch(ignoreUnreadable)
   } else {
-    await rename(claimed, target).catch(ignoreMissing)
+    await move(claimed, target).catch(ignoreMissing)
     await dropClaim(claimed)
   }
   await writeWhole(
@@ -218,8 +219,15 @@ async function appendOnce(path: string, mark: string, line: string): Promise<voi
   await rotate(path)
   const tail = await readTail(path, 65_536)
   if (tail.includes(mark)) return
-  // a torn last line of a killed process is ended, so that this one stands alone
-  await appendFile(path, tail.length > 0 && !tail.endsWith('\n') ? `\n${line}` : line)
+  const before = await stat(path).catch(() => undefined)
+  try {
+    // a torn last line of a killed process is ended, so that this one stands alone
+    await appendFile(path, tail.length > 0 && !tail.endsWith('\n') ? `\n${line}` : line)
+  } catch (error) {
+    // a part of it may have found room
+    await truncate(path, before?.size ?? 0).catch(() => {})
+    throw asDiskFull(error, path)
+  }
 }
 
 /** Renames a log that has grown too large to `.1`, that one to `.2`, and so on. */
@@ -252,8 +260,30 @@ async function readTail(path: string, bytes: number): Promise<string> {
 // Nobody sees half of it, and the same content again changes nothing.
 async function writeWhole(path: string, content: string | Readable): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
-  await writeFile(`${path}.part`, content)
-  await rename(`${path}.part`, path)
+  await inParts(path, (part) => writeFile(part, content))
+}
+
+// To another disk, too.
+async function move(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to)
+  } catch (error) {
+    if (codeOf(error) !== 'EXDEV') throw error
+    await inParts(to, (part) => copyFile(from, part))
+    await rm(from)
+  }
+}
+
+async function inParts(path: string, write: (part: string) => Promise<void>): Promise<void> {
+  const part = `${path}.part`
+  try {
+    await write(part)
+    await rename(part, path)
+  } catch (error) {
+    // what fills a disk that is full already helps nobody
+    await rm(part, { force: true })
+    throw asDiskFull(error, path)
+  }
 }
 
 function csvField(value: string): string {

@@ -4,6 +4,7 @@
  */
 import { copyFile, link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { asDiskFull } from '../errors.ts'
 import type { FilesStep, Plan } from '../plan/plan.ts'
 import { fileName, writeFileSql } from '../sinks/files.ts'
 import type { LedgerLine } from '../store/store.ts'
@@ -28,15 +29,21 @@ export async function writePending(
     await rm(written, { force: true })
     return 0
   }
-  await mkdir(dirname(pending), { recursive: true })
-  // DuckDB may write nowhere but into the spool, which can be on another disk
-  await rename(written, pending).catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EXDEV') throw error
-    await copyFile(written, pending)
-    await rm(written)
-  })
-  await makeDurable(pending)
-  await makeDurable(dirname(pending))
+  try {
+    await mkdir(dirname(pending), { recursive: true })
+    // DuckDB may write nowhere but into the spool, which can be on another disk
+    await rename(written, pending).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EXDEV') throw error
+      await copyFile(written, pending)
+      await rm(written)
+    })
+    await makeDurable(pending)
+    await makeDurable(dirname(pending))
+  } catch (error) {
+    // this batch will not be committed with it
+    await rm(pending, { force: true })
+    throw asDiskFull(error, pending)
+  }
   return rows
 }
 

@@ -2,11 +2,11 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MillraceError, messageOf } from '../errors.ts'
+import { asDiskFull, diskFull, MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Plan } from '../plan/plan.ts'
 import type { Limits, Range, SourceReader } from '../sources/source.ts'
-import { isTransient } from '../store/connection.ts'
+import { codeOf, isTransient } from '../store/connection.ts'
 import type { BatchKind, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
 import { Archiver, type ArchiverOptions, type ArchiverState } from './archive.ts'
 import { type Batch, type BatchTools, commitBatch, operateBatch, stageBatch } from './batch.ts'
@@ -133,7 +133,7 @@ class Worker implements AsyncDisposable {
         if (why === 'done') break
       } catch (thrown) {
         await this.#abandon()
-        const error = await this.#whyReally(thrown)
+        const error = asFullDisk(await this.#whyReally(thrown), this.#options.spool)
         if (!mayPass(error)) {
           this.#say({ is: 'stopped', why: messageOf(error) })
           throw error
@@ -420,6 +420,12 @@ function bytesOf({ bytes, files }: Range): number {
 
 function isLarge(range: Range, limits: Limits): boolean {
   return range.rows >= limits.rows / 2 || range.bytes >= limits.bytes / 2
+}
+
+// A disk that is full is told of in one way, whoever met it.
+function asFullDisk(error: unknown, spool: string): unknown {
+  const met = codeOf(error) === '53100' || /No space left on device/.test(messageOf(error))
+  return met ? diskFull('the database', error) : asDiskFull(error, spool)
 }
 
 // The database failing, or another worker owning the pipeline: both may pass. Anything else stops the pipeline.

@@ -4,6 +4,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { asDiskFull } from '../errors.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import { columnsRead, type Source, type SourceColumn } from '../plan/plan.ts'
 import { letterPages } from '../store/letter-pages.ts'
@@ -92,7 +93,9 @@ async function stage(
       if (bytes >= limits.bytes || (lineBytes >= vectorBytes && isLong())) return
     }
   }
-  await pipeline(Readable.from(pages()), createWriteStream(path))
+  await pipeline(Readable.from(pages()), createWriteStream(path)).catch((error: unknown) => {
+    throw asDiskFull(error, path)
+  })
   const types = [
     ['_row', 'bigint'],
     ['_place', 'varchar'],

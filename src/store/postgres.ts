@@ -7,7 +7,7 @@ import { pipeline as pump } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
-import { MillraceError } from '../errors.ts'
+import { asDiskFull, MillraceError } from '../errors.ts'
 import { planChange } from '../plan/compatible.ts'
 import { type Plan, planHash } from '../plan/plan.ts'
 import { commitBatch, type TableHabits } from './commit.ts'
@@ -293,7 +293,7 @@ export class PostgresStore implements Store {
       await pump(found, createWriteStream(into)).catch((error) => {
         // it still sends what nobody reads, and would hear of nothing else
         void client.end()
-        throw error
+        throw asDiskFull(error, into)
       })
       return found.rowCount
     })

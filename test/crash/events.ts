@@ -7,6 +7,7 @@ export interface InputFile {
   name: string
   header: string[]
   rows: string[][]
+  pack?: (text: string) => Buffer
 }
 
 export interface Expected {
@@ -95,8 +96,8 @@ export const secondWave: InputFile[] = [
   goodFile('i-good.csv', ['i1', 'i2', 'i3', 'd3', 'g6', 'i4']),
 ]
 
-export function textOf({ header, rows }: InputFile): string {
-  return [header, ...rows].map((row) => `${row.map(csvField).join(',')}\n`).join('')
+export function bytesOf({ header, rows, pack = Buffer.from }: InputFile): Buffer {
+  return pack([header, ...rows].map((row) => `${row.map(csvField).join(',')}\n`).join(''))
 }
 
 /** What must be there once these files have been read in this order, whatever happened on the way. */

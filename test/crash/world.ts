@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { breakOff, type Client, clientConfig, connect } from '../../src/store/connection.ts'
 import { type Cluster, clusterIn } from './cluster.ts'
-import { type InputFile, textOf } from './events.ts'
+import { bytesOf, type InputFile } from './events.ts'
 import { eventually, type Millrace, startMillrace } from './process.ts'
 
 export interface World extends AsyncDisposable {
@@ -38,8 +38,7 @@ export async function openWorld(database?: { url: string }): Promise<World> {
   const raw = join(shop, 'raw')
   const error = join(shop, 'error')
   const inputs = join(folder, 'inputs')
-  const outside = join(folder, 'outside')
-  for (const path of [raw, inputs, outside]) await mkdir(path, { recursive: true })
+  for (const path of [raw, inputs]) await mkdir(path, { recursive: true })
   const cluster = await clusterIn(data)
   const started: Millrace[] = []
   let client: Client | undefined
@@ -62,8 +61,9 @@ export async function openWorld(database?: { url: string }): Promise<World> {
     },
     async drop(files) {
       for (const file of files) {
-        const path = join(outside, file.name)
-        await writeFile(path, textOf(file))
+        // hidden, and on the same disk
+        const path = join(raw, `.${file.name}`)
+        await writeFile(path, bytesOf(file))
         // as a finished file that is moved in looks
         const before = Date.now() / 1000 - 1
         await utimes(path, before, before)
@@ -71,7 +71,7 @@ export async function openWorld(database?: { url: string }): Promise<World> {
       }
     },
     async lay(files) {
-      for (const file of files) await writeFile(join(inputs, file.name), textOf(file))
+      for (const file of files) await writeFile(join(inputs, file.name), bytesOf(file))
     },
     async alias() {
       const path = join(folder, 'shop-by-another-name')

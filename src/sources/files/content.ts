@@ -7,7 +7,7 @@ import { type FileHandle, rm } from 'node:fs/promises'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
-import { messageOf } from '../../errors.ts'
+import { asDiskFull, messageOf } from '../../errors.ts'
 import type { Claim } from './claims.ts'
 
 export interface Content {
@@ -90,10 +90,6 @@ async function unpack(
   })
   // gzip may have several members, and refuses anything else after one; zstd must be asked to
   const unpacker = packing === 'gzip' ? createGunzip() : createZstdDecompress({ rejectGarbageAfterEnd: true })
-  let failure: unknown
-  unpacker.on('error', (error) => {
-    failure = error
-  })
   try {
     // by the handle: another file may lie under the name by now
     await pipeline(chunksOf(handle, 0), unpacker, count, createWriteStream(into), signal ? { signal } : {})
@@ -109,10 +105,10 @@ async function unpack(
       const message = `it unpacks to more than ${Math.floor(most / 2 ** 20)} MiB from ${claim.size} bytes`
       return { is: 'bad', code: 'UNPACKS_TOO_LARGE', message }
     }
+    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
     // a full disk, or a file that cannot be read, is not the packing's fault
-    if (failure === undefined || signal?.aborted) throw error
-    const cutShort = error instanceof Error && 'code' in error && error.code === 'Z_BUF_ERROR'
-    return cutShort
+    if (!/^(Z_|ZSTD_|ERR_TRAILING_JUNK)/.test(code)) throw asDiskFull(error, into)
+    return code === 'Z_BUF_ERROR'
       ? { is: 'bad', code: 'CUT_SHORT', message: `the ${packing} data ends before its end` }
       : { is: 'bad', code: 'NOT_PACKED_RIGHT', message: `the ${packing} data is broken: ${messageOf(error)}` }
   }

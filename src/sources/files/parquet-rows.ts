@@ -3,6 +3,7 @@ import { createWriteStream } from 'node:fs'
 import { type FileHandle, link, lstat, realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
+import { asDiskFull } from '../../errors.ts'
 import { identifier } from '../../plan/identifier.ts'
 import { columnsRead } from '../../plan/plan.ts'
 import type { Limits, Sql } from '../source.ts'
@@ -145,7 +146,9 @@ async function inSpool(claim: Claim, handle: FileHandle, path: string): Promise<
   const linked = await lstat(path, { bigint: true }).catch(() => undefined)
   if (linked?.ino !== (await handle.stat({ bigint: true })).ino) {
     await rm(path, { force: true })
-    await pipeline(chunksOf(handle, 0), createWriteStream(path))
+    await pipeline(chunksOf(handle, 0), createWriteStream(path)).catch((error: unknown) => {
+      throw asDiskFull(error, path)
+    })
   }
   return { path, size: claim.size, unpacked: true }
 }

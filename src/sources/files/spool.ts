@@ -2,6 +2,7 @@
 
 import type { FileHandle } from 'node:fs/promises'
 import { open, rm } from 'node:fs/promises'
+import { asDiskFull } from '../../errors.ts'
 
 export class SpoolFile {
   readonly path: string
@@ -32,14 +33,18 @@ export class SpoolFile {
   /** Writes what was appended. */
   async flush(): Promise<void> {
     if (this.#pending.length === 0) return
-    this.#handle ??= await open(this.path, 'w')
     const chunks = this.#pending
     this.#pending = []
-    for (let rest = chunks; rest.length > 0; ) {
-      const { bytesWritten } = await this.#handle.writev(rest)
-      this.#written += bytesWritten
-      this.#pendingBytes -= bytesWritten
-      rest = after(rest, bytesWritten)
+    try {
+      this.#handle ??= await open(this.path, 'w')
+      for (let rest = chunks; rest.length > 0; ) {
+        const { bytesWritten } = await this.#handle.writev(rest)
+        this.#written += bytesWritten
+        this.#pendingBytes -= bytesWritten
+        rest = after(rest, bytesWritten)
+      }
+    } catch (error) {
+      throw asDiskFull(error, this.path)
     }
   }
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
-import { MillraceError, messageOf } from '../../errors.ts'
+import { diskFull, MillraceError, messageOf } from '../../errors.ts'
 import { withoutTls } from '../tls.ts'
 import { type Binaries, findBinaries } from './binaries.ts'
 import { type EmbeddedFolder, endOfLog, hasCode, readLine, turnLog } from './folder.ts'
@@ -232,6 +232,7 @@ export async function isPortFree(port: number): Promise<boolean> {
 
 async function failed(folder: EmbeddedFolder, message: string, launched?: Launched): Promise<MillraceError> {
   const log = await endOfLog(folder.serverLog, launched?.logFrom)
+  if (/No space left on device|Disk quota exceeded/.test(log)) return diskFull(folder.cluster, new Error(log))
   return new MillraceError('EMBEDDED_POSTGRES', {
     at: folder.root,
     message: log === '' ? message : `${message}\n${log}`,
