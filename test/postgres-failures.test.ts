@@ -99,7 +99,9 @@ describe(`a Postgres that fails, for ${awayMs / 1000} s`, { concurrency: 4 }, ()
     await world.drop(secondWave)
     const tries = await eventually(
       async () => {
-        const times = worker.log.filter(({ event }) => event === 'retrying').map((line) => Number(line['next_in_ms']))
+        const times = worker.log
+          .filter(({ event, pipeline }) => event === 'retrying' && pipeline === 'shop-events')
+          .map((line) => Number(line['next_in_ms']))
         return times.length >= 4 && times
       },
       { what: () => `it tries again and again: ${worker.story()}` },

@@ -4,7 +4,7 @@ import type { Config } from '../config.ts'
 import type { WorkerState } from '../engine/run.ts'
 import type { Log } from '../log.ts'
 import type { Plan } from '../plan/plan.ts'
-import { clientConfig, codeOf, connectPatiently } from '../store/connection.ts'
+import { clientConfig, codeOf, configOf, connectPatiently } from '../store/connection.ts'
 import { PostgresStore } from '../store/postgres.ts'
 import type { PipelineStatus } from '../store/store.ts'
 import { hasCluster, openDatabase, planOf, sentenceOf } from './open.ts'
@@ -91,11 +91,10 @@ async function askStore(
   try {
     await using database = await openDatabase(config, log)
     access = accessOf(database.url)
-    const settings = clientConfig(database.url)
-    // one connection made with care first: the store's own say less of what is wrong
-    const client = await connectPatiently(settings, { waitMs: 0, onWait: () => {}, signal })
+    // one connection made with care first: the store's own say less of what is wrong, and try TLS or no TLS, not both
+    const client = await connectPatiently(clientConfig(database.url), { waitMs: 0, onWait: () => {}, signal })
     await client.end()
-    await using store = new PostgresStore(settings, [])
+    await using store = new PostgresStore(configOf(client), [])
     return { database: { fault: undefined, embedded, access }, ...(await storedIn(store)) }
   } catch (error) {
     return { database: { fault: sentenceOf(error), embedded, access }, ...nothingStored }
