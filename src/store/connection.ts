@@ -32,6 +32,8 @@ export function clientConfig(url: string, environment: Record<string, string | u
   return {
     connectionString: parsed.href,
     keepAlive: true,
+    // a session that has nothing to do for minutes is forgotten by many a firewall, and the next statement would hang
+    keepAliveInitialDelayMillis: 30_000,
     connectionTimeoutMillis: 10_000,
     application_name: 'millrace',
     ...tls,

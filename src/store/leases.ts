@@ -57,20 +57,38 @@ export async function takeLease(
   )
   for (;;) {
     const row = await lookAt(watch, pipeline)
-    const lentToMe = row.owner === owner && row.sessions === 0
-    const ownerGone = row.owner === null || row.expired || (row.sessions > 0 && row.alive === 0)
-    if (lentToMe || ownerGone) {
+    if (isFree(row, owner)) {
       const epoch = await take(request, row, work, watch)
       if (epoch !== undefined) return { is: 'taken', lease: await PostgresLease.hold(request, epoch, work, watch) }
       continue
     }
     if (!borrow || signal?.aborted) {
       if (borrow) await stopAsking(watch, pipeline, owner)
-      return { is: 'held', by: row.owner ?? '', expiresInMs: row.expires_in_ms }
+      return heldBy(row)
     }
     await ask(watch, pipeline, owner)
     await sleep(leaseTimes.lookMs)
   }
+}
+
+/** Who holds the lease, if its owner lives: for those who stand by, and need no sessions of their own to hear that. */
+export async function livingOwner(
+  client: Queries,
+  { pipeline, owner }: LeaseRequest,
+): Promise<Extract<LeaseAnswer, { is: 'held' }> | undefined> {
+  const { rows } = await client.query<LeaseRow>(readLease, [pipeline])
+  const [row] = rows
+  return row === undefined || isFree(row, owner) ? undefined : heldBy(row)
+}
+
+// Nobody's, lent to this one, or of an owner that has ended or is stopped.
+function isFree(row: LeaseRow, forWhom: string): boolean {
+  const lentToMe = row.owner === forWhom && row.sessions === 0
+  return lentToMe || row.owner === null || row.expired || (row.sessions > 0 && row.alive === 0)
+}
+
+function heldBy(row: LeaseRow): Extract<LeaseAnswer, { is: 'held' }> {
+  return { is: 'held', by: row.owner ?? '', expiresInMs: row.expires_in_ms }
 }
 
 // The row is never waited for: an owner that was stopped after its epoch check has it locked, and only expiry ends that.

@@ -24,7 +24,7 @@ import {
 } from './connection.ts'
 import { countDeadLetters, discard, editFields, findDeadLetters } from './dead-letters.ts'
 import { filesOfBatch, findFiles } from './files.ts'
-import { leaseTimes, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
+import { leaseTimes, livingOwner, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
 import type {
@@ -156,6 +156,8 @@ export class PostgresStore implements Store {
   async lease(request: LeaseRequest): Promise<LeaseAnswer> {
     const before = this.#owned.get(request.pipeline)
     if (before?.lease.ended) await this.#forget(before)
+    const held = request.borrow ? undefined : await livingOwner(this.#pool, request)
+    if (held) return held
     const session = (name: string, more: { query_timeout?: number } = {}): Promise<Client> =>
       connect({ ...this.#config, application_name: `millrace ${name}`, ...more })
     const work = await session(request.pipeline)
