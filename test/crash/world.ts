@@ -82,6 +82,8 @@ export async function openWorld(database?: { url: string }): Promise<World> {
       const process = startMillrace(args, folder, {
         MILLRACE_DATA: data,
         SHOP_EVENTS_DIR: shop,
+        // so that every effect has something to do
+        SHOP_EVENTS_PROCESSED: 'parquet',
         // small batches, so that there are many
         BATCH_MAX_ROWS: '5',
         ...(database === undefined ? {} : { DATABASE_URL: database.url }),
