@@ -44,7 +44,15 @@ async function stage(
 ): Promise<Range> {
   const path = join(spool, `${name}.csv`)
   const columns = source.columns.filter(({ origin }) => origin === undefined).map(({ name }) => name)
-  await pipeline(Readable.from(rows(letters, columns, set)), createWriteStream(path))
+  let longest = 4 * 1024 * 1024
+  const lines = function* (): Generator<Buffer> {
+    for (const row of rows(letters, columns, set)) {
+      const line = Buffer.from(row)
+      longest = Math.max(longest, line.length)
+      yield line
+    }
+  }
+  await pipeline(Readable.from(lines()), createWriteStream(path))
   const types = [
     ['_row', 'bigint'],
     ['_place', 'varchar'],
@@ -61,7 +69,7 @@ from read_csv(
   ${sqlText(path)},
   auto_detect = false, header = false, delim = ',', quote = '"', escape = '"', new_line = '\\n',
   columns = {${types.map(([column = '', type = '']) => `${sqlText(column)}: ${sqlText(type)}`).join(', ')}},
-  allow_quoted_nulls = false, parallel = false
+  allow_quoted_nulls = false, parallel = false, max_line_size = ${longest}, buffer_size = ${longest}
 )`,
     malformedSelect: undefined,
     where: { join: '', place: 's._place', line: 's._line', rawText: 's._raw' },
