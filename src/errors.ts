@@ -33,6 +33,7 @@ export const errorCodes = {
   NO_INPUT: 'an input names no file',
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
+  NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',
   FAILPOINT: 'a fail point that a test has set was reached',
   PORT_TAKEN: 'the port is in use',
 } as const

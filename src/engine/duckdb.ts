@@ -115,9 +115,14 @@ export class DuckSession implements Disposable {
 
 function failed(sql: string, cause: unknown): MillraceError {
   const message = cause instanceof Error ? cause.message : String(cause)
+  const at = sql.length > 2000 ? `${sql.slice(0, 2000)} ...` : sql
+  if (message.startsWith('Out of Memory Error')) {
+    const [first = ''] = message.split('\n')
+    return new MillraceError('NEEDS_MORE_MEMORY', { message: first, at, hint: 'raise MEMORY_LIMIT', cause })
+  }
   return new MillraceError('DUCKDB_FAILED', {
     message,
-    at: sql.length > 2000 ? `${sql.slice(0, 2000)} ...` : sql,
+    at,
     // a full disk may have room again; a fault of ours stays one
     retry: /No space left on device|Disk quota exceeded|max_temp_directory_size/.test(message),
     cause,

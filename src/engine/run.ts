@@ -9,6 +9,7 @@ import type { Limits, Range, SourceReader } from '../sources/source.ts'
 import { isTransient } from '../store/connection.ts'
 import type { BatchKind, Lease, Store, Verdicts } from '../store/store.ts'
 import { type Batch, type BatchTools, commitBatch, operateBatch, stageBatch } from './batch.ts'
+import { BatchLimits } from './batch-limits.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
 import type { KeyFilter } from './key-filter.ts'
@@ -94,10 +95,12 @@ class Worker implements AsyncDisposable {
   /** Perhaps no batch follows that would hear of it. */
   #effectFailure: unknown
   #staged: Batch[] = []
+  readonly #limits: BatchLimits
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
     this.#options = options
     this.#sessions = sessions
+    this.#limits = new BatchLimits(options.limits)
   }
 
   static async open(options: WorkerOptions): Promise<Worker> {
@@ -117,6 +120,11 @@ class Worker implements AsyncDisposable {
       } catch (thrown) {
         await this.#abandon()
         const error = await this.#whyReally(thrown)
+        if (error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
+          // from what is stored, like any other beginning
+          await this.#letGo()
+          continue
+        }
         if (!mayPass(error)) {
           this.#say({ is: 'stopped', why: messageOf(error) })
           throw error
@@ -225,6 +233,14 @@ class Worker implements AsyncDisposable {
     }
   }
 
+  #takesLess(error: MillraceError): boolean {
+    const { log, plan } = this.#options
+    const by = this.#limits.less()
+    if (by !== undefined)
+      log.warn('too little memory', { pipeline: plan.name, by, ...this.#limits.now, why: error.message })
+    return by !== undefined
+  }
+
   async #letGo(): Promise<void> {
     await this.#committing.catch(() => {})
     await this.#effects.catch(() => {})
@@ -246,7 +262,7 @@ class Worker implements AsyncDisposable {
   // ---- batches -----------------------------------------------------------------------------------------------------
 
   async #makeBatches(): Promise<'done' | 'again'> {
-    const { bounded, signal, intervalMs, limits } = this.#options
+    const { bounded, signal, intervalMs } = this.#options
     const reader = this.#reader
     if (reader === undefined) throw new MillraceError('NOT_SUPPORTED', { message: 'the source is not open' })
     let next = this.#progress.lastBatch
@@ -269,7 +285,9 @@ class Worker implements AsyncDisposable {
         return 'again'
       }
       const startedAt = new Date()
+      const limits = this.#limits.next()
       const range = await reader.next(limits)
+      this.#limits.taken(range?.rows)
       if (range === undefined) {
         await this.#committing
         if (failure !== undefined) throw failure
@@ -313,6 +331,7 @@ class Worker implements AsyncDisposable {
     if (lease === undefined) throw new MillraceError('LEASE_LOST', { message: 'there is no lease', at: plan.name })
     const outcome = await commitBatch(tools, batch, lease.epoch, kind)
     this.#staged = this.#staged.filter((staged) => staged !== batch)
+    this.#limits.more()
     this.#count(outcome.verdicts, batch.range.filesQuarantined)
     this.#progress.lastBatch = batch.number
     this.#progress.lastCommittedAt = outcome.committedAt

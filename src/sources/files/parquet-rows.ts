@@ -7,8 +7,8 @@ import { identifier } from '../../plan/identifier.ts'
 import type { Limits } from '../source.ts'
 import type { Claim } from './claims.ts'
 import { type Content, chunksOf } from './content.ts'
-import { looksWhole, openParquet, stageParquet } from './parquet.ts'
-import type { Portion, RowStage, StageOptions, Unreadable } from './stage.ts'
+import { openParquet, rowsWithin, stageParquet, whyNotParquet } from './parquet.ts'
+import { needsMoreMemory, type Portion, type RowStage, type StageOptions, type Unreadable } from './stage.ts'
 
 interface Part {
   file: number
@@ -29,25 +29,25 @@ export class ParquetRows implements RowStage {
 
   async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
     const { sql, source, spool, name } = this.#options
-    if (!(await looksWhole(handle, claim.size))) {
-      const message = 'the file does not begin and end as Parquet does: it was cut short, or is something else'
-      return { is: 'bad', code: 'NOT_PARQUET', message }
-    }
+    const why = await whyNotParquet(handle, claim.size)
+    if (why !== undefined) return { is: 'bad', code: 'NOT_PARQUET', message: why }
+    if (limits.setAside) return needsMoreMemory
     // DuckDB may only read the spool, and would take a * in a file's own name for a pattern
     claim.content ??= await inSpool(claim, handle, join(spool, `${name}-${file}.parquet`))
     const { path } = claim.content
     const opened = await openParquet(sql, path, source)
     if (opened.is === 'bad') return opened
-    const { rows, bytesPerRow, unknown } = opened.file
+    const { rows, unknown } = opened.file
     const from = claim.rowsDone
-    const fitting = bytesPerRow === 0 ? limits.rows : Math.ceil(limits.bytes / bytesPerRow)
-    const to = Math.min(rows, from + Math.max(1, Math.min(limits.rows, fitting)))
+    const within = await rowsWithin(sql, opened.file, from, limits)
+    if (typeof within !== 'number') return within
+    const to = from + within
     const part = { file, table: identifier(`${name}-${file}`), malformed: 0 }
     this.#parts.push(part)
-    const staged = await stageParquet(sql, path, opened.file, { from, to, table: part.table })
+    const staged = await stageParquet(sql, opened.file, { from, to, table: part.table })
     if (staged !== 'read') {
       await this.takeBack()
-      return { is: 'bad', ...staged }
+      return staged
     }
     const [nul] = await sql.rows<{ n: number }>(
       `select count(*)::integer as n from ${part.table} where ${this.#hasNul()}`,
