@@ -83,7 +83,8 @@ export function messageOf(error: unknown): string {
 /** The name among `known` that a person most likely meant, or nothing when none is near. */
 export function nearest(wanted: string, known: Iterable<string>): string | undefined {
   let best: string | undefined
-  let bestDistance = Math.max(2, Math.floor(wanted.length / 3)) + 1
+  // something of it must be there
+  let bestDistance = Math.min(wanted.length, Math.max(2, Math.floor(wanted.length / 3)) + 1)
   for (const name of known) {
     const distance = editDistance(wanted.toLowerCase(), name.toLowerCase())
     if (distance < bestDistance) {

@@ -222,6 +222,9 @@ function unreadable(error: unknown, path: string): BadParquet {
   if (error instanceof MillraceError && (error.retry || error.code === 'NEEDS_MORE_MEMORY')) throw error
   const said = (error instanceof Error ? error.message : String(error)).split('\n')[0]?.slice(0, 500) ?? ''
   const named = [`Parquet file "${path}"`, `file "${path}"`, `file '${path}'`, path]
-  const message = named.reduce((text, name) => text.replaceAll(name, 'it'), said)
+  const message = named.reduce(
+    (text, name) => text.replaceAll(name, 'it'),
+    said.replace(/^[A-Z][A-Za-z ]* Error: /, ''),
+  )
   return { is: 'bad', code: 'FILE_UNREADABLE', message: `DuckDB cannot read it: ${message}` }
 }
