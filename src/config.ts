@@ -63,7 +63,7 @@ export const variables = {
   MEMORY_LIMIT: {
     type: 'bytes',
     default: '96 MB',
-    says: "DuckDB's memory; what does not fit goes to disk under MILLRACE_DATA",
+    says: "DuckDB's memory; what does not fit goes to disk under MILLRACE_DATA, and a row that needs more is a dead letter",
   },
 } as const satisfies Record<string, SettingSpec>
 

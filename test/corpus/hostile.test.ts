@@ -7,7 +7,7 @@ import type { Outcome } from './corpus.ts'
 import { groups } from './hostile.ts'
 
 // Node and its strings take a part of it, DuckDB what it may have, and the store in memory keeps every row.
-const mostMiB = 700
+const mostMiB = 1000
 
 for (const [name, { cases, memoryLimitMb }] of Object.entries(groups)) {
   test(`files that cost (${name}) end as they should, in bounded memory`, { timeout: 10 * 60_000 }, async () => {
