@@ -81,6 +81,19 @@ test('two files of one name that come one after the other both land', async () =
   })
 })
 
+test('a file that was written in its place a moment ago is waited for', async () => {
+  const fresh = (path: string): Promise<void> => writeFile(path, 'id,n\na,1\n')
+  const found = await outcomesOf({
+    format: 'csv',
+    cases: [{ name: 'x.csv', shows: '', make: fresh }],
+    road: 'a watched folder',
+    before: async (time, place) => {
+      if (time === 1) await fresh(join(place, 'x.csv'))
+    },
+  })
+  assert.deepEqual(found.get('x.csv'), { rows: [{ line: 2, id: 'a', n: '1' }] })
+})
+
 const isRoot = process.getuid?.() === 0
 // root may read everything: then another user reads
 const as = isRoot ? { as: 65_534 } : {}
