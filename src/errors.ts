@@ -36,6 +36,7 @@ export const errorCodes = {
   DISK_FULL: 'a disk has no room left: it is waited for',
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
+  NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',
   FAILPOINT: 'a fail point that a test has set was reached',
   PORT_TAKEN: 'the port is in use',
 } as const
@@ -105,7 +106,8 @@ export function asDiskFull(error: unknown, place: string): unknown {
 /** The name among `known` that a person most likely meant, or nothing when none is near. */
 export function nearest(wanted: string, known: Iterable<string>): string | undefined {
   let best: string | undefined
-  let bestDistance = Math.max(2, Math.floor(wanted.length / 3)) + 1
+  // something of it must be there
+  let bestDistance = Math.min(wanted.length, Math.max(2, Math.floor(wanted.length / 3)) + 1)
   for (const name of known) {
     const distance = editDistance(wanted.toLowerCase(), name.toLowerCase())
     if (distance < bestDistance) {

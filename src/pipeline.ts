@@ -75,7 +75,7 @@ export const decimal = (precision: number, scale: number): OrderedSpec<'decimal'
 /** A 64-bit floating-point number, finite. */
 export const double = (): OrderedSpec<'double'> => orderedSpec('double', { is: 'double' }, [], false)
 
-/** ISO 8601 with date and time; without an offset it is UTC. Microseconds. */
+/** ISO 8601 with date and time; without an offset it is UTC. Microseconds: Parquet's may be finer, and are cut to them. */
 export const timestamp = (): OrderedSpec<'timestamp'> => orderedSpec('timestamp', { is: 'timestamp' }, [], false)
 
 /** `true` or `false`. */

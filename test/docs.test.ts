@@ -7,7 +7,14 @@ import { test } from 'node:test'
 import { promisify } from 'node:util'
 
 const root = dirname(import.meta.dirname)
-const pages = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'bench/README.md']
+const pages = [
+  'README.md',
+  'ARCHITECTURE.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+  'bench/README.md',
+  'test/corpus/README.md',
+]
 for await (const page of glob('docs/**/*.md', { cwd: root })) pages.push(page)
 
 test('every ts fence runs and prints what stands in it', async () => {

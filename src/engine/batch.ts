@@ -80,16 +80,22 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
       await range.release()
     },
   }
-  await timed(batch, 'read', async () => {
-    // an attempt before this one may have failed half way
-    await session.run(`drop schema if exists ${names.schema} cascade`)
-    await session.run(`create schema ${names.schema}`)
-    await session.run(`create table ${names.staged} as\n${range.select(number)}`)
-  })
-  await failpoint('staged')
-  await timed(batch, 'operate', () => runSteps(tools, batch, (step) => isStateless(step)))
-  await failpoint('validated')
-  return batch
+  try {
+    await timed(batch, 'read', async () => {
+      // an attempt before this one may have failed half way
+      await session.run(`drop schema if exists ${names.schema} cascade`)
+      await session.run(`create schema ${names.schema}`)
+      await session.run(`create table ${names.staged} as\n${range.select(number)}`)
+    })
+    await failpoint('staged')
+    await timed(batch, 'operate', () => runSteps(tools, batch, (step) => isStateless(step)))
+    await failpoint('validated')
+    return batch
+  } catch (error) {
+    // nobody else knows of it yet
+    await batch.release(session).catch(() => {})
+    throw error
+  }
 }
 
 /** Runs the steps that need stored state, once the batch before is committed. */

@@ -138,11 +138,12 @@ function failed(sql: string, cause: unknown, temporary: string): MillraceError {
   if (/No space left on device|Disk quota exceeded|max_temp_directory_size/.test(message)) {
     return diskFull(/"(\/[^"]+)"/.exec(message)?.[1] ?? temporary, cause)
   }
-  return new MillraceError('DUCKDB_FAILED', {
-    message,
-    at: sql.length > 2000 ? `${sql.slice(0, 2000)} ...` : sql,
-    cause,
-  })
+  const at = sql.length > 2000 ? `${sql.slice(0, 2000)} ...` : sql
+  if (message.startsWith('Out of Memory Error')) {
+    const [first = ''] = message.split('\n')
+    return new MillraceError('NEEDS_MORE_MEMORY', { message: first, at, hint: 'raise MEMORY_LIMIT', cause })
+  }
+  return new MillraceError('DUCKDB_FAILED', { message, at, cause })
 }
 
 /** Where one process puts what passes between DuckDB and Postgres. */

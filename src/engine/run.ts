@@ -10,6 +10,7 @@ import { codeOf, isTransient } from '../store/connection.ts'
 import type { BatchKind, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
 import { Archiver, type ArchiverOptions, type ArchiverState } from './archive.ts'
 import { type Batch, type BatchTools, commitBatch, operateBatch, stageBatch } from './batch.ts'
+import { BatchLimits } from './batch-limits.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
 import type { KeyFilter } from './key-filter.ts'
@@ -111,10 +112,12 @@ class Worker implements AsyncDisposable {
   /** While the lease is held. */
   #archiver: Archiver | undefined
   #staged: Batch[] = []
+  readonly #limits: BatchLimits
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
     this.#options = options
     this.#sessions = sessions
+    this.#limits = new BatchLimits(options.limits)
   }
 
   static async open(options: WorkerOptions): Promise<Worker> {
@@ -134,6 +137,11 @@ class Worker implements AsyncDisposable {
       } catch (thrown) {
         await this.#abandon()
         const error = asFullDisk(await this.#whyReally(thrown), this.#options.spool)
+        if (error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
+          // from what is stored, like any other beginning
+          await this.#letGo()
+          continue
+        }
         if (!mayPass(error)) {
           this.#say({ is: 'stopped', why: messageOf(error) })
           throw error
@@ -266,6 +274,14 @@ class Worker implements AsyncDisposable {
     }
   }
 
+  #takesLess(error: MillraceError): boolean {
+    const { log, plan } = this.#options
+    const by = this.#limits.less()
+    if (by !== undefined)
+      log.warn('too little memory', { pipeline: plan.name, by, ...this.#limits.now, why: error.message })
+    return by !== undefined
+  }
+
   async #letGo(): Promise<void> {
     await this.#committing.catch(() => {})
     await this.#effects.catch(() => {})
@@ -289,7 +305,7 @@ class Worker implements AsyncDisposable {
   // ---- batches -----------------------------------------------------------------------------------------------------
 
   async #makeBatches(): Promise<'done' | 'again'> {
-    const { bounded, signal, intervalMs, limits } = this.#options
+    const { bounded, signal, intervalMs } = this.#options
     const reader = this.#reader
     if (reader === undefined) throw new MillraceError('NOT_SUPPORTED', { message: 'the source is not open' })
     let next = this.#progress.lastBatch
@@ -312,7 +328,9 @@ class Worker implements AsyncDisposable {
         return 'again'
       }
       const startedAt = new Date()
+      const limits = this.#limits.next()
       const range = await reader.next(limits)
+      this.#limits.taken(range?.rows)
       if (range === undefined) {
         await this.#committing
         if (failure !== undefined) throw failure
@@ -367,6 +385,7 @@ class Worker implements AsyncDisposable {
     const outcome = await commitBatch(tools, batch, lease.epoch, kind)
     this.#staged = this.#staged.filter((staged) => staged !== batch)
     this.#count(outcome.verdicts, batch.range.filesQuarantined, bytesOf(batch.range))
+    this.#limits.more()
     this.#progress.lastBatch = batch.number
     this.#progress.lastCommittedAt = outcome.committedAt
     this.#say({ is: 'running' })

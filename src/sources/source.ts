@@ -4,6 +4,8 @@ import type { FileProgress, Position } from '../store/store.ts'
 export interface Limits {
   rows: number
   bytes: number
+  /** The next row, alone, takes more memory than there is: it becomes a dead letter, or its file is quarantined. */
+  setAside?: true
 }
 
 /** The next range of a source: well-formed rows as texts, and what was malformed. */

@@ -117,8 +117,14 @@ test('a header that differs is told apart by missing, unknown and repeated names
     repeated: ['a', 'x'],
     message: '"x" is not expected; "a", "x" stand more than once',
   })
-  assert.equal(mismatch(['A'], ['a']).message, 'the header lacks "a"; "A" is not expected; is "A" meant to be "a"?')
-  assert.equal(mismatch(['a', ''], ['a']).message, '"" is not expected')
+  const messages: [string[], string[], string][] = [
+    [['A'], ['a'], 'the header lacks "a"; "A" is not expected; is "A" meant to be "a"?'],
+    [['b'], ['a'], 'the header lacks "a"; "b" is not expected'],
+    [['a', ''], ['a'], 'a column without a name is not expected'],
+    [['\ufeffid'], ['id'], 'the header lacks "id"; "\\ufeffid" is not expected; is "\\ufeffid" meant to be "id"?'],
+    [['id;price'], ['id', 'n'], 'the header lacks "id", "n"; "id;price" is not expected; its names are parted by ";"'],
+  ]
+  for (const [names, expected, message] of messages) assert.equal(mismatch(names, expected).message, message)
   const many = mismatch(
     Array.from({ length: 10_000 }, (_, i) => `x${i}`),
     ['a'],

@@ -123,7 +123,7 @@ export function matchHeader(
   const unknown = [...found].filter((name) => !wanted.has(name))
   const refused = policy.is === 'refuse' ? unknown : []
   if (missing.length + refused.length + repeated.size > 0) {
-    const message = mismatchMessage(missing, policy.is === 'refuse' ? unknown : [], [...repeated], unknown)
+    const message = mismatchMessage(missing, refused, [...repeated], unknown)
     return { is: 'mismatch', missing, unknown, repeated: [...repeated], message }
   }
   return { is: 'match', unknown }
@@ -134,6 +134,12 @@ function mismatchMessage(missing: string[], refused: string[], repeated: string[
   if (missing.length > 0) parts.push(`the header lacks ${list(missing)}`)
   if (refused.length > 0) parts.push(`${list(refused)} ${refused.length === 1 ? 'is' : 'are'} not expected`)
   if (repeated.length > 0) parts.push(`${list(repeated)} ${repeated.length === 1 ? 'stands' : 'stand'} more than once`)
+  const [only = ''] = unknown.length === 1 ? unknown : []
+  const delimiter = /[;\t|,]/.exec(only)?.[0]
+  if (delimiter !== undefined && only.split(delimiter).some((name) => missing.includes(name))) {
+    parts.push(`its names are parted by ${show(delimiter)}`)
+    return parts.join('; ')
+  }
   for (const name of missing.slice(0, 1)) {
     const meant = nearest(name, unknown.slice(0, 100))
     if (meant !== undefined) parts.push(`is ${show(meant)} meant to be ${show(name)}?`)
@@ -147,5 +153,8 @@ function list(names: string[]): string {
 }
 
 function show(name: string): string {
-  return JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}...` : name)
+  if (name === '') return 'a column without a name'
+  const quoted = JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}...` : name)
+  // what cannot be seen, such as a byte order mark
+  return quoted.replace(/(?! )[\p{Cf}\p{Z}]/gu, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

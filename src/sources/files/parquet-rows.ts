@@ -9,8 +9,8 @@ import { columnsRead } from '../../plan/plan.ts'
 import type { Limits, Sql } from '../source.ts'
 import type { Claim } from './claims.ts'
 import { type Content, chunksOf } from './content.ts'
-import { looksWhole, openParquet, stageParquet, tryParquet } from './parquet.ts'
-import type { Portion, RowStage, StageOptions, Unreadable } from './stage.ts'
+import { type BadParquet, openParquet, rowsWithin, stageParquet, tryParquet, whyNotParquet } from './parquet.ts'
+import { needsMoreMemory, type Portion, type RowStage, type StageOptions, type Unreadable } from './stage.ts'
 
 interface Part {
   file: number
@@ -34,27 +34,27 @@ export class ParquetRows implements RowStage {
 
   async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
     const { sql, source, spool, name } = this.#options
-    if (!(await looksWhole(handle, claim.size))) {
-      const message = 'the file does not begin and end as Parquet does: it was cut short, or is something else'
-      return { is: 'bad', code: 'NOT_PARQUET', message }
-    }
+    const why = await whyNotParquet(handle, claim.size)
+    if (why !== undefined) return { is: 'bad', code: 'NOT_PARQUET', message: why }
+    if (limits.setAside) return needsMoreMemory
     // DuckDB may only read the spool, and would take a * in a file's own name for a pattern
     claim.content ??= await inSpool(claim, handle, join(spool, `${name}-${file}.parquet`))
     const { path } = claim.content
     const trouble = claim.rowsDone === 0 ? await this.#tryApart(path) : undefined
-    if (trouble !== undefined) return { is: 'bad', ...trouble }
+    if (trouble !== undefined) return trouble
     const opened = await openParquet(sql, path, source)
     if (opened.is === 'bad') return opened
-    const { rows, bytesPerRow, unknown } = opened.file
+    const { rows, unknown } = opened.file
     const from = claim.rowsDone
-    const fitting = bytesPerRow === 0 ? limits.rows : Math.ceil(limits.bytes / bytesPerRow)
-    const to = Math.min(rows, from + Math.max(1, Math.min(limits.rows, fitting)))
+    const within = await rowsWithin(sql, opened.file, from, limits)
+    if (typeof within !== 'number') return within
+    const to = from + within
     const part = { file, table: identifier(`${name}-${file}`), malformed: 0 }
     this.#parts.push(part)
-    const staged = await stageParquet(sql, path, opened.file, { from, to, table: part.table })
+    const staged = await stageParquet(sql, opened.file, { from, to, table: part.table })
     if (staged !== 'read') {
       await this.takeBack()
-      return { is: 'bad', ...staged }
+      return staged
     }
     const [nul] = await sql.rows<{ n: number }>(
       `select count(*)::integer as n from ${part.table} where ${this.#hasNul()}`,
@@ -73,7 +73,7 @@ export class ParquetRows implements RowStage {
 
   // A damaged file can leave a DuckDB unusable, and may show its damage only after many rows: no row is taken before a
   // DuckDB of its own has read them all.
-  async #tryApart(path: string): Promise<{ code: string; message: string } | undefined> {
+  async #tryApart(path: string): Promise<BadParquet | undefined> {
     this.#apart ??= await this.#options.apart?.()
     if (this.#apart === undefined) return undefined
     const trouble = await tryParquet(this.#apart, path, this.#options.source)

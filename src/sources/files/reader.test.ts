@@ -56,7 +56,7 @@ interface Found {
 async function readAll(
   source: FilesSource,
   paths: string[],
-  { rows = 1000, bytes = 1e9, raw = false } = {},
+  { rows = 1000, bytes = 1e9, raw = false, setAside = false } = {},
 ): Promise<Found> {
   const found: Found = { rows: [], malformed: [], quarantined: [], ranges: 0, unknown: {} }
   const stored = new Map<string, StoredFile>()
@@ -73,7 +73,8 @@ async function readAll(
     },
   })
   for (;;) {
-    const range = await reader.next({ rows, bytes })
+    // the first range alone
+    const range = await reader.next({ rows, bytes, ...(setAside && found.ranges === 0 ? { setAside } : {}) })
     if (range === undefined) break
     found.ranges++
     assert.ok(found.ranges < 200, 'it does not end')
@@ -141,6 +142,46 @@ test('the three formats give the same rows', async () => {
     found.map(({ rows }) => rows),
     [expected('same.csv', 2), expected('same.jsonl', 1), expected('same.parquet', 1)],
   )
+})
+
+test('a row that takes too much memory is set aside, or its file if the row is not a long one', async () => {
+  const long = 'x'.repeat(100_000)
+  const next = await given('next.csv', 'id,n,price\nb,2,2.00\n')
+  const found = await readAll(
+    csv,
+    [await given('long.csv', `id,n,price\n\r\n\n"${long}\n",1,1.00\nc,3,3.00\n`), next],
+    {
+      rows: 1,
+      raw: true,
+      setAside: true,
+    },
+  )
+  assert.deepEqual(found.rows, ['long.csv:6 c 3 3.00 <- c,3,3.00', 'next.csv:2 b 2 2.00 <- b,2,2.00'])
+  assert.deepEqual(
+    found.malformed.map((row) => row.replace(/x+/, 'xx')),
+    ['long.csv:4 ROW_TOO_LONG "xx [cut: the first 65536 of 100010 bytes]'],
+  )
+  const inJson = await given('long.jsonl', `{"id":"${long}","n":1,"price":1}\n{"id":"b","n":2,"price":2}\n`)
+  const lines = await readAll(jsonLines, [inJson], { rows: 1, raw: true, setAside: true })
+  assert.deepEqual([lines.rows.length, lines.malformed.length, lines.quarantined], [1, 1, []])
+  const short = await readAll(csv, [await given('a-wide.csv', 'id,n,price\na,1,1.00\n'), next], {
+    rows: 1,
+    setAside: true,
+  })
+  assert.deepEqual([short.rows, short.quarantined], [['next.csv:2 b 2 2.00'], ['a-wide.csv NEEDS_MORE_MEMORY']])
+  const whole = await parquetFile('whole-row.parquet', "select 'a' as id, 1 as n, 1.0 as price")
+  assert.deepEqual((await readAll(parquet, [whole], { setAside: true })).quarantined, [
+    'whole-row.parquet NEEDS_MORE_MEMORY',
+  ])
+})
+
+test('a Parquet file that holds one long text many times is read in small portions', async () => {
+  const bomb = await parquetFile(
+    'bomb.parquet',
+    "select i::varchar || repeat('x', 100000) as id, 1 as n, 1.0 as price from range(40) r(i)",
+  )
+  const found = await readAll(parquet, [bomb], { bytes: 1_000_000 })
+  assert.deepEqual([found.rows.length, found.ranges], [40, 4])
 })
 
 test('a file is read in portions of any size, and goes on where it is committed', async () => {
@@ -494,11 +535,11 @@ test('the text of a row whose file is gone is not taken from another file', asyn
   }
 })
 
-test('of long rows a range takes few, and one beyond two MiB is malformed', async () => {
+test('of long rows a range takes few, and one beyond 32 MiB is malformed', async () => {
   const row = (i: number, bytes: number) => `${'x'.repeat(bytes)},${i},1.00\n`
   const path = await given(
     'long.csv',
-    `id,n,price\n${[1, 2, 3, 4, 5, 6].map((i) => row(i, 1_500_000)).join('')}${row(7, 2_200_000)}${row(8, 1)}`,
+    `id,n,price\n${[1, 2, 3, 4, 5, 6].map((i) => row(i, 1_500_000)).join('')}${row(7, 33_600_000)}${row(8, 1)}`,
   )
   const found = await readAll(csv, [path])
   assert.deepEqual([found.rows.length, found.malformed.length], [7, 1])

@@ -108,12 +108,15 @@ class FilesReader implements SourceReader {
       const claim = this.#queue[0]
       if (claim === undefined) return
       const outcome = await stage.read(claim, {
+        ...limits,
         rows: limits.rows - stage.rows - stage.malformed,
         bytes: limits.bytes - stage.bytes,
       })
       if (outcome === 'more') return
       this.#queue.shift()
       if (outcome === 'changed') this.#restless.push(claim)
+      // it spoke of this file alone
+      if (limits.setAside) return
     }
   }
 

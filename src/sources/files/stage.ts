@@ -72,6 +72,13 @@ export interface Unreadable {
   message: string
 }
 
+/** What becomes of a file of which not even one row can be taken. */
+export const needsMoreMemory: Unreadable = {
+  is: 'bad',
+  code: 'NEEDS_MORE_MEMORY',
+  message: 'one of its rows, though not a long one, takes more memory than MEMORY_LIMIT allows; raise that',
+}
+
 export class Stage {
   rows = 0
   malformed = 0

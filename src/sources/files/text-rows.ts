@@ -1,5 +1,5 @@
 /** Rows of text files: cut out of their bytes into a spool of CSV that DuckDB reads without an error. */
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../../errors.ts'
 import { reasons } from '../../operators/validate.ts'
@@ -12,12 +12,22 @@ import { CsvCutter } from './cut-csv.ts'
 import { JsonCutter } from './cut-json.ts'
 import type { CutterOptions, RowCutter } from './cutter.ts'
 import { isUtf16, matchHeader, readHeader } from './header-csv.ts'
-import { jsonSpool, rawSql, readMalformedSql, readSpoolSql, readTextsSql, type SpoolFormat } from './read-spool.ts'
+import {
+  jsonSpool,
+  malformedLine,
+  rawKept,
+  rawSql,
+  readMalformedSql,
+  readSpoolSql,
+  readTextsSql,
+  type SpoolFormat,
+} from './read-spool.ts'
+import { type ReadFile, SpanReader } from './span-reader.ts'
 import { SpoolFile } from './spool.ts'
-import type { Portion, RowStage, StageOptions, Unreadable } from './stage.ts'
+import { needsMoreMemory, type Portion, type RowStage, type StageOptions, type Unreadable } from './stage.ts'
 
-/** Rows longer than this are malformed. DuckDB holds a row in up to ten copies, and its memory is bounded. */
-export const maxRowBytes = 2 * 1024 * 1024
+/** Rows longer than this are malformed, and shorter ones where DuckDB has no memory for them: it holds up to ten copies. */
+export const maxRowBytes = 32 * 1024 * 1024
 /** DuckDB has 2048 rows in hand at once: where rows are long, a range takes few bytes of them. */
 const longRow = 8 * 1024
 const bytesOfLongRows = 4 * 1024 * 1024
@@ -37,12 +47,6 @@ interface Layout {
   /** Several files, so that DuckDB reads them on several threads; the last one is being written. */
   spools: SpoolFile[]
   longestRow: number
-}
-
-interface ReadFile {
-  path: string
-  size: number
-  mtimeMs: number
 }
 
 interface Head {
@@ -126,6 +130,13 @@ export class TextRows implements RowStage {
     if (portion.finished) portion.bytesDone = content.size
     else portion.finished = portion.bytesDone >= content.size
     portion.linesDone = cutter.line - 1
+    if (limits.setAside && portion.rows === 1) {
+      await this.takeBack()
+      const length = portion.bytesDone - start
+      if (length <= rawKept) return needsMoreMemory
+      this.#malformedRows.append(await this.#tooLong(handle, file, { at: start, length, line: firstLine }))
+      Object.assign(portion, { rows: 0, malformed: 1 })
+    }
     this.#malformed += portion.malformed
     if (cutter instanceof JsonCutter) portion.unknown = Object.fromEntries(cutter.unknown)
     else for (const name of layout.unknown.values()) portion.unknown[name] = portion.rows
@@ -141,6 +152,24 @@ export class TextRows implements RowStage {
 
   get long(): boolean {
     return [...this.#layouts.values()].some(({ longestRow }) => longestRow > longRow)
+  }
+
+  // The row that lies there as a malformed one: empty lines may come before it, and a line end behind it.
+  async #tooLong(
+    handle: FileHandle,
+    file: number,
+    { at, length, line }: { at: number; length: number; line: number },
+  ): Promise<Buffer> {
+    const read = async (from: number, bytes: number): Promise<Buffer> => {
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, from)
+      return buffer.subarray(0, bytesRead)
+    }
+    const before = /^[\r\n]*/.exec((await read(at, rawKept)).toString('latin1'))?.[0] ?? ''
+    const behind = /\r?\n$/.exec((await read(at + length - 2, 2)).toString('latin1'))?.[0] ?? ''
+    const bytes = length - before.length - behind.length
+    const raw = await read(at + before.length, Math.min(bytes, rawKept + 1))
+    const lines = before.split('\n').length - 1
+    return Buffer.from(malformedLine(file, { line: line + lines, code: 'ROW_TOO_LONG' }, raw, bytes))
   }
 
   async takeBack(): Promise<void> {
@@ -235,14 +264,13 @@ export class TextRows implements RowStage {
   #used(): { layout: Layout; no: number }[] {
     return [...this.#layouts.values()]
       .map((layout, no) => ({ layout, no }))
-      .filter(({ layout }) => layout.longestRow > 0)
+      .filter(({ layout }) => layout.spools.some(({ bytes }) => bytes > 0))
   }
 
   rowsSql(): string | undefined {
     const format = this.#spoolFormat()
     const selects = this.#used().map(({ layout, no }) => {
       const paths = layout.spools.filter(({ bytes }) => bytes > 0).map(({ path }) => path)
-      if (paths.length === 0) return undefined
       const fields = this.#columns.map((column) => `${this.#fieldSql(column, layout)} as ${identifier(column.name)}`)
       const others = [...layout.unknown.keys()].map((name) => identifier(name))
       return `select
@@ -252,8 +280,7 @@ export class TextRows implements RowStage {
   ${[format.mark, ...fields, ...others].join(',\n  ')}
 from ${readSpoolSql(paths, layout.columns, format, layout)}`
     })
-    const all = selects.filter((select) => select !== undefined)
-    return all.length === 0 ? undefined : all.join('\nunion all by name\n')
+    return selects.length === 0 ? undefined : selects.join('\nunion all by name\n')
   }
 
   // In CSV an empty field is an empty text where a text must be there, and nothing everywhere else.
@@ -360,49 +387,6 @@ function isSomethingElse(begin: Buffer, complete: boolean): boolean {
     const cut = cutter.push(begin, complete)
     return cut.rows === 0 && cut.malformed === lines
   })
-}
-
-/** Reads parts of files, best in order: neighbours come with one reading. */
-class SpanReader implements AsyncDisposable {
-  readonly #files: ReadFile[]
-  #handle: FileHandle | undefined
-  #file = -1
-  #from = 0
-  #window = Buffer.alloc(0)
-
-  constructor(files: ReadFile[]) {
-    this.#files = files
-  }
-
-  /** `span` is `<first byte>+<bytes>`; undefined when the file is not what it was when its rows were cut. */
-  async read(file: number, span: string): Promise<Buffer | undefined> {
-    const [from = 0, length = 0] = span.split('+').map(Number)
-    if (file !== this.#file) await this.#open(file)
-    if (this.#handle === undefined) return undefined
-    if (from < this.#from || from + length > this.#from + this.#window.length) {
-      const window = Buffer.allocUnsafe(Math.max(chunkBytes, length))
-      const { bytesRead } = await this.#handle.read(window, 0, window.length, from)
-      this.#from = from
-      this.#window = window.subarray(0, bytesRead)
-    }
-    return this.#window.subarray(from - this.#from, from - this.#from + length)
-  }
-
-  async #open(file: number): Promise<void> {
-    const expected = this.#files[file]
-    await this.#handle?.close()
-    this.#file = file
-    this.#window = Buffer.alloc(0)
-    this.#handle = await open(expected?.path ?? '', 'r').catch(() => undefined)
-    const found = await this.#handle?.stat()
-    if (found === undefined || (found.size === expected?.size && found.mtimeMs === expected.mtimeMs)) return
-    await this.#handle?.close()
-    this.#handle = undefined
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#handle?.close()
-  }
 }
 
 // What a CSV file has beside the columns of the source, as one JSON object; nothing when there is nothing.

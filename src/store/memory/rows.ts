@@ -46,18 +46,12 @@ function plainField(text: string, start: number): { value: string | null; end: n
 }
 
 function quotedField(text: string, start: number): { value: string; end: number } {
-  let value = ''
-  let at = start + 1
-  for (;;) {
-    const quote = text.indexOf('"', at)
-    if (quote === -1) {
-      throw new MillraceError('DATABASE_REFUSED', { message: `a quote at character ${start} is not closed` })
-    }
-    value += text.slice(at, quote)
-    if (text[quote + 1] !== '"') return { value, end: quote + 1 }
-    value += '"'
-    at = quote + 2
+  let close = text.indexOf('"', start + 1)
+  while (close >= 0 && text[close + 1] === '"') close = text.indexOf('"', close + 2)
+  if (close < 0) {
+    throw new MillraceError('DATABASE_REFUSED', { message: `a quote at character ${start} is not closed` })
   }
+  return { value: text.slice(start + 1, close).replaceAll('""', '"'), end: close + 1 }
 }
 
 /** Rows as such a file holds them. */
