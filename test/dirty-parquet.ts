@@ -60,8 +60,9 @@ function columnsOf(made: Generated, source: FilesSource, names: string[], count:
     const column = readColumns(source).find((candidate) => candidate.name === name)
     const typed = column === undefined || made.whole(0, 1) === 0 ? undefined : typedValues[column.type.is]
     const value = () => (typed === undefined ? textFor(made, column) : made.oneOf(typed.values))
+    const type = typed?.type ?? 'varchar'
     const values = made.many(count, () => (made.whole(0, 8) === 0 ? null : value()))
-    return { name, type: typed?.type ?? 'varchar', values }
+    return { name, type, values }
   })
 }
 
@@ -90,11 +91,35 @@ function readWritten(source: FilesSource, texts: Written[], count: number): Read
   if (!fits(names, source)) return { is: 'quarantined', codes: ['HEADER_MISMATCH'] }
   const more = names.filter((name) => !isOwn(source, name))
   const rows = Array.from({ length: count }, (_, i) => {
-    const values = new Map(texts.map(({ name, values }) => [name, values[i] ?? null]))
+    const values = new Map(texts.map(({ name, type, values }) => [name, readAs(source, name, type, values[i] ?? null)]))
     const members = Object.fromEntries(more.map((name) => [name, values.get(name)]))
     return pieceOf(source, values, more.length === 0 ? null : JSON.stringify(members), i + 1)
   })
   return { is: 'read', pieces: rows }
+}
+
+/** What a column can be read from; a text from everything, and what is JSON is left to DuckDB. */
+const readable: Record<string, RegExp | undefined> = {
+  integer: /^(varchar|bigint|double|decimal.*)$/i,
+  decimal: /^(varchar|bigint|double|decimal.*)$/i,
+  double: /^(varchar|bigint|double|decimal.*)$/i,
+  timestamp: /^(varchar|timestamp.*)$/i,
+  boolean: /^(varchar|boolean)$/i,
+}
+
+// A value as a column reads it: whole doubles are integers, and decimals may have zeros to spare.
+function readAs(source: FilesSource, name: string, type: string, value: string | null): string | null {
+  const wanted = readColumns(source).find((column) => column.name === name)?.type
+  if (wanted === undefined || value === null) return value
+  if (wanted.is === 'integer' && /^double$/i.test(type)) {
+    const number = Number(value)
+    return Number.isSafeInteger(number) ? BigInt(number).toString() : value
+  }
+  if (!/^decimal/i.test(type) || (wanted.is !== 'integer' && wanted.is !== 'decimal')) return value
+  const [whole = '', digits = ''] = value.split('.')
+  const scale = wanted.is === 'integer' ? 0 : wanted.scale
+  if (/[1-9]/.test(digits.slice(scale))) return value
+  return scale === 0 ? whole : `${whole}.${digits.slice(0, scale)}`
 }
 
 function isOwn(source: FilesSource, name: string): boolean {
@@ -126,7 +151,11 @@ async function readByDuckdb(bench: Bench, source: FilesSource, bytes: Buffer, pa
     if (!fits(names, source)) return { is: 'quarantined', codes: ['HEADER_MISMATCH'] }
     const own = names.filter((name) => isOwn(source, name))
     const plain = /^(VARCHAR|BIGINT|DOUBLE|BOOLEAN|DECIMAL\(\d+,\d+\)|TIMESTAMP.*)$/
-    const odd = described.some(({ column_name, column_type }) => own.includes(column_name) && !plain.test(column_type))
+    const types = new Map(described.map(({ column_name, column_type }) => [column_name, column_type]))
+    const odd = readColumns(source).some(({ name, type }) => {
+      const found = types.get(name)
+      return found !== undefined && !(plain.test(found) && (readable[type.is] ?? plain).test(found))
+    })
     if (odd) return { is: 'quarantined', codes: ['WRONG_TYPE', ...unreadable] }
     const more = source.unknown?.is === 'keep' ? names.filter((name) => !own.includes(name)) : []
     const members = more.map((name) => `${sqlText(name)}, ${identifier(name)}`)
@@ -143,7 +172,12 @@ async function readByDuckdb(bench: Bench, source: FilesSource, bytes: Buffer, pa
     )
     if (Number(told?.n) !== found.length) return { is: 'quarantined', codes: unreadable }
     const pieces = found.map(({ file_row_number, ...row }) => {
-      const values = new Map(Object.entries(row).map(([name, value]) => [name, value?.slice(1) ?? null]))
+      const values = new Map(
+        Object.entries(row).map(([name, value]) => [
+          name,
+          readAs(source, name, types.get(name) ?? '', value?.slice(1) ?? null),
+        ]),
+      )
       return pieceOf(source, values, values.get('_more') ?? null, Number(file_row_number) + 1)
     })
     return { is: 'read', pieces }
