@@ -21,7 +21,7 @@ export interface LatencyOptions {
   signal: AbortSignal
 }
 
-interface Dropped {
+export interface Dropped {
   /** The id of the file's last row: when it is visible, so is the file. */
   lastId: string
   arrivedAt: number
@@ -47,7 +47,7 @@ export async function benchLatency({ root, seconds, signal }: LatencyOptions): P
     const memoryMb = highWaterMark(worker.pid)
     await stop(worker)
     await verify(url, 1 + files.length)
-    const measured = files.slice((warmUpSeconds * 1000) / everyMs).map((file) => (file.visibleAt ?? 0) - file.arrivedAt)
+    const measured = latencies(files)
     const ledger = await ledgerOf(url)
     const result = {
       machine: { postgres: postgres.version, ...machine() },
@@ -86,7 +86,8 @@ async function firstFile(
   }
 }
 
-async function dropAndWatch(
+/** Drops files by the clock, and watches when their rows become visible. */
+export async function dropAndWatch(
   url: string,
   room: string,
   folder: string,
@@ -148,14 +149,15 @@ async function drop(room: string, folder: string, number: number, due = performa
 }
 
 /** What is waited for cannot come once the worker has ended. */
-async function orEnded<T>(worker: Running, wait: Promise<T>): Promise<T> {
+export async function orEnded<T>(worker: Running, wait: Promise<T>): Promise<T> {
   const ended = worker.ended.then(() => {
     throw new Error(`the worker ended too early; it said:\n${worker.said()}`)
   })
   return await Promise.race([wait, ended])
 }
 
-async function stop(worker: Running): Promise<void> {
+/** Asks a worker to stop, and sees that it does. */
+export async function stop(worker: Running): Promise<void> {
   worker.child.kill('SIGTERM')
   const inTime = await Promise.race([worker.ended.then(() => true), pause(20_000, false, { ref: false })])
   if (!inTime) worker.child.kill('SIGKILL')
@@ -165,6 +167,11 @@ async function stop(worker: Running): Promise<void> {
 async function verify(url: string, files: number): Promise<void> {
   const [found] = await query<{ n: number }>(url, 'select count(distinct event_id)::int as n from user_events')
   if (found?.n !== files * rowsPerFile) throw new Error(`${found?.n} rows were landed, not ${files * rowsPerFile}`)
+}
+
+/** Of the files after the warm-up. */
+export function latencies(files: Dropped[]): number[] {
+  return files.slice((warmUpSeconds * 1000) / everyMs).map((file) => (file.visibleAt ?? 0) - file.arrivedAt)
 }
 
 interface Ledger extends pg.QueryResultRow {

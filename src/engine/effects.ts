@@ -105,17 +105,32 @@ async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
 
 // ---- files that are done -------------------------------------------------------------------------------------------
 
+/** A disk is asked for so many files at once: most of the time goes in waiting for it. */
+const atOnce = 16
+
 async function moveFiles(_tools: EffectTools, { files }: Settled): Promise<void> {
+  const moves: (() => Promise<void>)[] = []
+  const targets = new Set<string>()
   for (const file of files) {
     const claimed = claimedAt(file)
     if (file.state !== 'done' || claimed === undefined) continue
-    const done = join(dirname(file.path), 'done')
-    await mkdir(done, { recursive: true })
-    await rename(claimed, join(done, nameFor(file, await isThere(join(done, basename(file.path)))))).catch(
-      ignoreMissing,
-    )
-    await dropClaim(claimed)
+    const done = doneFolder(file)
+    const own = join(done, basename(file.path))
+    const isTwin = targets.has(own)
+    if (targets.size === 0) await mkdir(done, { recursive: true })
+    targets.add(own)
+    moves.push(async () => {
+      const isTaken = isTwin || (await isThere(own))
+      await rename(claimed, isTaken ? join(done, nameFor(file)) : own).catch(ignoreMissing)
+      await dropClaim(claimed)
+    })
   }
+  for (let at = 0; at < moves.length; at += atOnce)
+    await Promise.all(moves.slice(at, at + atOnce).map((move) => move()))
+}
+
+function doneFolder({ path }: StoredFile): string {
+  return join(dirname(path), 'done')
 }
 
 // Where a file of a watched folder lies after its claim; a file of a bounded run has its own path as its id.
@@ -124,11 +139,10 @@ function claimedAt(file: StoredFile): string | undefined {
   return join(claimedFolder(dirname(file.path)), file.id, basename(file.path))
 }
 
-// The file's own name, unless that is taken: then the claim's id before it, which nothing else has. There is room behind
+// A name that is never another file's: before its own stands the claim's id, which nothing else has. There is room behind
 // it for what `quarantineFile` adds.
-function nameFor(file: StoredFile, taken = true): string {
+function nameFor(file: StoredFile): string {
   const name = basename(file.path)
-  if (!taken) return name
   return fittingName(`${file.id.includes('/') ? `batch-${file.batch}` : file.id}-${name}`, '.reason.txt.part'.length)
 }
 

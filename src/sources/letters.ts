@@ -71,6 +71,7 @@ from read_csv(
     filesQuarantined: 0,
     positions: [],
     ranges: letters.slice(0, 100).map(({ id }) => ({ dead_letter: id })),
+    phases: {},
     arrivedAt: undefined,
     settles: letters.map(({ id }) => id),
     release: () => rm(path, { force: true }),

@@ -94,7 +94,8 @@ export async function claimFile(folder: string, { name, bytes }: FileName, id: s
   if (!isComplete(stats, now)) return { is: 'not complete' }
   const home = join(claimedFolder(folder), id)
   const at = join(home, fittingName(name))
-  await mkdir(home, { recursive: true })
+  // its parent is there, unless somebody tidied up
+  await mkdir(home).catch(() => mkdir(home, { recursive: true }))
   try {
     await rename(found, at)
   } catch (error) {
@@ -111,19 +112,23 @@ export async function claimFile(folder: string, { name, bytes }: FileName, id: s
   return { is: 'claimed', claim: claimOf(id, at, join(folder, basename(at)), stats) }
 }
 
-/** The files that were claimed and are still there, in the order of their claims. */
-export async function listClaims(folder: string): Promise<Claim[]> {
-  const home = claimedFolder(folder)
-  const ids = await readdir(home).catch(() => [])
+/** The ids of the claims in a folder, in their order. */
+export async function claimIds(folder: string): Promise<string[]> {
+  return (await readdir(claimedFolder(folder)).catch(() => [])).sort()
+}
+
+/** The files of these claims that are still there. */
+export async function readClaims(folder: string, ids: readonly string[]): Promise<Claim[]> {
   const claims: Claim[] = []
-  for (const id of ids.sort()) {
-    const [name] = await readdir(join(home, id)).catch(() => [])
+  for (const id of ids) {
+    const home = join(claimedFolder(folder), id)
+    const [name] = await readdir(home).catch(() => [])
     if (name === undefined) {
       // the rename never came, or the file has been moved on
-      await rmdir(join(home, id)).catch(() => {})
+      await rmdir(home).catch(() => {})
       continue
     }
-    const at = join(home, id, name)
+    const at = join(home, name)
     const stats = await lstat(at, { bigint: true }).catch(() => undefined)
     if (stats !== undefined) claims.push(claimOf(id, at, join(folder, name), stats))
   }
