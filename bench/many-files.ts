@@ -65,6 +65,7 @@ export async function benchManyFiles({ root, files, seconds, signal }: ManyFiles
     const batches = await batchesOf(url)
     say(`all are done; now ${seconds} s of files that come one by one`)
     const late = latencies(await dropAndWatch(url, room, folder, seconds, worker, signal))
+    const lateBatches = (await batchesOf(url)).slice(batches.length)
     const memoryMb = highWaterMark(worker.pid)
     await stop(worker)
     const result = {
@@ -77,6 +78,7 @@ export async function benchManyFiles({ root, files, seconds, signal }: ManyFiles
       residentMb: resident,
       tenths: [0, 4, 9].map((tenth) => tenthOf(batches, files, tenth)),
       late: { p50: percentile(late, 0.5), p99: percentile(late, 0.99), most: Math.max(...late) },
+      latePhases: phasesOf(lateBatches),
     }
     print(result)
     await saveResult(here, `many-files-${files}`, result)
@@ -138,17 +140,15 @@ function tenthOf(batches: BatchRow[], files: number, tenth: number): Tenth {
   const [first, last] = [within[0], within.at(-1)]
   // from the start of its first batch to the commit of its last
   const ms = (last?.committed ?? 0) - ((first?.committed ?? 0) - (first?.ms ?? 0))
-  const names = new Set(within.flatMap(({ phases }) => Object.keys(phases)))
-  const phases = [...names].map((name): [string, number] => {
-    const sum = within.reduce((total, batch) => total + (batch.phases[name] ?? 0), 0)
-    return [name, sum / within.length]
-  })
-  return {
-    files: count,
-    batches: within.length,
-    filesPerSecond: (1000 * count) / ms,
-    phases: Object.fromEntries(phases),
-  }
+  return { files: count, batches: within.length, filesPerSecond: (1000 * count) / ms, phases: phasesOf(within) }
+}
+
+/** Milliseconds a batch, by phase. */
+function phasesOf(batches: BatchRow[]): Record<string, number> {
+  const names = new Set(batches.flatMap(({ phases }) => Object.keys(phases)))
+  const mean = (name: string): number =>
+    batches.reduce((total, { phases }) => total + (phases[name] ?? 0), 0) / batches.length
+  return Object.fromEntries([...names].map((name) => [name, mean(name)]))
 }
 
 interface Result {
@@ -160,6 +160,7 @@ interface Result {
   residentMb: number[]
   tenths: Tenth[]
   late: { p50: number; p99: number; most: number }
+  latePhases: Record<string, number>
 }
 
 function print({
@@ -171,6 +172,7 @@ function print({
   residentMb,
   tenths,
   late,
+  latePhases,
 }: Result): void {
   process.stdout.write(
     `\n${files} files in ${wallSeconds.toFixed(1)} s: ${filesPerSecond.toFixed(0)} files/s, ${processorMsPerFile.toFixed(2)} ms of processor time each\n\n`,
@@ -190,6 +192,8 @@ function print({
   process.stdout.write(
     `a file that comes when all these are done: p50 ${late.p50.toFixed(1)} ms, p99 ${late.p99.toFixed(1)} ms, most ${late.most.toFixed(1)} ms\n`,
   )
+  const parts = Object.entries(latePhases).map(([phase, ms]) => `${phase} ${ms.toFixed(1)}`)
+  process.stdout.write(`of which, a batch: ${parts.join(', ')} ms\n`)
 }
 
 function say(text: string): void {
