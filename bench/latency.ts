@@ -15,7 +15,7 @@ const pollMs = 2
 const seed = 7
 
 /** What the bench knows of a system: where its files go, how a row looks, and what it is to be held against. */
-const systems = {
+export const systems = {
   'shop-events': {
     folder: 'SHOP_EVENTS_DIR',
     input: 'raw',
@@ -50,7 +50,7 @@ export interface LatencyOptions {
   signal: AbortSignal
 }
 
-interface Dropped {
+export interface Dropped {
   /** The id of the file's last row: when it is visible, so is the file. */
   lastId: string
   arrivedAt: number
@@ -80,23 +80,21 @@ export async function benchLatency({ root, system, rate, seconds, signal }: Late
     const memoryMb = highWaterMark(worker.pid)
     await stop(worker)
     await verify(url, measured.table, (1 + files.length) * rowsPerFile)
-    const latencies = files
-      .slice((warmUpSeconds * 1000) / everyMs)
-      .map((file) => (file.visibleAt ?? 0) - file.arrivedAt)
+    const waits = latencies(files)
     const ledger = await ledgerOf(url)
     const result = {
       machine: { postgres: postgres.version, ...machine() },
       system,
       goals: measured.goals,
-      events: latencies.length * rowsPerFile,
-      files: latencies.length,
-      p50: percentile(latencies, 0.5),
-      p99: percentile(latencies, 0.99),
-      most: Math.max(...latencies),
+      events: waits.length * rowsPerFile,
+      files: waits.length,
+      p50: percentile(waits, 0.5),
+      p99: percentile(waits, 0.99),
+      most: Math.max(...waits),
       behindMs: Math.max(...files.map((file) => file.behindMs)),
       memoryMb,
       ledger,
-      latenciesMs: latencies.map((one) => Math.round(one * 10) / 10),
+      latenciesMs: waits.map((one) => Math.round(one * 10) / 10),
     }
     print(result)
     await saveResult(here, `latency-${system}-${rate}`, result)
@@ -117,7 +115,8 @@ async function firstFile(url: string, table: string, drop: Drop, worker: Running
   }
 }
 
-async function dropAndWatch(
+/** Drops files by the clock, and watches when their rows become visible. */
+export async function dropAndWatch(
   url: string,
   table: string,
   drop: Drop,
@@ -168,7 +167,7 @@ async function dropAndWatch(
 type Drop = (number: number, due?: number) => Promise<Dropped>
 
 /** Writes files aside and moves them in, as a careful sender does; the clock of one starts just before the move. */
-function dropper({ header, line, input }: Measured, rowsPerFile: number, room: string, folder: string): Drop {
+export function dropper({ header, line, input }: Measured, rowsPerFile: number, room: string, folder: string): Drop {
   return async (number, due = performance.now()) => {
     const name = `events-${String(number).padStart(6, '0')}.csv`
     const aside = join(room, 'writing', name)
@@ -183,14 +182,15 @@ function dropper({ header, line, input }: Measured, rowsPerFile: number, room: s
 }
 
 /** What is waited for cannot come once the worker has ended. */
-async function orEnded<T>(worker: Running, wait: Promise<T>): Promise<T> {
+export async function orEnded<T>(worker: Running, wait: Promise<T>): Promise<T> {
   const ended = worker.ended.then(() => {
     throw new Error(`the worker ended too early; it said:\n${worker.said()}`)
   })
   return await Promise.race([wait, ended])
 }
 
-async function stop(worker: Running): Promise<void> {
+/** Asks a worker to stop, and sees that it does. */
+export async function stop(worker: Running): Promise<void> {
   worker.child.kill('SIGTERM')
   const inTime = await Promise.race([worker.ended.then(() => true), pause(20_000, false, { ref: false })])
   if (!inTime) worker.child.kill('SIGKILL')
@@ -200,6 +200,11 @@ async function stop(worker: Running): Promise<void> {
 async function verify(url: string, table: string, rows: number): Promise<void> {
   const [found] = await query<{ n: number }>(url, `select count(distinct event_id)::int as n from ${table}`)
   if (found?.n !== rows) throw new Error(`${found?.n} rows were landed, not ${rows}`)
+}
+
+/** Of the files after the warm-up. */
+export function latencies(files: Dropped[]): number[] {
+  return files.slice((warmUpSeconds * 1000) / everyMs).map((file) => (file.visibleAt ?? 0) - file.arrivedAt)
 }
 
 interface Ledger extends pg.QueryResultRow {

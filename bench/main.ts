@@ -1,9 +1,10 @@
-/** `npm run bench -- files | latency | read | big`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchBig } from './big.ts'
 import { benchFiles } from './files.ts'
 import { benchLatency, latencySystems } from './latency.ts'
+import { benchManyFiles } from './many-files.ts'
 import { peerNames } from './peers.ts'
 import { benchRead } from './read.ts'
 
@@ -11,6 +12,7 @@ const usage = `npm run bench -- files [--rows N] [--rounds N] [--peers ${peerNam
 npm run bench -- latency [--system ${latencySystems.join('|')}] [--rate N] [--seconds N]
 npm run bench -- read [--rows N] [--rounds N]
 npm run bench -- big [--gigabytes N]
+npm run bench -- many-files [--files N] [--seconds N]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -26,6 +28,7 @@ async function main(): Promise<number> {
       rate: { type: 'string', default: '1000' },
       seconds: { type: 'string', default: '30' },
       gigabytes: { type: 'string', default: '10' },
+      files: { type: 'string', default: '100000' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -59,6 +62,11 @@ async function main(): Promise<number> {
         signal: stop.signal,
       })
       return 0
+    case 'many-files': {
+      const [files, seconds] = [count(values.files), count(values.seconds)]
+      await benchManyFiles({ root, files, seconds, signal: stop.signal })
+      return 0
+    }
   }
   process.stderr.write(usage)
   return values.help ? 0 : 2

@@ -2,7 +2,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FilesSource, Plan } from '../plan/plan.ts'
-import { claimedFolder, type Listing, listFolder } from '../sources/files/claims.ts'
+import { claimedFolder, countFolder } from '../sources/files/claims.ts'
 
 export interface WaitingFiles {
   waiting: number
@@ -18,8 +18,8 @@ export function filesSources(plan: Plan): FilesSource[] {
 export async function countWaiting(plan: Plan): Promise<WaitingFiles> {
   const found: WaitingFiles = { waiting: 0, claimed: 0, leftAlone: [] }
   for (const { folder } of filesSources(plan)) {
-    const { files, others } = await listFolder(folder).catch(() => nothing)
-    found.waiting += files.length
+    const { files, others } = await countFolder(folder).catch(() => ({ files: 0, others: [] }))
+    found.waiting += files
     found.leftAlone.push(...others.map(({ name, is }) => `${name} (${is})`))
     found.claimed += (await readdir(claimedFolder(folder)).catch(() => [])).length
   }
@@ -32,8 +32,6 @@ export function leftAloneInWords(names: string[]): string {
   const rest = names.length > 3 ? ` and ${names.length - 3} more` : ''
   return `${names.length} that ${names.length === 1 ? 'is no regular file' : 'are no regular files'}: ${shown}${rest}`
 }
-
-const nothing: Listing = { files: [], others: [] }
 
 export interface ClaimedFile {
   path: string

@@ -63,7 +63,7 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
     range,
     names,
     startedAt,
-    phases: {},
+    phases: { ...range.phases },
     done: new Set(),
     sinks: [],
     deadLetters: undefined,

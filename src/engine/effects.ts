@@ -127,8 +127,13 @@ async function quarantineFile(folder: string, file: StoredFile): Promise<void> {
 
 // ---- files that are done -------------------------------------------------------------------------------------------
 
+/** A disk is asked for so many files at once: most of the time goes in waiting for it. */
+const atOnce = 16
+
 async function moveFiles({ archived }: EffectTools, { files }: Settled): Promise<void> {
+  const moves: (() => Promise<void>)[] = []
   const ready = new Set<string>()
+  const targets = new Set<string>()
   for (const file of files) {
     const claimed = claimedAt(file)
     if (file.state !== 'done' || claimed === undefined) continue
@@ -136,11 +141,17 @@ async function moveFiles({ archived }: EffectTools, { files }: Settled): Promise
     if (!ready.has(done)) await mkdir(done, { recursive: true })
     ready.add(done)
     const own = join(done, basename(file.path))
-    // what the archiver takes has a name that is never another file's
-    const isTaken = archived || (await isThere(own))
-    await rename(claimed, isTaken ? join(done, nameFor(file)) : own).catch(ignoreMissing)
-    await dropClaim(claimed)
+    const isTwin = targets.has(own)
+    targets.add(own)
+    moves.push(async () => {
+      // what the archiver takes has a name that is never another file's
+      const isTaken = archived || isTwin || (await isThere(own))
+      await rename(claimed, isTaken ? join(done, nameFor(file)) : own).catch(ignoreMissing)
+      await dropClaim(claimed)
+    })
   }
+  for (let at = 0; at < moves.length; at += atOnce)
+    await Promise.all(moves.slice(at, at + atOnce).map((move) => move()))
 }
 
 /** Where a file of a watched folder lies after its claim; a file of a bounded run has its own path as its id. */

@@ -123,6 +123,7 @@ from read_csv(
     filesQuarantined: 0,
     positions: [],
     ranges: settles.slice(0, 100).map((id) => ({ dead_letter: id })),
+    phases: {},
     arrivedAt: undefined,
     settles,
     release: () => rm(path, { force: true }),

@@ -29,6 +29,8 @@ export interface Range {
   positions: Position[]
   /** For the ledger: what was read, in words a person understands. */
   ranges: unknown
+  /** Milliseconds that getting it took, by phase. */
+  phases: Record<string, number>
   /** When the oldest of it arrived. */
   arrivedAt: Date | undefined
   /** Dead letters that a replay settles with it. */

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { MillraceError } from '../../errors.ts'
-import { claimFile, claimInputs, isComplete, listFolder, settleMs } from './claims.ts'
+import { claimFile, claimInputs, countFolder, isComplete, listFolder, settleMs } from './claims.ts'
 
 const root = await mkdtempDisposable(join(tmpdir(), 'millrace-claims-'))
 after(() => root.remove())
@@ -52,6 +52,8 @@ test('what is no regular file is told apart, and hidden names and what is done a
       { name: 'x.csv', is: 'a folder' },
     ],
   })
+  const { files, others } = await listFolder(raw)
+  assert.deepEqual(await countFolder(raw), { files: files.length, others })
 })
 
 test('a file is taken whatever its name is, with the bytes that are no text written out', async () => {

@@ -4,7 +4,7 @@
  * name that are no text are written out in it, so that everything behind here can say the name.
  */
 import type { BigIntStats, Dirent, Stats } from 'node:fs'
-import { glob, lstat, mkdir, readdir, rename, rmdir, stat } from 'node:fs/promises'
+import { glob, lstat, mkdir, opendir, readdir, rename, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { MillraceError } from '../../errors.ts'
 import type { Content } from './content.ts'
@@ -67,12 +67,27 @@ export async function listFolder(folder: string): Promise<Listing> {
     // where files go when they are done
     else if (name.name !== 'done') listing.others.push({ name: name.name, is: kindOf(entry) })
   }
-  const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1)
   return { files: listing.files.sort(byName), others: listing.others.sort(byName) }
 }
 
+/** As `listFolder`, but of files only how many: nothing is held of them, for there may be very many. */
+export async function countFolder(folder: string): Promise<{ files: number; others: Listing['others'] }> {
+  let files = 0
+  const others: Listing['others'] = []
+  for await (const entry of await opendir(folder, { bufferSize: 1024 })) {
+    if (entry.name.startsWith('.')) continue
+    if (entry.isFile()) files++
+    else if (entry.name !== 'done') others.push({ name: entry.name, is: kindOf(entry) })
+  }
+  return { files, others: others.sort(byName) }
+}
+
+function byName(a: { name: string }, b: { name: string }): number {
+  return a.name < b.name ? -1 : 1
+}
+
 /** What something is that is no regular file. */
-export function kindOf(entry: Dirent<Buffer> | Stats | BigIntStats): string {
+export function kindOf(entry: Dirent<Buffer> | Dirent | Stats | BigIntStats): string {
   if (entry.isDirectory()) return 'a folder'
   if (entry.isSymbolicLink()) return 'a symbolic link'
   if (entry.isFIFO()) return 'a FIFO'
@@ -99,7 +114,8 @@ export async function claimFile(folder: string, file: FileName, id: string, now:
   if (!isComplete(stats, now)) return { is: 'not complete' }
   const home = join(claimedFolder(folder), id)
   const at = join(home, fittingName(name))
-  await mkdir(home, { recursive: true })
+  // its parent is there, unless somebody tidied up
+  await mkdir(home).catch(() => mkdir(home, { recursive: true }))
   try {
     await rename(found, at)
   } catch (error) {
@@ -116,19 +132,23 @@ export async function claimFile(folder: string, file: FileName, id: string, now:
   return { is: 'claimed', claim: claimOf(id, at, join(folder, basename(at)), stats) }
 }
 
-/** The files that were claimed and are still there, in the order of their claims. */
-export async function listClaims(folder: string): Promise<Claim[]> {
-  const home = claimedFolder(folder)
-  const ids = await readdir(home).catch(() => [])
+/** The ids of the claims in a folder, in their order. */
+export async function claimIds(folder: string): Promise<string[]> {
+  return (await readdir(claimedFolder(folder)).catch(() => [])).sort()
+}
+
+/** The files of these claims that are still there. */
+export async function readClaims(folder: string, ids: readonly string[]): Promise<Claim[]> {
   const claims: Claim[] = []
-  for (const id of ids.sort()) {
-    const [name] = await readdir(join(home, id)).catch(() => [])
+  for (const id of ids) {
+    const home = join(claimedFolder(folder), id)
+    const [name] = await readdir(home).catch(() => [])
     if (name === undefined) {
       // the rename never came, or the file has been moved on
-      await rmdir(join(home, id)).catch(() => {})
+      await rmdir(home).catch(() => {})
       continue
     }
-    const at = join(home, id, name)
+    const at = join(home, name)
     const stats = await lstat(at, { bigint: true }).catch(() => undefined)
     if (stats !== undefined) claims.push(claimOf(id, at, join(folder, name), stats))
   }

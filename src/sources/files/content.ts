@@ -26,17 +26,21 @@ export function mostUnpacked(size: number): number {
   return Math.min(64 * 2 ** 30, Math.max(256 * 2 ** 20, 200 * size))
 }
 
+/** A header is not longer. */
+const beginBytes = 1024 * 1024
+
 export type Packing = 'gzip' | 'zstd'
 
 /** Looks at the first bytes, not at the name. `into` is where an unpacked file would go. */
 export async function openContent(
   claim: Claim,
   handle: FileHandle,
+  begin: Buffer,
   into: string,
   signal?: AbortSignal,
 ): Promise<Opened> {
   const first = Buffer.alloc(16)
-  await handle.read(first, 0, first.length, 0)
+  begin.copy(first)
   const packing = packingOf(first)
   if (packing === undefined) {
     const hex = first.toString('hex')
@@ -112,6 +116,13 @@ async function unpack(
       ? { is: 'bad', code: 'CUT_SHORT', message: `the ${packing} data ends before its end` }
       : { is: 'bad', code: 'NOT_PACKED_RIGHT', message: `the ${packing} data is broken: ${messageOf(error)}` }
   }
+}
+
+/** The first bytes of a file, of a small one all. */
+export async function readBegin(handle: FileHandle, size: number): Promise<Buffer> {
+  const begin = Buffer.allocUnsafe(Math.min(size, beginBytes))
+  const { bytesRead } = await handle.read(begin, 0, begin.length, 0)
+  return begin.subarray(0, bytesRead)
 }
 
 /** The bytes of an open file, from a place on. */

@@ -14,12 +14,13 @@ import {
   type Claim,
   claimedFolder,
   claimFile,
+  claimIds,
   claimInputs,
   type FileName,
   isComplete,
-  listClaims,
   listFolder,
   pathIn,
+  readClaims,
 } from './claims.ts'
 import { dropContent } from './content.ts'
 import { Stage } from './stage.ts'
@@ -50,6 +51,8 @@ export interface FilesReaderOptions {
 
 /** Files of one range at most, so that the lists that go with it stay small. */
 const maxFiles = 2000
+/** A disk is asked for so many files at once: most of the time goes in waiting for it. */
+const atOnce = 16
 
 export async function openFilesReader(options: FilesReaderOptions): Promise<SourceReader> {
   await mkdir(options.spool, { recursive: true })
@@ -66,7 +69,7 @@ class FilesReader implements SourceReader {
   #queue: Claim[] = []
   /** Ids handed out or finished, until they are gone from the folder of claims. */
   #seen = new Set<string>()
-  /** Names listed and not yet claimed, so that a large folder is not listed for every range. */
+  /** Names listed and not yet claimed, the first of them last, so that a large folder is not listed for every range. */
   #names: FileName[] = []
   /** Claimed files that somebody still writes; they are read when they have come to rest. */
   #restless: Claim[] = []
@@ -84,12 +87,17 @@ class FilesReader implements SourceReader {
   }
 
   async next(limits: Limits): Promise<Range | undefined> {
+    const started = performance.now()
     if (this.#queue.length === 0) await this.#refill(limits)
     if (this.#queue.length === 0) return undefined
+    const listed = performance.now()
     const stage = new Stage({ ...this.#options, name: `${this.#name}-${++this.#ranges}` })
     try {
       await this.#fill(stage, limits)
-      if (stage.files.length > 0) return await stage.finish()
+      if (stage.files.length > 0) {
+        const range = await stage.finish()
+        return { ...range, phases: { list: listed - started, cut: performance.now() - listed } }
+      }
     } catch (error) {
       await stage.release()
       throw error
@@ -169,31 +177,44 @@ class FilesReader implements SourceReader {
     await failpoint('listed')
     let bytes = this.#queue.reduce((sum, claim) => sum + claim.size, 0)
     while (this.#names.length > 0 && this.#queue.length < maxFiles && bytes < limits.bytes) {
-      const name = this.#names.shift()
-      if (name === undefined) break
-      const taking = await claimFile(folder, name, this.#claimId(), this.#now())
-      switch (taking.is) {
-        case 'claimed':
-          this.#seen.add(taking.claim.id)
-          this.#queue.push(taking.claim)
-          bytes += taking.claim.size
-          break
-        case 'not complete':
-          this.#waiting = true
-          break
-        case 'refused':
-          this.#leave(join(folder, name.name), taking.why)
-          break
-        case 'gone':
-          break
+      for (const claim of await this.#claim(folder, this.#names.splice(-atOnce).reverse())) {
+        this.#seen.add(claim.id)
+        this.#queue.push(claim)
+        bytes += claim.size
       }
     }
     await failpoint('claimed')
   }
 
+  // Several at once; their ids are in the order of their names.
+  async #claim(folder: string, names: FileName[]): Promise<Claim[]> {
+    const now = this.#now()
+    const takings = names.map((name) => claimFile(folder, name, this.#claimId(), now))
+    // none is left under way when another fails
+    await Promise.allSettled(takings)
+    const claims: Claim[] = []
+    for (const [i, taking] of (await Promise.all(takings)).entries()) {
+      switch (taking.is) {
+        case 'claimed':
+          claims.push(taking.claim)
+          break
+        case 'not complete':
+          this.#waiting = true
+          break
+        case 'refused':
+          this.#leave(join(folder, names[i]?.name ?? ''), taking.why)
+          break
+        case 'gone':
+          break
+      }
+    }
+    return claims
+  }
+
   async #list(folder: string): Promise<void> {
     const { files, others } = await listFolder(folder)
-    this.#names = files
+    // the last is taken first: taking from the front would move all the others
+    this.#names = files.toReversed()
     const there = new Set([...files, ...others].map(({ name }) => join(folder, name)))
     for (const path of this.#leftAlone.keys()) if (!there.has(path)) this.#leftAlone.delete(path)
     for (const { name, is } of others) this.#leave(join(folder, name), `it is ${is}`)
@@ -221,10 +242,15 @@ class FilesReader implements SourceReader {
 
   // Claims of an owner before us, found again at start and whenever there is nothing else to do.
   async #findClaims(): Promise<void> {
-    const claims = await listClaims(this.#options.source.folder)
-    const there = new Set(claims.map(({ id }) => id))
+    const { folder } = this.#options.source
+    const ids = await claimIds(folder)
+    const there = new Set(ids)
     for (const id of this.#seen) if (!there.has(id)) this.#seen.delete(id)
-    const fresh = claims.filter(({ id }) => !this.#seen.has(id))
+    // of those that were seen nothing more is asked, however many there are
+    const fresh = await readClaims(
+      folder,
+      ids.filter((id) => !this.#seen.has(id)),
+    )
     if (fresh.length === 0) return
     const known = await this.#options.known(fresh.map(({ id }) => id))
     for (const claim of fresh) {

@@ -4,13 +4,12 @@
  */
 import { type BigIntStats, constants } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { identifier, sqlText } from '../../plan/identifier.ts'
 import type { FilesSource, Origin } from '../../plan/plan.ts'
 import type { FileProgress } from '../../store/store.ts'
 import type { Limits, Range, Sql } from '../source.ts'
 import { type Claim, kindOf } from './claims.ts'
-import { dropContent, openContent } from './content.ts'
+import { dropContent } from './content.ts'
 import { ParquetRows } from './parquet-rows.ts'
 import { TextRows } from './text-rows.ts'
 
@@ -137,21 +136,7 @@ export class Stage {
   }
 
   async #readPortion(claim: Claim, handle: FileHandle, limits: Limits): Promise<Portion | Unreadable> {
-    const { source, spool, name, signal } = this.#options
-    const file = this.#paths.length
-    if (source.format.is === 'parquet') return await this.#stagePortion(claim, handle, file, limits)
-    if (claim.content === undefined) {
-      const opened = await openContent(claim, handle, join(spool, `${name}-${file}-unpacked`), signal)
-      if (opened.is === 'bad') return opened
-      claim.content = opened.content
-    }
-    if (!claim.content.unpacked) return await this.#stagePortion(claim, handle, file, limits)
-    await using unpacked = await open(claim.content.path, 'r')
-    return await this.#stagePortion(claim, unpacked, file, limits)
-  }
-
-  async #stagePortion(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
-    const portion = await this.#rowStage.read(claim, handle, file, limits)
+    const portion = await this.#rowStage.read(claim, handle, this.#paths.length, limits)
     this.#paths.push(claim.path)
     return portion
   }
@@ -226,6 +211,7 @@ export class Stage {
         const unknown = this.#unknown.get(id)
         return { file: path, state, rows: rowsDone, bytes: bytesDone, ...(unknown ? { unknown_columns: unknown } : {}) }
       }),
+      phases: {},
       arrivedAt: this.#arrivedAt,
       settles: [],
       release: () => this.release(),

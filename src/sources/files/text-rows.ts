@@ -1,5 +1,5 @@
 /** Rows of text files: cut out of their bytes into a spool of CSV that DuckDB reads without an error. */
-import type { FileHandle } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../../errors.ts'
 import { reasons } from '../../operators/validate.ts'
@@ -8,6 +8,7 @@ import { identifier, sqlText } from '../../plan/identifier.ts'
 import { columnsRead } from '../../plan/plan.ts'
 import type { Limits } from '../source.ts'
 import type { Claim } from './claims.ts'
+import { openContent, readBegin } from './content.ts'
 import { CsvCutter } from './cut-csv.ts'
 import { JsonCutter } from './cut-json.ts'
 import type { CutterOptions, RowCutter } from './cutter.ts'
@@ -49,6 +50,14 @@ interface Layout {
   longestRow: number
 }
 
+/** A file's content, plain, with its first bytes. */
+interface OpenContent {
+  path: string
+  size: number
+  handle: FileHandle
+  begin: Buffer
+}
+
 interface Head {
   layout: Layout
   bytes: number
@@ -67,6 +76,7 @@ export class TextRows implements RowStage {
   /** Where the files of JSON rows lie, to read the text of a row again, and by what they are known. */
   readonly #contents: ReadFile[] = []
   #rawTable: string | undefined
+  #chunk: Buffer | undefined
 
   constructor(options: StageOptions) {
     this.#options = options
@@ -75,10 +85,30 @@ export class TextRows implements RowStage {
   }
 
   async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
-    const content = claim.content ?? { path: claim.at, size: claim.size }
-    const { size, mtimeMs } = await handle.stat()
-    this.#contents[file] = { path: content.path, size, mtimeMs }
-    const head = await this.#head(handle, content.size)
+    const { spool, name, signal } = this.#options
+    const begin = await readBegin(handle, claim.size)
+    if (claim.content === undefined) {
+      const opened = await openContent(claim, handle, begin, join(spool, `${name}-${file}-unpacked`), signal)
+      if (opened.is === 'bad') return opened
+      claim.content = opened.content
+    }
+    const { path, size, unpacked } = claim.content
+    if (!unpacked) return await this.#readContent({ path, size, handle, begin }, claim, file, limits)
+    await using content = await open(path, 'r')
+    return await this.#readContent(
+      { path, size, handle: content, begin: await readBegin(content, size) },
+      claim,
+      file,
+      limits,
+    )
+  }
+
+  async #readContent(content: OpenContent, claim: Claim, file: number, limits: Limits): Promise<Portion | Unreadable> {
+    if (this.#options.source.format.is === 'json lines') {
+      const { size, mtimeMs } = await content.handle.stat()
+      this.#contents[file] = { path: content.path, size, mtimeMs }
+    }
+    const head = this.#head(content)
     if ('is' in head) return head
     const { layout } = head
     let spool = this.#spoolOf(layout)
@@ -110,23 +140,23 @@ export class TextRows implements RowStage {
       unknown: {},
     }
     let at = start
-    // one buffer for all chunks: the cutter keeps copies of what it needs
-    const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(0, content.size - at)))
     for (;;) {
-      const { bytesRead } = await handle.read(chunk, 0, Math.min(chunk.length, Math.max(0, content.size - at)), at)
-      at += bytesRead
-      const last = at >= content.size || bytesRead === 0
-      const cut = cutter.push(chunk.subarray(0, bytesRead), last)
+      const bytes = await this.#bytesAt(content, at)
+      at += bytes.length
+      const last = at >= content.size || bytes.length === 0
+      const cut = cutter.push(bytes, last)
       portion.rows += cut.rows
       portion.malformed += cut.malformed
       portion.bytesDone += cut.consumed
       layout.longestRow = Math.max(layout.longestRow, cut.longestRow)
-      await spool.flush()
-      await this.#malformedRows.flush()
       if (last && !cut.full) portion.finished = true
       if (last || cut.full || this.full || portion.bytesDone - start >= limits.bytes) break
+      // the cutter will write over what it has handed out
+      await this.#flush(spool)
       spool = this.#spoolOf(layout)
     }
+    // the rows of small files are written together
+    if (spool.pendingBytes + this.#malformedRows.pendingBytes > chunkBytes) await this.#flush(spool)
     if (portion.finished) portion.bytesDone = content.size
     else portion.finished = portion.bytesDone >= content.size
     portion.linesDone = cutter.line - 1
@@ -134,7 +164,7 @@ export class TextRows implements RowStage {
       await this.takeBack()
       const length = portion.bytesDone - start
       if (length <= rawKept) return needsMoreMemory
-      this.#malformedRows.append(await this.#tooLong(handle, file, { at: start, length, line: firstLine }))
+      this.#malformedRows.append(await this.#tooLong(content.handle, file, { at: start, length, line: firstLine }))
       Object.assign(portion, { rows: 0, malformed: 1 })
     }
     this.#malformed += portion.malformed
@@ -172,6 +202,19 @@ export class TextRows implements RowStage {
     return Buffer.from(malformedLine(file, { line: line + lines, code: 'ROW_TOO_LONG' }, raw, bytes))
   }
 
+  // What is known of the beginning is not read again; after it, one buffer serves for all: cutters copy what they keep.
+  async #bytesAt({ handle, begin, size }: OpenContent, at: number): Promise<Buffer> {
+    if (at < begin.length) return begin.subarray(at)
+    this.#chunk ??= Buffer.allocUnsafe(chunkBytes)
+    const { bytesRead } = await handle.read(this.#chunk, 0, Math.min(chunkBytes, Math.max(0, size - at)), at)
+    return this.#chunk.subarray(0, bytesRead)
+  }
+
+  async #flush(spool: SpoolFile): Promise<void> {
+    await spool.flush()
+    await this.#malformedRows.flush()
+  }
+
   async takeBack(): Promise<void> {
     const marks = this.#marks
     if (marks === undefined) return
@@ -184,12 +227,10 @@ export class TextRows implements RowStage {
 
   // ---- the beginning of a file -------------------------------------------------------------------------------------
 
-  async #head(handle: FileHandle, size: number): Promise<Head | Unreadable> {
+  #head({ begin, size }: OpenContent): Head | Unreadable {
     const { source } = this.#options
     const { format } = source
-    const first = Buffer.alloc(Math.min(size, chunkBytes))
-    const { bytesRead } = await handle.read(first, 0, first.length, 0)
-    const begin = first.subarray(0, bytesRead)
+    const complete = begin.length >= size
     if (format.is !== 'csv' || format.header === false) {
       if (isUtf16(begin)) return { is: 'bad', code: 'UTF16', message: 'the file is UTF-16 or UTF-32; it must be UTF-8' }
       const mark = begin.toString('latin1', 0, 3) === '\xef\xbb\xbf' ? 3 : 0
@@ -197,14 +238,14 @@ export class TextRows implements RowStage {
         const message = `the file is one JSON document, and JSON lines has an object to a line; of a list, jq -c '.[]' makes them`
         return { is: 'bad', code: 'NOT_JSON_LINES', message }
       }
-      if (format.is === 'json lines' && isSomethingElse(begin.subarray(mark), bytesRead >= size)) {
+      if (format.is === 'json lines' && isSomethingElse(begin.subarray(mark), complete)) {
         const message = `none of its first ${linesToJudge} lines is a JSON object; JSON lines has one to a line`
         return { is: 'bad', code: 'NOT_JSON_LINES', message }
       }
       const names = this.#columns.map(({ name }) => name)
       return { layout: this.#layoutOf(names, new Set()), bytes: mark, lines: 0 }
     }
-    const header = readHeader(begin, format, bytesRead >= size)
+    const header = readHeader(begin, format, complete)
     if (header.is === 'incomplete')
       return { is: 'bad', code: 'NO_HEADER', message: 'the first line is longer than a header may be' }
     if (header.is === 'bad') return header
