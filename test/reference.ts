@@ -4,7 +4,7 @@
  */
 import type { Column } from '../src/plan/columns.ts'
 import type { Expression } from '../src/plan/expression.ts'
-import type { Plan, Rule, Step, TableStep, ValidateStep } from '../src/plan/plan.ts'
+import type { DedupStep, Plan, Rule, Step, TableStep, ValidateStep } from '../src/plan/plan.ts'
 import { badText } from './reference-files.ts'
 
 export interface InputRow {
@@ -26,7 +26,14 @@ export interface ReferenceResult {
 
 type Verdict = 'written' | 'filtered' | 'duplicates' | 'dead'
 
-export function reference(plan: Plan, input: InputRow[]): ReferenceResult {
+/** A constraint that somebody has given a table: whether it takes the row. */
+export type Constraint = (row: OutputRow) => boolean
+
+export function reference(
+  plan: Plan,
+  input: InputRow[],
+  constraints: Record<string, Constraint> = {},
+): ReferenceResult {
   const result: ReferenceResult = {
     tables: {},
     deadLetters: [],
@@ -37,6 +44,7 @@ export function reference(plan: Plan, input: InputRow[]): ReferenceResult {
     const verdicts: { step: number; verdict: Verdict }[] = []
     // what each step hands on for this row; nothing when the row does not get there
     const at = new Map<string, OutputRow>()
+    const refusedBy = new Set<string>()
     plan.steps.forEach((step, i) => {
       if (step.op === 'validate') {
         const checked = validate(step, row)
@@ -48,8 +56,23 @@ export function reference(plan: Plan, input: InputRow[]): ReferenceResult {
       }
       const values = at.get(step.from[0] ?? '')
       if (values === undefined) return
+      if (step.op === 'table' && constraints[step.table]?.(values) === false) {
+        result.deadLetters.push({ place: row.place, line: row.line, code: 'REFUSED', column: null })
+        verdicts.push({ step: i, verdict: 'dead' })
+        refusedBy.add(step.id)
+        return
+      }
       const verdict = pass(step, values, at, seen, result.tables)
       if (verdict !== undefined) verdicts.push({ step: i, verdict })
+    })
+    // a row that no table takes has not passed: the next one of its key does
+    plan.steps.forEach((step, i) => {
+      const passed = at.get(step.id)
+      if (step.op !== 'dedup' || passed === undefined) return
+      const reached = tablesAfter(plan, step.id).filter(({ from }) => at.has(from[0] ?? ''))
+      if (reached.length === 0 || !reached.every(({ id }) => refusedBy.has(id))) return
+      seen.get(step.id)?.delete(keyOf(step, passed))
+      verdicts.push({ step: i, verdict: 'dead' })
     })
     result.books.rowsIn++
     const [first] = verdicts.sort((a, b) => a.step - b.step)
@@ -82,7 +105,7 @@ function pass(
     case 'dedup': {
       const keys = seen.get(step.id) ?? new Set()
       seen.set(step.id, keys)
-      const key = JSON.stringify(step.by.map((name) => values[name]))
+      const key = keyOf(step, values)
       if (keys.has(key)) return 'duplicates'
       keys.add(key)
       at.set(step.id, values)
@@ -96,6 +119,16 @@ function pass(
     default:
       throw new Error(`the reference knows no step of the kind ${step.op}`)
   }
+}
+
+function keyOf(step: DedupStep, values: OutputRow): string {
+  return JSON.stringify(step.by.map((name) => values[name]))
+}
+
+function tablesAfter(plan: Plan, id: string): TableStep[] {
+  return plan.steps
+    .filter(({ from }) => from.includes(id))
+    .flatMap((step) => (step.op === 'table' ? [step] : tablesAfter(plan, step.id)))
 }
 
 function land(step: TableStep, values: OutputRow, tables: Record<string, OutputRow[]>): Verdict {

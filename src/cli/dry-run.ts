@@ -8,7 +8,7 @@ import { isRunnable } from '../engine/relations.ts'
 import { deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
-import { keyTooLongName, postgresType } from '../sinks/table.ts'
+import { keyTooLongName, postgresType, refusedName } from '../sinks/table.ts'
 import type { Limits, SourceReader } from '../sources/source.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 
@@ -90,7 +90,7 @@ async function judge(tools: DryRunTools, batch: Batch): Promise<string> {
   await session.run(`create table ${notes} (id bigint, step integer, would varchar, code varchar, why varchar)`)
   for (const [i, step] of plan.steps.entries()) {
     const out = names.of(step.id)
-    const input = names.of(step.from[0] ?? '')
+    const input = names.into(step)
     const note = async (would: Forecast['would'], rows: string): Promise<void> => {
       await session.run(`insert into ${notes} select _row, ${i}, ${sqlText(would)}, code, why from (${rows})`)
     }
@@ -137,7 +137,7 @@ async function judgeTable(
   note: (would: Forecast['would'], rows: string) => Promise<void>,
 ): Promise<void> {
   const out = batch.names.of(step.id)
-  const input = batch.names.of(step.from[0] ?? '')
+  const input = batch.names.into(step)
   if (step.mode.is === 'append') {
     await note('land', saySql(out, `into ${step.table}`))
     return
@@ -148,6 +148,8 @@ async function judgeTable(
     'fail again',
     `select _row, 'KEY_TOO_LONG' as code, 'its key is longer than an index holds' as why from ${long}`,
   )
+  if (batch.names.refused.has(step.id))
+    await note('fail again', `select _row, code, message as why from ${refusedName(out)}`)
   const { there, first } = await meetTable(tools, batch, step, step.mode.key)
   const held = `${out} where _row in (select id from ${there})`
   await note('land', saySql(`${out} where _row in (select id from ${first})`, `into ${step.table}`))

@@ -7,14 +7,23 @@ import { failpoint } from '../failpoint.ts'
 import { keyedName, seenName } from '../operators/dedup.ts'
 import { checkedName, deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
-import type { DedupStep, FilesStep, Plan, Step, TableStep } from '../plan/plan.ts'
-import { copySql, keyHashSql, keyTooLongName, knownName, quotedColumns, sinkOrder } from '../sinks/table.ts'
+import { type DedupStep, type FilesStep, isSink, type Plan, type Step, type TableStep } from '../plan/plan.ts'
+import {
+  copySql,
+  keyHashSql,
+  keyTooLongName,
+  knownName,
+  numberedSql,
+  quotedColumns,
+  refusedName,
+} from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import {
   type BatchKind,
   type CommitOutcome,
   deadLetterColumns,
-  type NewDeadLetter,
+  type RefusedRow,
+  RowsRefused,
   type SinkOutcome,
   type Store,
   type Verdicts,
@@ -23,7 +32,7 @@ import { branches, countVerdicts, landedSql, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
 import { fileSinks, writePending } from './file-sink.ts'
 import { KeyFilter } from './key-filter.ts'
-import { createSql, isStateless, type Names, relationNames, relationsOf } from './relations.ts'
+import { createSql, isStateless, type Names, relationNames, relationsOf, stepsAfter } from './relations.ts'
 import { type Printed, printRows } from './row-file.ts'
 
 /** What a batch needs of the worker that runs it. */
@@ -49,7 +58,7 @@ export interface Batch {
   sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined }[]
   deadLetters: Printed | undefined
   dedupKeys: Printed | undefined
-  /** As far as DuckDB knows them; what the store finds there already or refuses comes in the commit. */
+  /** As far as DuckDB knows them; what the store finds there already comes in the commit. */
   verdicts: Verdicts | undefined
   release(session: DuckSession): Promise<void>
 }
@@ -70,12 +79,7 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
     dedupKeys: undefined,
     verdicts: undefined,
     async release(by) {
-      for (const printed of [
-        ...batch.sinks.flatMap(({ rows, fresh }) => [rows, fresh]),
-        batch.deadLetters,
-        batch.dedupKeys,
-      ])
-        await printed?.release()
+      await releasePrinted(batch)
       await by.run(`drop schema if exists ${names.schema} cascade`)
       await range.release()
     },
@@ -104,13 +108,27 @@ export async function operateBatch(tools: BatchTools, batch: Batch): Promise<voi
   await timed(batch, 'operate', () => runSteps(tools, batch, () => true))
 }
 
-/** Commits a batch; it can be called again with another epoch when the database failed. */
+/**
+ * Commits a batch, without the rows that the database refuses; it can be called again with another epoch when the
+ * database failed.
+ */
 export async function commitBatch(
   tools: BatchTools,
   batch: Batch,
   epoch: number,
   kind: BatchKind,
 ): Promise<CommitOutcome> {
+  for (;;) {
+    try {
+      return await commitAll(tools, batch, epoch, kind)
+    } catch (error) {
+      if (!(error instanceof RowsRefused)) throw error
+      await timed(batch, 'refuse', () => runWithout(tools, batch, error.rows))
+    }
+  }
+}
+
+async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: BatchKind): Promise<CommitOutcome> {
   const { plan, session, store } = tools
   const ordinals = branches(plan)
   return await store.commit({
@@ -124,7 +142,6 @@ export async function commitBatch(
       rows,
       ...(fresh ? { fresh } : {}),
       ordinals,
-      reject: (ordinal, sqlState, message) => rejectedRow(tools, batch, step, ordinal, sqlState, message),
     })),
     deadLetters: batch.deadLetters,
     dedupKeys: batch.dedupKeys,
@@ -145,7 +162,7 @@ export async function commitBatch(
 }
 
 function fileRowsSql({ names }: Batch, step: FilesStep, outcomes: SinkOutcome[]): string {
-  const all = `select * from ${names.of(step.from[0] ?? '')}`
+  const all = `select * from ${names.into(step)}`
   if (step.landedIn === undefined) return all
   const outcome = outcomes.find((candidate) => candidate.step === step.landedIn)
   return `${all}\nwhere _row in (${landedSql(names.of(step.landedIn), outcome)})`
@@ -158,7 +175,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     const fed = step.from.every((id) => batch.done.has(id) || Object.hasOwn(plan.sources, id))
     if (!fed || !ready(step)) continue
     for (const relation of relationsOf(plan, step, batch.names)) {
-      await session.run(createSql(relation))
+      await session.run(createSql(relation).replace(/^create /, 'create or replace '))
       if (step.op === 'table' && relation.name === keyTooLongName(batch.names.of(step.id)))
         await findKnownKeys(tools, batch, step)
       if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id)))
@@ -168,6 +185,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     batch.done.add(step.id)
   }
   if (batch.done.size < plan.steps.length) return
+  if (await passDedupAgain(tools, batch)) return await runSteps(tools, batch, () => true)
   batch.deadLetters = await printDeadLetters(tools, batch)
   batch.dedupKeys = await printDedupKeys(tools, batch)
   batch.verdicts = await countVerdicts(session, plan, batch.names, batch.range, [])
@@ -181,13 +199,13 @@ async function findKnownKeys(tools: BatchTools, batch: Batch, step: TableStep): 
   const filter = filters.get(step.id) ?? new KeyFilter()
   filters.set(step.id, filter)
   const { first: rows, second: hashes } = await session.pairs(
-    `select _row::double, ${keyHashSql(step.mode.key)} from ${batch.names.of(step.from[0] ?? '')} order by _row`,
+    `select _row::double, ${keyHashSql(step.mode.key)} from ${batch.names.into(step)} order by _row`,
   )
   const known = rows.filter((_, i) => filter.add(hashes[i] ?? 0))
   await session.run(
     known.length === 0
-      ? `create table ${knownName(out)} (_row bigint)`
-      : `create table ${knownName(out)} as select unnest([${known.join(', ')}])::bigint as _row`,
+      ? `create or replace table ${knownName(out)} (_row bigint)`
+      : `create or replace table ${knownName(out)} as select unnest([${known.join(', ')}])::bigint as _row`,
   )
 }
 
@@ -223,8 +241,8 @@ async function fetchSeenKeys(tools: BatchTools, batch: Batch, step: DedupStep): 
   const seen = await store.seenKeys(plan.name, step.id, keys, into)
   await session.run(
     seen === 0
-      ? `create table ${seenName(out)} (key varchar)`
-      : `create table ${seenName(out)} as
+      ? `create or replace table ${seenName(out)} (key varchar)`
+      : `create or replace table ${seenName(out)} as
 select key
 from read_csv(${sqlText(into)}, auto_detect = false, header = false, columns = {'key': 'varchar'}, quote = '"', escape = '"')`,
   )
@@ -270,8 +288,13 @@ async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printe
       const long = keyTooLongName(batch.names.of(step.id))
       if ((await session.count(long)) > 0) {
         await rawOf(`select _row from ${long}`)
-        selects.push(keyTooLongSql(plan, batch, step, long))
+        selects.push(unfitSql(plan, batch, step, keyTooLongSql(step, long)))
       }
+    }
+    if (step.op === 'table' && batch.names.refused.has(step.id)) {
+      const refused = refusedName(batch.names.of(step.id))
+      await rawOf(`select _row from ${refused}`)
+      selects.push(unfitSql(plan, batch, step, `select * from ${refused}`))
     }
   }
   if (selects.length === 0) return undefined
@@ -285,23 +308,33 @@ async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printe
   return undefined
 }
 
-function keyTooLongSql(plan: Plan, batch: Batch, step: TableStep, long: string): string {
+// The dead letters of rows that a table cannot take, of which a select says `_row`, `code`, `column_name` and `message`.
+function unfitSql(plan: Plan, batch: Batch, step: TableStep, rows: string): string {
   const { where } = batch.range
-  const key = step.mode.is === 'append' ? [] : step.mode.key
   return `select
   ${sqlText(Object.keys(plan.sources)[0] ?? '')} as source,
   ${where.place} as place,
   ${where.line} as line,
   ${sqlText(step.id)} as stage,
-  'KEY_TOO_LONG' as code,
-  ${sqlText(key[0] ?? '')} as column_name,
-  'the key (${key.join(', ').replaceAll("'", "''")}) has ' || l._key_bytes || ' bytes; an index holds 2600' as message,
+  l.code,
+  l.column_name,
+  l.message,
   ${where.rawText} as raw,
   null as raw_bytes,
   ${fieldsSql(plan)} as fields
-from ${long} l
+from (${rows}) l
 join ${batch.names.staged} s using (_row)
 ${where.join}`
+}
+
+function keyTooLongSql(step: TableStep, long: string): string {
+  const key = step.mode.is === 'append' ? [] : step.mode.key
+  return `select
+  _row,
+  'KEY_TOO_LONG' as code,
+  ${sqlText(key[0] ?? '')} as column_name,
+  'the key (${key.join(', ').replaceAll("'", "''")}) has ' || _key_bytes || ' bytes; an index holds 2600' as message
+from ${long}`
 }
 
 function fieldsSql(plan: Plan): string {
@@ -309,35 +342,91 @@ function fieldsSql(plan: Plan): string {
   return `json_object(${columns.map(({ name }) => `${sqlText(name)}, s.${identifier(name)}`).join(', ')})`
 }
 
-// The dead letter of the n-th row of a sink's file, which the database refused.
-async function rejectedRow(
-  tools: BatchTools,
-  batch: Batch,
-  step: TableStep,
-  ordinal: number,
-  sqlState: string,
-  message: string,
-): Promise<NewDeadLetter> {
-  const { where } = batch.range
-  const refused = `select _row from ${batch.names.of(step.id)} order by ${sinkOrder} limit 1 offset ${ordinal}`
-  await batch.range.fetchRaw?.(batch.names.staged, refused)
-  const [row] = await tools.session.rows<{ place: string; line: string | null; raw: string; fields: string }>(`
-    select ${where.place} as place, ${where.line} as line, ${where.rawText} as raw, ${fieldsSql(tools.plan)} as fields
-    from (${refused}) r
-    join ${batch.names.staged} s using (_row)
-    ${where.join}`)
-  return {
-    source: Object.keys(tools.plan.sources)[0] ?? '',
-    place: row?.place ?? '',
-    line: row?.line == null ? null : Number(row.line),
-    stage: step.id,
-    code: 'REFUSED',
-    columnName: null,
-    message: `Postgres refused the row (${sqlState}): ${message}`,
-    raw: row?.raw ?? '',
-    // as: json_object made it, from texts
-    fields: row === undefined ? null : (JSON.parse(row.fields) as Record<string, string | null>),
+// ---- rows that a table does not take -------------------------------------------------------------------------------
+
+// Runs the steps again without the rows that the database has refused.
+async function runWithout(tools: BatchTools, batch: Batch, rows: RefusedRow[]): Promise<void> {
+  const { plan } = tools
+  for (const step of plan.steps) {
+    const own = rows.filter((row) => row.step === step.id)
+    for (let i = 0; i < own.length; i += refusedAtOnce) {
+      const some = own.slice(i, i + refusedAtOnce)
+      const says = some.map(({ sqlState, message }) => sqlText(`Postgres refused the row (${sqlState}): ${message}`))
+      await refuse(
+        tools,
+        batch,
+        step,
+        `select n._row, 'REFUSED' as code, null as column_name, r.message
+from (${numberedSql(batch.names.of(step.id))}) n
+join (
+  select unnest([${some.map(({ ordinal }) => ordinal).join(', ')}]) as ordinal, unnest([${says.join(', ')}]) as message
+) r using (ordinal)`,
+      )
+    }
   }
+  await startAgain(batch)
+  await runSteps(tools, batch, () => true)
+}
+
+const refusedAtOnce = 5000
+
+async function refuse({ session }: BatchTools, { names }: Batch, { id }: Step, rows: string): Promise<void> {
+  const refused = refusedName(names.of(id))
+  await session.run(
+    `create table if not exists ${refused} (_row bigint, code varchar, column_name varchar, message varchar)`,
+  )
+  await session.run(`insert into ${refused} ${rows}`)
+  names.refused.add(id)
+}
+
+// A row that no table after a dedup step takes is not the one that has passed it: the next one of its key is. Answers
+// whether there were such, and then everything has to be run again. The last step comes first: what it lets pass then may
+// be taken after all.
+async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<boolean> {
+  const { plan, session } = tools
+  const { names } = batch
+  for (const step of plan.steps.toReversed()) {
+    if (step.op !== 'dedup') continue
+    const lost: string[] = []
+    const going: string[] = []
+    let found = false
+    for (const sink of stepsAfter(plan, step.id).filter(isSink)) {
+      const out = names.of(sink.id)
+      // it writes what a table has taken
+      if (sink.op === 'files' && sink.landedIn !== undefined) continue
+      if (sink.op === 'table' && sink.mode.is !== 'append' && (await session.count(keyTooLongName(out))) > 0) {
+        await refuse(tools, batch, sink, keyTooLongSql(sink, keyTooLongName(out)))
+        found = true
+      }
+      if (names.refused.has(sink.id)) lost.push(`select _row from ${refusedName(out)}`)
+      going.push(`select _row from ${names.into(sink)}`)
+    }
+    if (lost.length === 0) continue
+    const left = `_row in (select _row from ${names.of(step.id)}) and _row not in (${going.join(' union all ')})`
+    const rows = `select distinct _row from (${lost.join(' union all ')}) where ${left}`
+    if ((await session.count(`(${rows})`)) > 0) {
+      await refuse(tools, batch, step, `select _row, null, null, null from (${rows})`)
+      found = true
+    }
+    if (!found) continue
+    await startAgain(batch)
+    return true
+  }
+  return false
+}
+
+async function startAgain(batch: Batch): Promise<void> {
+  await releasePrinted(batch)
+  batch.done.clear()
+  batch.sinks = []
+  batch.deadLetters = undefined
+  batch.dedupKeys = undefined
+  batch.verdicts = undefined
+}
+
+async function releasePrinted({ sinks, deadLetters, dedupKeys }: Batch): Promise<void> {
+  for (const printed of [...sinks.flatMap(({ rows, fresh }) => [rows, fresh]), deadLetters, dedupKeys])
+    await printed?.release()
 }
 
 async function timed<T>(batch: Batch, phase: string, work: () => Promise<T>): Promise<T> {

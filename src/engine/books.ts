@@ -4,7 +4,7 @@
  */
 import { checkedName } from '../operators/validate.ts'
 import { isSink, type Plan, type TableStep } from '../plan/plan.ts'
-import { keyTooLongName, sinkOrder, uniqueName } from '../sinks/table.ts'
+import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
@@ -26,12 +26,13 @@ export async function countVerdicts(
   const taken: string[] = []
   const dropped: string[] = []
   plan.steps.forEach((step, i) => {
-    const input = names.of(step.from[0] ?? '')
     const out = names.of(step.id)
     const missing = (verdict: string) =>
       dropped.push(
-        `select _row, ${i} as step, '${verdict}' as verdict from ${input} where _row not in (select _row from ${out})`,
+        `select _row, ${i} as step, '${verdict}' as verdict from ${names.into(step)} where _row not in (select _row from ${out})`,
       )
+    if (names.refused.has(step.id))
+      dropped.push(`select _row, ${i} as step, 'dead' as verdict from ${refusedName(out)}`)
     if (step.op === 'validate') missing('dead')
     if (step.op === 'filter') missing('filtered')
     if (step.op === 'dedup') missing('duplicates')
@@ -39,7 +40,7 @@ export async function countVerdicts(
   sinks.forEach((step) => {
     const i = plan.steps.indexOf(step)
     const outcome = outcomes.find((candidate) => candidate.step === step.id)
-    const input = names.of(step.from[0] ?? '')
+    const input = names.into(step)
     const out = names.of(step.id)
     if (step.mode.is !== 'append') {
       const long = keyTooLongName(out)
@@ -51,13 +52,10 @@ export async function countVerdicts(
         )
       }
     }
-    for (const [ordinals, verdict] of [
-      [outcome?.duplicateOrdinals ?? [], 'duplicates'],
-      [outcome?.refusedOrdinals ?? [], 'dead'],
-    ] as const) {
-      if (ordinals.length === 0) continue
+    const ordinals = outcome?.duplicateOrdinals ?? []
+    if (ordinals.length > 0) {
       dropped.push(
-        `select _row, ${i} as step, '${verdict}' as verdict from (${numbered(out)}) where ordinal in (${ordinals.join(', ')})`,
+        `select _row, ${i} as step, 'duplicates' as verdict from (${numberedSql(out)}) where ordinal in (${ordinals.join(', ')})`,
       )
     }
     taken.push(landedSql(out, outcome))
@@ -105,7 +103,10 @@ async function countInLine(session: DuckSession, plan: Plan, names: Names, range
   }
   if (verdicts.rowsIn === 0) return verdicts
   for (const step of plan.steps) {
-    const [input, out] = [names.of(step.from[0] ?? ''), names.of(step.id)]
+    const [input, out] = [names.into(step), names.of(step.id)]
+    if (names.refused.has(step.id)) {
+      verdicts.dead += (await session.count(names.of(step.from[0] ?? ''))) - (await session.count(input))
+    }
     switch (step.op) {
       case 'validate':
         verdicts.dead += await session.count(`${checkedName(out)} where _failed is not null`)
@@ -146,16 +147,12 @@ export function branches(plan: Plan): boolean {
 
 /** The rows of a sink's file that the store took, as SQL; `outcome` must tell them by ordinal. */
 export function landedSql(out: string, outcome: SinkOutcome | undefined): string {
-  const lost = [...(outcome?.duplicateOrdinals ?? []), ...(outcome?.refusedOrdinals ?? [])]
-  if (lost.length === 0) return `select _row from ${out}`
-  return `select _row from (${numbered(out)}) where ordinal not in (${lost.join(', ')})`
+  const duplicates = outcome?.duplicateOrdinals ?? []
+  if (duplicates.length === 0) return `select _row from ${out}`
+  return `select _row from (${numberedSql(out)}) where ordinal not in (${duplicates.join(', ')})`
 }
 
-function numbered(out: string): string {
-  return `select _row, row_number() over (order by ${sinkOrder}) - 1 as ordinal from ${out}`
-}
-
-/** The verdicts once the store has said what it had already and what it refused. */
+/** The verdicts once the store has said what it had already. */
 export async function settleVerdicts(
   session: DuckSession,
   plan: Plan,
@@ -166,14 +163,8 @@ export async function settleVerdicts(
 ): Promise<Verdicts> {
   const verdicts = before ?? (await countVerdicts(session, plan, names, range, []))
   const duplicates = outcomes.reduce((sum, outcome) => sum + outcome.duplicates, 0)
-  const refused = outcomes.reduce((sum, outcome) => sum + outcome.refusedOrdinals.length, 0)
-  if (duplicates + refused === 0) return verdicts
+  if (duplicates === 0) return verdicts
   // Where a row has other branches to go, what one sink did not take may be written by another.
   if (branches(plan)) return await countVerdicts(session, plan, names, range, outcomes)
-  return {
-    ...verdicts,
-    written: verdicts.written - duplicates - refused,
-    duplicates: verdicts.duplicates + duplicates,
-    dead: verdicts.dead + refused,
-  }
+  return { ...verdicts, written: verdicts.written - duplicates, duplicates: verdicts.duplicates + duplicates }
 }

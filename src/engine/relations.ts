@@ -6,21 +6,33 @@ import type { Relation } from '../operators/operator.ts'
 import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { Plan, Step } from '../plan/plan.ts'
-import { tableRelations } from '../sinks/table.ts'
+import { refusedName, tableRelations } from '../sinks/table.ts'
 
 export interface Names {
   schema: string
   staged: string
   /** The relation a step or source leaves behind. */
   of(id: string): string
+  /** Steps that must do without some of their rows: the database has refused them. */
+  refused: Set<string>
+  /** What a step reads: the relation before it, without the rows that were refused. */
+  into(step: Step): string
 }
 
 export function relationNames(plan: Plan, batch: number | string): Names {
   const schema = identifier(`${plan.name} ${batch}`)
+  const of = (id: string): string =>
+    Object.hasOwn(plan.sources, id) ? `${schema}.staged` : `${schema}.${identifier(id)}`
+  const refused = new Set<string>()
   return {
     schema,
     staged: `${schema}.staged`,
-    of: (id) => (Object.hasOwn(plan.sources, id) ? `${schema}.staged` : `${schema}.${identifier(id)}`),
+    of,
+    refused,
+    into({ id, from: [from = ''] }) {
+      if (!refused.has(id)) return of(from)
+      return `(select * from ${of(from)} where _row not in (select _row from ${refusedName(of(id))}))`
+    },
   }
 }
 
@@ -57,7 +69,7 @@ export function relationsOf(plan: Plan, step: Step, names: Names): Relation[] {
     })
   }
   const [from = ''] = step.from
-  const at = { input: names.of(from), out: names.of(step.id), inputColumns: columnsAt(plan, from) }
+  const at = { input: names.into(step), out: names.of(step.id), inputColumns: columnsAt(plan, from) }
   switch (step.op) {
     case 'validate':
       return operators.validate.relations(step, at)
@@ -80,4 +92,14 @@ function columnsAt(plan: Plan, id: string): Column[] {
 
 export function createSql(relation: Relation): string {
   return `create ${relation.as} ${relation.name} as\n${relation.select}`
+}
+
+/** The steps that read what a step leaves behind, and those after them. */
+export function stepsAfter(plan: Plan, id: string): Step[] {
+  const reached = new Set([id])
+  return plan.steps.filter((step) => {
+    const follows = step.from.some((from) => reached.has(from))
+    if (follows) reached.add(step.id)
+    return follows
+  })
 }

@@ -70,6 +70,16 @@ export function keyTooLongName(out: string): string {
   return beside(out, 'key_too_long')
 }
 
+/** The rows that the database has refused, and why: `_row`, `code`, `column_name`, `message`; filled by the engine. */
+export function refusedName(out: string): string {
+  return beside(out, 'refused')
+}
+
+/** The rows of a sink with their places in its files, as `ordinal`. */
+export function numberedSql(out: string): string {
+  return `select _row, row_number() over (order by ${sinkOrder}) - 1 as ordinal from ${out}`
+}
+
 /** The select that prints a sink's rows for Postgres `COPY` in CSV, in arrival order. */
 export function copySql(step: TableStep, out: string, known: boolean): string {
   const columns = step.columns.map((column) => `  ${postgresText(column)} as ${identifier(column.name)}`)

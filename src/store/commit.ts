@@ -3,6 +3,7 @@
  * at any place leaves all of it or nothing, which is why starting again needs no recovery.
  */
 import { createReadStream } from 'node:fs'
+import { Readable } from 'node:stream'
 import { pipeline as pump } from 'node:stream/promises'
 import { from as copyFrom } from 'pg-copy-streams'
 import { MillraceError } from '../errors.ts'
@@ -12,8 +13,16 @@ import type { TableStep } from '../plan/plan.ts'
 import { type Client, codeOf, isRowFault, isTransient } from './connection.ts'
 import { writeFiles } from './files.ts'
 import { jsonText } from './json-text.ts'
-import type { BatchCommit, CommitOutcome, NewDeadLetter, RowFile, SinkOutcome, SinkRows } from './store.ts'
-import { deadLetterColumns } from './store.ts'
+import {
+  type BatchCommit,
+  type CommitOutcome,
+  deadLetterColumns,
+  type RefusedRow,
+  type RowFile,
+  RowsRefused,
+  type SinkOutcome,
+  type SinkRows,
+} from './store.ts'
 
 /** What a worker learns about its tables while it runs. */
 export interface TableHabits {
@@ -24,18 +33,16 @@ export interface TableHabits {
 export async function commitBatch(client: Client, batch: BatchCommit, habits: TableHabits): Promise<CommitOutcome> {
   const started = performance.now()
   await failpoint('before begin')
-  await client.query('begin')
+  // what a constraint leaves for the end would be refused there, when nobody can tell any more which row it is
+  await client.query('begin; set constraints all immediate')
   let sent = false
   try {
     await client.query(`select set_config('millrace.pipeline', $1, true), set_config('millrace.batch', $2, true)`, [
       batch.pipeline,
       String(batch.batch),
     ])
-    const refused: NewDeadLetter[] = []
-    const outcomes: SinkOutcome[] = []
-    for (const sink of batch.sinks) outcomes.push(await landSink(client, sink, refused, habits))
+    const outcomes = await landSinks(client, batch.sinks, habits)
     if (batch.deadLetters) await copy(client, 'millrace.dead_letters', [...deadLetterColumns], batch.deadLetters)
-    if (refused.length > 0) await insertDeadLetters(client, refused)
     await failpoint('after rows')
 
     if (batch.dedupKeys) await copy(client, 'millrace.dedup_keys', ['step', 'key'], batch.dedupKeys)
@@ -118,27 +125,37 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
 
 // ---- rows into a target table --------------------------------------------------------------------------------------
 
-async function landSink(
-  client: Client,
-  sink: SinkRows,
-  refused: NewDeadLetter[],
-  habits: TableHabits,
-): Promise<SinkOutcome> {
-  const outcome: SinkOutcome = {
-    step: sink.step.id,
-    inserted: 0,
-    updated: 0,
-    duplicates: 0,
-    duplicateOrdinals: [],
-    refusedOrdinals: [],
+async function landSinks(client: Client, sinks: SinkRows[], habits: TableHabits): Promise<SinkOutcome[]> {
+  const outcomes: SinkOutcome[] = []
+  const refused: RefusedRow[] = []
+  for (const sink of sinks) {
+    try {
+      outcomes.push(await landSink(client, sink, habits))
+    } catch (error) {
+      if (!isRowFault(error)) throw error
+      await client.query('rollback to savepoint rows')
+      const rows = await refusedRows(client, sink)
+      // taken one by one, nothing is wrong with them
+      if (rows.length === 0) throw error
+      refused.push(...rows)
+    }
   }
-  const fresh = sink.fresh?.rows ?? 0
-  if (fresh + sink.rows.rows === 0) return outcome
-  if (sink.step.mode.is !== 'append') await makeStage(client, sink)
-  if (sink.fresh && fresh > 0 && !(await landStraight(client, sink.step, sink.fresh, outcome, habits))) {
-    await land(client, sink, sink.fresh, 0, outcome, refused)
+  if (refused.length > 0) throw new RowsRefused(refused)
+  return outcomes
+}
+
+async function landSink(client: Client, sink: SinkRows, habits: TableHabits): Promise<SinkOutcome> {
+  const outcome: SinkOutcome = { step: sink.step.id, inserted: 0, updated: 0, duplicates: 0, duplicateOrdinals: [] }
+  const { step, rows, fresh } = sink
+  const first = fresh?.rows ?? 0
+  if (first + rows.rows === 0) return outcome
+  if (step.mode.is !== 'append') await makeStage(client, sink)
+  await client.query('savepoint rows')
+  if (fresh && first > 0 && !(await landStraight(client, step, fresh, outcome, habits))) {
+    await landRows(client, sink, fresh, 0, outcome)
   }
-  if (sink.rows.rows > 0) await land(client, sink, sink.rows, fresh, outcome, refused)
+  if (rows.rows > 0) await landRows(client, sink, rows, first, outcome)
+  await client.query('release savepoint rows')
   return outcome
 }
 
@@ -156,80 +173,40 @@ async function landStraight(
     habit.batches--
     return false
   }
-  await client.query('savepoint straight')
   try {
     await copy(client, identifier(...step.table.split('.')), rows.columns, rows)
-    await client.query('release savepoint straight')
     outcome.inserted += rows.rows
     habit.next = 1
     return true
   } catch (error) {
     if (!isRowFault(error)) throw error
-    await client.query('rollback to savepoint straight')
+    await client.query('rollback to savepoint rows')
     habit.batches = habit.next
     habit.next = Math.min(habit.next * 2, 64)
     return false
   }
 }
 
-// Halves the rows around one that the database refuses until it stands alone; the others land.
-async function land(
-  client: Client,
-  sink: SinkRows,
-  file: RowFile,
-  first: number,
-  outcome: SinkOutcome,
-  refused: NewDeadLetter[],
-): Promise<void> {
-  let starts: number[] = []
-  const landRows = async (from: number, to: number): Promise<void> => {
-    const named = outcome.duplicateOrdinals.length
-    const all = to - from === file.rows
-    await client.query('savepoint part')
-    try {
-      const bytes = all ? undefined : { start: starts[from] ?? 0, end: starts[to] ?? 0 }
-      await landPart(client, sink, { ...file, rows: to - from }, bytes, first + from, outcome)
-      await client.query('release savepoint part')
-      return
-    } catch (error) {
-      if (!isRowFault(error)) throw error
-      await client.query('rollback to savepoint part')
-      outcome.duplicateOrdinals.length = named
-      if (to - from === 1) {
-        outcome.refusedOrdinals.push(first + from)
-        const message = error instanceof Error ? error.message : String(error)
-        refused.push(await sink.reject(first + from, codeOf(error) ?? '', message))
-        return
-      }
-    }
-    if (all) starts = await rowStarts(file)
-    const half = from + Math.ceil((to - from) / 2)
-    await landRows(from, half)
-    await landRows(half, to)
-  }
-  await landRows(0, file.rows)
-}
-
-async function landPart(
+// `first` is the number of their first row.
+async function landRows(
   client: Client,
   sink: SinkRows,
   rows: RowFile,
-  bytes: Bytes | undefined,
   first: number,
   outcome: SinkOutcome,
 ): Promise<void> {
   const { step } = sink
   if (step.mode.is === 'append') {
-    await copy(client, identifier(...step.table.split('.')), rows.columns, rows, bytes)
+    await copy(client, identifier(...step.table.split('.')), rows.columns, rows)
     outcome.inserted += rows.rows
     return
   }
   const stage = stageName(step)
-  await copy(client, stage, rows.columns, rows, bytes)
+  await copy(client, stage, rows.columns, rows)
   if (step.mode.is === 'upsert') {
-    const { rows: counted } = await client.query<{ inserted: number; updated: number }>(mergeSql(step))
-    outcome.inserted += counted[0]?.inserted ?? 0
-    outcome.updated += counted[0]?.updated ?? 0
+    const { inserted, updated } = await replaceRows(client, step, rows)
+    outcome.inserted += inserted
+    outcome.updated += updated
   } else {
     const duplicates = sink.ordinals ? await mergeTelling(client, step) : undefined
     const inserted = duplicates ? rows.rows - duplicates.length : ((await client.query(mergeSql(step))).rowCount ?? 0)
@@ -237,9 +214,35 @@ async function landPart(
     outcome.duplicates += rows.rows - inserted
     for (const ordinal of duplicates ?? []) outcome.duplicateOrdinals.push(first + ordinal)
   }
-  // for the next part; after one that was refused it is empty by itself
+  // for the rows after them
   await client.query(`truncate ${stage}`)
 }
+
+async function replaceRows(
+  client: Client,
+  step: TableStep,
+  rows: RowFile,
+): Promise<{ inserted: number; updated: number }> {
+  const merge = async (source?: string) => {
+    const merged = await client.query<{ inserted: number; updated: number }>(mergeSql(step, source))
+    return merged.rows[0] ?? { inserted: 0, updated: 0 }
+  }
+  try {
+    return await merge()
+  } catch (error) {
+    if (codeOf(error) !== sameKeyTwice || step.mode.is !== 'upsert') throw error
+  }
+  // keys that differ for us, and are one for a collation of the table: the last row of each
+  await client.query('rollback to savepoint rows')
+  const stage = stageName(step)
+  await client.query(`alter table ${stage} add column if not exists _n bigint generated always as identity`)
+  await copy(client, stage, rows.columns, rows)
+  const key = step.mode.key.map((name) => identifier(name)).join(', ')
+  const { inserted } = await merge(`(select distinct on (${key}) * from ${stage} order by ${key}, _n desc) last`)
+  return { inserted, updated: rows.rows - inserted }
+}
+
+const sameKeyTwice = '21000'
 
 function stageName(step: TableStep): string {
   return identifier('pg_temp', `stage ${step.id}`)
@@ -258,16 +261,15 @@ async function makeStage(client: Client, { step, ordinals }: SinkRows): Promise<
 }
 
 /** How staged rows meet those that are there, for `explain` too. */
-export function mergeSql(step: TableStep): string {
+export function mergeSql(step: TableStep, source = stageName(step)): string {
   const target = identifier(...step.table.split('.'))
   const columns = step.columns.map(({ name }) => identifier(name))
   const { mode } = step
   if (mode.is === 'append') return `copy ${target} (${columns.join(', ')}) from stdin`
   const key = mode.key.map((name) => identifier(name))
-  const insert = `insert into ${target} (${columns.join(', ')})\nselect ${columns.join(', ')}\nfrom   ${stageName(step)}\non conflict (${key.join(', ')})`
+  const insert = `insert into ${target} (${columns.join(', ')})\nselect ${columns.join(', ')}\nfrom   ${source}\non conflict (${key.join(', ')})`
   if (mode.is === 'insert if new') return `${insert} do nothing`
-  const replaced = columns.filter((name) => !key.includes(name)).map((name) => `${name} = excluded.${name}`)
-  const update = replaced.length === 0 ? 'do nothing' : `do update set ${replaced.join(', ')}`
+  const update = updateSql(step)
   return `with merged as (
   ${insert.replaceAll('\n', '\n  ')} ${update}
   -- a row that was not there has never been deleted or replaced
@@ -276,6 +278,14 @@ export function mergeSql(step: TableStep): string {
 select count(*) filter (where inserted) as inserted,
        count(*) filter (where not inserted) as updated
 from   merged`
+}
+
+// What becomes of a row whose key is there.
+function updateSql({ columns, mode }: TableStep): string {
+  const key = mode.is === 'append' ? [] : mode.key
+  const replaced = columns.filter(({ name }) => !key.includes(name)).map(({ name }) => identifier(name))
+  if (mode.is !== 'upsert' || replaced.length === 0) return 'do nothing'
+  return `do update set ${replaced.map((name) => `${name} = excluded.${name}`).join(', ')}`
 }
 
 // Merges, and says which rows were duplicates: all but the first of each key that is new. Grouping takes nulls for equal,
@@ -308,63 +318,142 @@ async function mergeTelling(client: Client, step: TableStep): Promise<number[]> 
   return rows.map(({ ordinal }) => ordinal)
 }
 
-interface Bytes {
-  start: number
-  end: number
-}
-
-async function copy(
-  client: Client,
-  table: string,
-  columns: string[],
-  rows: RowFile,
-  bytes: Bytes = { start: 0, end: Number.POSITIVE_INFINITY },
-): Promise<void> {
+async function copy(client: Client, table: string, columns: string[], rows: RowFile): Promise<void> {
   const names = columns.map((name) => identifier(name)).join(', ')
   const into = client.query(copyFrom(`copy ${table} (${names}) from stdin (format csv)`))
-  const part = createReadStream(rows.path, { start: bytes.start, end: bytes.end - 1, highWaterMark: 256 * 1024 })
-  await pump(part, into)
+  await pump(createReadStream(rows.path, { highWaterMark: 256 * 1024 }), into)
 }
 
-// Where each row begins in the file, and after the last one where it ends. A line end in quotes ends no row.
-async function rowStarts(file: RowFile): Promise<number[]> {
-  const starts = [0]
-  let read = 0
+// ---- rows that the database refuses --------------------------------------------------------------------------------
+
+// Tries the rows in the table, halving them around those that are refused until these stand alone, and takes all back.
+async function refusedRows(client: Client, sink: SinkRows): Promise<RefusedRow[]> {
+  const { step } = sink
+  const refused: RefusedRow[] = []
+  const tried = identifier('pg_temp', `tried ${step.id}`)
+  const columns = step.columns.map(({ name }) => identifier(name))
+  await client.query(`
+    create temp table if not exists ${identifier(`tried ${step.id}`)} (
+      _n bigint primary key,
+      ${columns.map((name) => `${name} text`).join(',\n      ')}
+    ) on commit delete rows`)
+  const into = client.query(copyFrom(`copy ${tried} (_n, ${columns.join(', ')}) from stdin (format csv)`))
+  await pump(Readable.from(numberedRows(sink, refused)), into)
+  await client.query(`analyze ${tried}`)
+  await client.query(refusedRowsFunction)
+  const types = await typesOf(client, step)
+  const values = step.columns.map(({ name }) => `${identifier(name)}::${types.get(name)}`)
+  const conflict = step.mode.is === 'append' ? '' : `on conflict (${namesOf(step.mode.key)}) ${updateSql(step)}`
+  const insert = `
+    insert into ${identifier(...step.table.split('.'))} (${columns.join(', ')})
+    select ${values.join(', ')}
+    from   ${tried}
+    where  _n between $1 and $2
+    order by _n
+    ${conflict}`
+  const { rows } = await client.query<{ n: number; state: string; message: string }>(
+    `select n, state, message from pg_temp.refused_rows($1, (select max(_n) from ${tried}))`,
+    [insert],
+  )
+  for (const { n, state, message } of rows) refused.push({ step: step.id, ordinal: n, sqlState: state, message })
+  return refused
+}
+
+// The types by which texts are read: without their limits, which hold when the values come to the columns.
+async function typesOf(client: Client, step: TableStep): Promise<Map<string, string>> {
+  const { rows } = await client.query<{ name: string; type: string }>(
+    `
+    select attname as name, format_type(atttypid, -1) as type
+    from   pg_attribute
+    where  attrelid = $1::regclass and attnum > 0 and not attisdropped`,
+    [identifier(...step.table.split('.'))],
+  )
+  return new Map(rows.map(({ name, type }) => [name, type]))
+}
+
+function namesOf(columns: string[]): string {
+  return columns.map((name) => identifier(name)).join(', ')
+}
+
+// An error takes back what was done since the begin of its block, and leaves the variables as they are.
+const refusedRowsFunction = `
+create or replace function pg_temp.refused_rows(insert_range text, last bigint)
+returns table (n bigint, state text, message text)
+language plpgsql as $$
+declare
+  froms    bigint[] := array[0];
+  tos      bigint[] := array[last];
+  ns       bigint[];
+  states   text[];
+  messages text[];
+  low      bigint;
+  high     bigint;
+begin
+  begin
+    while cardinality(froms) > 0 loop
+      low := froms[cardinality(froms)];
+      high := tos[cardinality(tos)];
+      froms := trim_array(froms, 1);
+      tos := trim_array(tos, 1);
+      begin
+        execute insert_range using low, high;
+      exception
+        -- as in isRowFault
+        when cardinality_violation or data_exception or integrity_constraint_violation or program_limit_exceeded then
+          if low < high then
+            froms := froms || (low + (high - low) / 2 + 1) || low;
+            tos := tos || high || (low + (high - low) / 2);
+          else
+            ns := ns || low;
+            states := states || sqlstate::text;
+            messages := messages || sqlerrm;
+          end if;
+      end;
+    end loop;
+    raise exception using errcode = 'MILLR', message = 'all rows have been tried';
+  exception
+    when sqlstate 'MILLR' then null;
+  end;
+  return query select * from unnest(ns, states, messages);
+end $$`
+
+// The rows of a sink's files with their numbers before them. One with a NUL cannot even be sent.
+async function* numberedRows({ step, rows, fresh }: SinkRows, refused: RefusedRow[]): AsyncGenerator<Buffer> {
+  let ordinal = 0
+  for (const file of fresh ? [fresh, rows] : [rows]) {
+    for await (const row of rowsOf(file)) {
+      if (row.includes(0)) {
+        const message = 'invalid byte sequence for encoding "UTF8": 0x00'
+        refused.push({ step: step.id, ordinal, sqlState: '22021', message })
+      } else yield Buffer.concat([Buffer.from(`${ordinal},`), row])
+      ordinal++
+    }
+  }
+}
+
+// A line end in quotes ends no row.
+async function* rowsOf(file: RowFile): AsyncGenerator<Buffer> {
+  let rest: Buffer[] = []
   let quoted = false
+  if (file.rows === 0) return
   // as: without an encoding it reads bytes
   for await (const chunk of createReadStream(file.path, { highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>) {
+    let from = 0
     for (let i = 0; i < chunk.length; i++) {
       if (chunk[i] === quote) quoted = !quoted
-      else if (chunk[i] === lineEnd && !quoted) starts.push(read + i + 1)
+      else if (chunk[i] === lineEnd && !quoted) {
+        yield Buffer.concat([...rest, chunk.subarray(from, i + 1)])
+        rest = []
+        from = i + 1
+      }
     }
-    read += chunk.length
+    if (from < chunk.length) rest.push(chunk.subarray(from))
   }
-  if (starts.length === file.rows + 1) return starts
-  throw new MillraceError('DATABASE_REFUSED', {
-    at: file.path,
-    message: `the file of ${file.rows} rows has ${starts.length - 1}`,
-  })
 }
 
 const [quote, lineEnd] = Buffer.from('"\n')
 
 // ---- what goes with the rows ---------------------------------------------------------------------------------------
-
-async function insertDeadLetters(client: Client, letters: NewDeadLetter[]): Promise<void> {
-  // some at a time: neither a text of JavaScript nor an array of Postgres holds any number of them
-  for (let i = 0; i < letters.length; i += 100) await insertSomeLetters(client, letters.slice(i, i + 100))
-}
-
-async function insertSomeLetters(client: Client, letters: NewDeadLetter[]): Promise<void> {
-  await client.query(
-    `
-    insert into millrace.dead_letters (source, place, line, stage, code, column_name, message, raw, fields)
-    select source, place, line, stage, code, column_name, message, raw, fields
-    from   jsonb_to_recordset($1) as letter(
-             source text, place text, line bigint, stage text, code text, column_name text, message text, raw text, fields jsonb)`,
-    [JSON.stringify(letters.map(({ columnName, ...letter }) => ({ ...letter, column_name: columnName })))],
-  )
-}
 
 async function writePositions(client: Client, batch: BatchCommit): Promise<void> {
   for (const { source, partition, position, watermark } of batch.positions) {

@@ -151,7 +151,7 @@ describe('a session that breaks', () => {
       await assert.rejects(store.seenKeys('shop', 'dedup', wanted, gone), { code: 'ENOENT' })
       await assert.rejects(store.seenKeys('shop', 'dedup', { ...wanted, path: gone }, wanted.path), { code: 'ENOENT' })
       const rows = { path: gone, columns: ['id', 'city', 'amount'], rows: 1 }
-      const sinks = [{ step: oncePerId, rows, ordinals: false, reject: () => assert.fail('nothing is refused') }]
+      const sinks = [{ step: oncePerId, rows, ordinals: false }]
       await assert.rejects(store.commit(batchOf({ batch: 2, epoch, sinks })), { code: 'ENOENT' })
     }
     await store.commit(batchOf({ batch: 2, epoch }))
@@ -206,7 +206,7 @@ describe('the unique key of a table', () => {
       await registered
       const { epoch } = taken(await world.store.lease(request('one:1')))
       const rows = await rowFile(world.folder, ['id', 'city', 'amount'], [['a', 'Graz', '1']])
-      const sinks = [{ step: oncePerId, rows, ordinals: false, reject: () => assert.fail('nothing is refused') }]
+      const sinks = [{ step: oncePerId, rows, ordinals: false }]
       await world.store.commit(batchOf({ batch: 1, epoch, sinks }))
     })
   }
@@ -240,7 +240,7 @@ describe('the unique key of a table', () => {
         ['A', 'Linz', '2'],
       ],
     )
-    const sinks = [{ step: latestPerId, rows, ordinals: false, reject: () => assert.fail('nothing is refused') }]
+    const sinks = [{ step: latestPerId, rows, ordinals: false }]
     await world.store.commit(batchOf({ batch: 1, epoch, sinks, books: async () => noBooks }))
     const stored = await world.store.select('select city, amount::int from orders order by id')
     assert.deepEqual(stored, [

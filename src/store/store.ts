@@ -23,7 +23,10 @@ export interface Store extends AsyncDisposable {
   /** What is committed: read at start, on takeover, and when the outcome of a commit is unknown. */
   committed(pipeline: string): Promise<Committed>
 
-  /** The one transaction of a batch. Throws LEASE_LOST when another worker owns the pipeline now. */
+  /**
+   * The one transaction of a batch. Throws LEASE_LOST when another worker owns the pipeline now, and `RowsRefused` when
+   * the database does not take some of the rows: then nothing is written, and the batch can be committed without them.
+   */
   commit(batch: BatchCommit): Promise<CommitOutcome>
 
   /** What is stored of these files of a source, by id. */
@@ -129,8 +132,26 @@ export interface SinkRows {
   fresh?: RowFile
   /** The store must say which rows were duplicates, not only how many: the plan branches. */
   ordinals: boolean
-  /** The dead letter of a row that the database refused. */
-  reject(ordinal: number, sqlState: string, message: string): Promise<NewDeadLetter>
+}
+
+/** A row of a sink's files that the database would not take, by its place in them, and why. */
+export interface RefusedRow {
+  step: string
+  ordinal: number
+  /** Postgres's own code of the error. */
+  sqlState: string
+  message: string
+}
+
+/** Some rows of a batch cannot be stored. Without them the others can. */
+export class RowsRefused extends Error {
+  readonly rows: RefusedRow[]
+
+  constructor(rows: RefusedRow[]) {
+    super(`the database refuses ${rows.length} rows: ${rows[0]?.message}`)
+    this.name = 'RowsRefused'
+    this.rows = rows
+  }
 }
 
 export interface SinkOutcome {
@@ -138,10 +159,8 @@ export interface SinkOutcome {
   inserted: number
   updated: number
   duplicates: number
-  /** Which rows of the sink's file were duplicates; only when asked for. */
+  /** Which rows of the sink's files were duplicates; only when asked for. */
   duplicateOrdinals: number[]
-  /** Which rows of the sink's file the database refused. */
-  refusedOrdinals: number[]
 }
 
 export interface Verdicts {

@@ -55,44 +55,12 @@ export function deadLetters(scenario: Scenario): void {
       }
     })
 
-    scenario('of a row that the database refused keeps what the engine knows of it', async (world) => {
-      const worker = await work(world.store)
-      const letter = letterOf({
-        source: 'files',
-        place: 'in/b.csv',
-        line: 7,
-        stage: 'orders',
-        columnName: null,
-        raw: 'b,Graz,',
-        fields: { id: 'b', amount: null },
-      })
-      const reject = async (_: number, code: string, message: string) => ({ ...letter, code, message })
-      await worker.commit({ sinks: [await into(world, oncePerId, [['b', 'Graz', null]], { reject })] })
-      const [stored] = await world.store.deadLetters({})
-      assert.ok(stored)
-      const { id, rejectedAt, message, ...rest } = stored
-      const { message: _, ...given } = letter
-      assert.deepEqual(rest, {
-        ...given,
-        code: '23502',
-        rawBytes: null,
-        pipeline: 'shop',
-        batch: 1,
-        settled: null,
-        settledAt: null,
-        settledBy: null,
-      })
-      assert.ok(message.length > 0)
-    })
-
     // The engine writes such a character as \x00 and keeps the bytes beside it; a database could not store it.
     scenario('that holds U+0000 refuses its batch', async (world) => {
       const worker = await work(world.store)
-      const reject = async () => letterOf({ raw: 'a\0b' })
       for (const parts of [
         { deadLetters: await letterFile(world, [letterOf({ raw: 'a\0b' })]) },
         { deadLetters: await letterFile(world, [letterOf({ fields: { id: 'a\0b' } })]) },
-        { sinks: [await into(world, oncePerId, [['a', null, null]], { reject })] },
       ]) {
         await assert.rejects(worker.commit(parts))
       }

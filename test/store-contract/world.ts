@@ -9,12 +9,13 @@ import type {
   LeaseAnswer,
   LeaseRequest,
   NewDeadLetter,
+  RefusedRow,
   RowFile,
   SinkOutcome,
   SinkRows,
   Store,
 } from '../../src/store/store.ts'
-import { deadLetterColumns } from '../../src/store/store.ts'
+import { deadLetterColumns, RowsRefused } from '../../src/store/store.ts'
 
 export interface OpenedStore {
   store: Store
@@ -138,7 +139,7 @@ export function batchOf(parts: Partial<BatchCommit> & Pick<BatchCommit, 'batch'>
     books: async (outcomes) => {
       const rowsIn = sum(sinks.map(({ rows, fresh }) => rows.rows + (fresh?.rows ?? 0))) + lettersGiven
       const duplicates = sum(outcomes.map((outcome) => outcome.duplicates))
-      const dead = sum(outcomes.map((outcome) => outcome.refusedOrdinals.length)) + lettersGiven
+      const dead = lettersGiven
       return { rowsIn, written: rowsIn - duplicates - dead, filtered: 0, duplicates, late: 0, dead }
     },
     ...parts,
@@ -151,7 +152,7 @@ function sum(counts: number[]): number {
 
 export const noBooks = { rowsIn: 0, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 }
 
-/** Rows on their way into a sink, each as id, city and amount. A refused row's letter has its ordinal for a place. */
+/** Rows on their way into a sink, each as id, city and amount. */
 export async function into(
   world: World,
   step: TableStep,
@@ -165,7 +166,6 @@ export async function into(
       rows,
     ),
     ordinals: true,
-    reject: async (ordinal, sqlState, message) => letterOf({ place: `row ${ordinal}`, code: sqlState, message }),
     ...options,
   }
 }
@@ -189,19 +189,26 @@ export function outcome(parts: Partial<SinkOutcome>): SinkOutcome {
     updated: 0,
     duplicates: 0,
     duplicateOrdinals: [],
-    refusedOrdinals: [],
     ...parts,
   }
 }
 
-/** In what order a store finds duplicates and refused rows is its own affair. */
+/** In what order a store finds duplicates is its own affair. */
 export function ordered(outcome: SinkOutcome): SinkOutcome {
-  const sorted = (ordinals: number[]) => ordinals.toSorted((a, b) => a - b)
-  return {
-    ...outcome,
-    duplicateOrdinals: sorted(outcome.duplicateOrdinals),
-    refusedOrdinals: sorted(outcome.refusedOrdinals),
+  return { ...outcome, duplicateOrdinals: outcome.duplicateOrdinals.toSorted((a, b) => a - b) }
+}
+
+/** The rows that the database refuses of a batch, as step, ordinal and code, in order. */
+export async function refusedOf(commit: Promise<unknown>): Promise<RefusedRow[]> {
+  const error = await commit.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  )
+  if (error instanceof RowsRefused) {
+    return error.rows.toSorted((a, b) => a.step.localeCompare(b.step) || a.ordinal - b.ordinal)
   }
+  if (error === undefined) return []
+  throw error
 }
 
 /** A dead letter as the engine makes it of a row that does not parse. */

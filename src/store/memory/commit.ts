@@ -5,7 +5,17 @@
 import { MillraceError } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
 import { jsonText } from '../json-text.ts'
-import type { BatchCommit, CommitOutcome, DeadLetter, NewDeadLetter, RowFile, SinkOutcome, Verdicts } from '../store.ts'
+import {
+  type BatchCommit,
+  type CommitOutcome,
+  type DeadLetter,
+  type NewDeadLetter,
+  type RefusedRow,
+  type RowFile,
+  RowsRefused,
+  type SinkOutcome,
+  type Verdicts,
+} from '../store.ts'
 import { type MemoryDatabase, pair, type StoredPipeline } from './database.ts'
 import { type Row, readRows } from './rows.ts'
 import { apply, type Draft, draftOf, merge } from './tables.ts'
@@ -22,18 +32,17 @@ export async function commitBatch(
   const began = database.now()
   const drafts = new Map<string, Draft>()
   const outcomes: SinkOutcome[] = []
-  const refused: Letter[] = []
+  const refused: RefusedRow[] = []
   for (const sink of batch.sinks) {
     const { outcome, refusals } = merge(draftFor(database, drafts, sink.step.table), sink, [
       ...(sink.fresh ? await readRows(sink.fresh) : []),
       ...(await readRows(sink.rows)),
     ])
     outcomes.push(outcome)
-    for (const { ordinal, sqlState, message } of refusals) {
-      refused.push({ ...(await sink.reject(ordinal, sqlState, message)), rawBytes: null })
-    }
+    refused.push(...refusals)
   }
-  const letters = [...(await readLetters(batch.deadLetters)), ...refused]
+  if (refused.length > 0) throw new RowsRefused(refused)
+  const letters = await readLetters(batch.deadLetters)
   await failpoint('after rows')
 
   const dedupKeys = batch.dedupKeys ? await readRows(batch.dedupKeys) : []

@@ -2,7 +2,7 @@
 import { MillraceError } from '../../errors.ts'
 import { type Column, sameType, typeName } from '../../plan/columns.ts'
 import type { TableStep } from '../../plan/plan.ts'
-import type { SinkOutcome } from '../store.ts'
+import type { RefusedRow, SinkOutcome } from '../store.ts'
 import type { Row } from './rows.ts'
 
 export interface Table {
@@ -12,7 +12,12 @@ export interface Table {
   rows: Row[]
   /** Where in `rows` a key stands. */
   byKey: Map<string, number>
+  /** A check constraint, that somebody has given the table. */
+  check?: (row: Row) => Fault | undefined
 }
+
+/** Why Postgres would not take a row: its code, and its words. */
+export type Fault = Pick<RefusedRow, 'sqlState' | 'message'>
 
 /** The table of a sink, as it is created when it is missing. */
 export function emptyTable(step: TableStep): Table {
@@ -72,34 +77,23 @@ export function apply({ table, added, replaced, byKey }: Draft): void {
   for (const [key, at] of byKey) table.byKey.set(key, at)
 }
 
-/** A row that Postgres would not take, and with what words. */
-export interface Refusal {
-  ordinal: number
-  sqlState: string
-  message: string
-}
-
 /** Lets the rows of a sink meet those of its table and of this commit. */
 export function merge(
   draft: Draft,
   { step, ordinals }: { step: TableStep; ordinals: boolean },
   rows: Row[],
-): { outcome: SinkOutcome; refusals: Refusal[] } {
+): { outcome: SinkOutcome; refusals: RefusedRow[] } {
   const outcome: SinkOutcome = {
     step: step.id,
     inserted: 0,
     updated: 0,
     duplicates: 0,
     duplicateOrdinals: [],
-    refusedOrdinals: [],
   }
-  const refusals: Refusal[] = []
-  const refuse = (ordinal: number, why: Omit<Refusal, 'ordinal'>) => {
-    refusals.push({ ordinal, ...why })
-    outcome.refusedOrdinals.push(ordinal)
-  }
+  const refusals: RefusedRow[] = []
+  const refuse = (ordinal: number, why: Fault) => refusals.push({ step: step.id, ordinal, ...why })
   for (const [ordinal, row] of rows.entries()) {
-    const fault = faultOf(step, row)
+    const fault = faultOf(step, row) ?? draft.table.check?.(row)
     if (fault !== undefined) {
       refuse(ordinal, fault)
       continue
@@ -132,7 +126,7 @@ export function merge(
 }
 
 // A few of the reasons for which Postgres refuses a row, so that generated histories meet refusals too.
-function faultOf(step: TableStep, row: Row): Omit<Refusal, 'ordinal'> | undefined {
+function faultOf(step: TableStep, row: Row): Fault | undefined {
   if (Object.values(row).some((value) => value?.includes('\0'))) {
     return { sqlState: '22021', message: 'invalid byte sequence for encoding "UTF8": 0x00' }
   }
