@@ -1,6 +1,7 @@
 /** `npm run bench -- files | latency | read | big | many-files`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
+import { benchArchive } from './archive.ts'
 import { benchBig } from './big.ts'
 import { benchFiles } from './files.ts'
 import { benchLatency, latencySystems } from './latency.ts'
@@ -13,6 +14,7 @@ npm run bench -- latency [--system ${latencySystems.join('|')}] [--rate N] [--se
 npm run bench -- read [--rows N] [--rounds N]
 npm run bench -- big [--gigabytes N]
 npm run bench -- many-files [--files N] [--seconds N]
+npm run bench -- archive [--files N] [--rounds N]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -28,7 +30,7 @@ async function main(): Promise<number> {
       rate: { type: 'string', default: '1000' },
       seconds: { type: 'string', default: '30' },
       gigabytes: { type: 'string', default: '10' },
-      files: { type: 'string', default: '100000' },
+      files: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -62,8 +64,13 @@ async function main(): Promise<number> {
         signal: stop.signal,
       })
       return 0
+    case 'archive': {
+      const [files, rounds] = [count(values.files ?? '10000'), count(values.rounds)]
+      await benchArchive({ root, files, rounds, signal: stop.signal })
+      return 0
+    }
     case 'many-files': {
-      const [files, seconds] = [count(values.files), count(values.seconds)]
+      const [files, seconds] = [count(values.files ?? '100000'), count(values.seconds)]
       await benchManyFiles({ root, files, seconds, signal: stop.signal })
       return 0
     }

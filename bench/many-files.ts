@@ -9,7 +9,7 @@ import { query, startPostgres } from './postgres.ts'
 import { highWaterMark, processorSeconds, residentOfTree } from './processes.ts'
 import { machine, percentile, printTable, saveResult } from './report.ts'
 
-const rowsPerFile = 5
+export const rowsPerFile = 5
 /** Of a file that comes late. */
 const lateRows = 100
 const seed = 11
@@ -91,7 +91,7 @@ export async function benchManyFiles({ root, files, seconds, signal }: ManyFiles
   }
 }
 
-async function writeFiles(raw: string, files: number, signal: AbortSignal): Promise<void> {
+export async function writeFiles(raw: string, files: number, signal: AbortSignal): Promise<void> {
   for (let at = 0; at < files; at++) {
     signal.throwIfAborted()
     const rows = Array.from({ length: rowsPerFile }, (_, n) => lineOf(goodRow(seed, at * rowsPerFile + n)))
