@@ -100,7 +100,7 @@ async function judge(tools: DryRunTools, batch: Batch): Promise<string> {
       case 'validate':
         if (failuresOf(step).length > 0) {
           const where = { source: step.from[0] ?? '', ...batch.range.where }
-          const letters = deadLettersSql(step, { out, staged: names.staged }, where)
+          const letters = deadLettersSql(step, names.staged, where)
           await note('fail again', `select _row, code, message as why from (\n${letters}\n)`)
         }
         break

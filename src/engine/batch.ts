@@ -3,9 +3,10 @@
  * commit. Staging and the steps that need nothing but the batch run while the batch before is being committed.
  */
 import { join } from 'node:path'
+import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { keyedName, seenName } from '../operators/dedup.ts'
-import { checkedName, deadLettersSql, failuresOf } from '../operators/validate.ts'
+import { checkedName, deadLettersSql, failuresOf, uncheckedSql } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import { type DedupStep, type FilesStep, isSink, type Plan, type Step, type TableStep } from '../plan/plan.ts'
 import {
@@ -89,10 +90,10 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
       // an attempt before this one may have failed half way
       await session.run(`drop schema if exists ${names.schema} cascade`)
       await session.run(`create schema ${names.schema}`)
-      await session.run(`create table ${names.staged} as\n${range.select(number)}`)
+      await stageRows(tools, batch)
     })
     await failpoint('staged')
-    await timed(batch, 'operate', () => runSteps(tools, batch, (step) => isStateless(step)))
+    await runSteps(tools, batch, (step) => isStateless(step))
     await failpoint('validated')
     return batch
   } catch (error) {
@@ -104,8 +105,7 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
 
 /** Runs the steps that need stored state, once the batch before is committed. */
 export async function operateBatch(tools: BatchTools, batch: Batch): Promise<void> {
-  if (batch.verdicts !== undefined) return
-  await timed(batch, 'operate', () => runSteps(tools, batch, () => true))
+  if (batch.verdicts === undefined) await runSteps(tools, batch, () => true)
 }
 
 /**
@@ -123,7 +123,7 @@ export async function commitBatch(
       return await commitAll(tools, batch, epoch, kind)
     } catch (error) {
       if (!(error instanceof RowsRefused)) throw error
-      await timed(batch, 'refuse', () => runWithout(tools, batch, error.rows))
+      await runWithout(tools, batch, error.rows)
     }
   }
 }
@@ -168,6 +168,16 @@ function fileRowsSql({ names }: Batch, step: FilesStep, outcomes: SinkOutcome[])
   return `${all}\nwhere _row in (${landedSql(names.of(step.landedIn), outcome)})`
 }
 
+// The rows are checked as they are read: they lie in memory once, with their texts and their values.
+async function stageRows({ plan, session }: BatchTools, { names, range, number }: Batch): Promise<void> {
+  const rows = range.select(number)
+  const step = plan.steps.find(({ op }) => op === 'validate')
+  if (step?.op !== 'validate') throw new MillraceError('INVALID_PLAN', { message: 'nothing reads the source' })
+  const [checked] = relationsOf(plan, step, { ...names, into: () => `(\n${rows}\n)` })
+  if (checked !== undefined) await session.run(createSql(checked))
+  await session.run(`create view ${names.staged} as\n${uncheckedSql(step, names.of(step.id))}`)
+}
+
 async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => boolean): Promise<void> {
   const { plan, session } = tools
   for (const step of plan.steps) {
@@ -175,37 +185,36 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     const fed = step.from.every((id) => batch.done.has(id) || Object.hasOwn(plan.sources, id))
     if (!fed || !ready(step)) continue
     for (const relation of relationsOf(plan, step, batch.names)) {
-      await session.run(createSql(relation).replace(/^create /, 'create or replace '))
+      // it was made when the rows were staged
+      if (relation.name === checkedName(batch.names.of(step.id))) continue
+      await timed(batch, 'operate', () => session.run(createSql(relation).replace(/^create /, 'create or replace ')))
       if (step.op === 'table' && relation.name === keyTooLongName(batch.names.of(step.id)))
-        await findKnownKeys(tools, batch, step)
+        await timed(batch, 'keys', () => findKnownKeys(tools, batch, step))
       if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id)))
-        await fetchSeenKeys(tools, batch, step)
+        await timed(batch, 'keys', () => fetchSeenKeys(tools, batch, step))
     }
-    if (step.op === 'table') batch.sinks.push(await printSink(tools, batch, step))
+    if (step.op === 'table') batch.sinks.push(await timed(batch, 'print', () => printSink(tools, batch, step)))
     batch.done.add(step.id)
   }
   if (batch.done.size < plan.steps.length) return
   if (await passDedupAgain(tools, batch)) return await runSteps(tools, batch, () => true)
-  batch.deadLetters = await printDeadLetters(tools, batch)
-  batch.dedupKeys = await printDedupKeys(tools, batch)
-  batch.verdicts = await countVerdicts(session, plan, batch.names, batch.range, [])
+  batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
+  batch.dedupKeys = await timed(batch, 'print', () => printDedupKeys(tools, batch))
+  batch.verdicts = await timed(batch, 'books', () => countVerdicts(session, plan, batch.names, batch.range, []))
 }
 
-// Rows whose key this worker may have seen before must be merged, in their order; all others are likely new.
+// Rows whose key this worker may have seen before, in this batch or an earlier one, must be merged, in their order; all
+// others are likely new.
 async function findKnownKeys(tools: BatchTools, batch: Batch, step: TableStep): Promise<void> {
   if (step.mode.is !== 'insert if new') return
   const { session, filters } = tools
-  const out = batch.names.of(step.id)
   const filter = filters.get(step.id) ?? new KeyFilter()
   filters.set(step.id, filter)
-  const { first: rows, second: hashes } = await session.pairs(
-    `select _row::double, ${keyHashSql(step.mode.key)} from ${batch.names.into(step)} order by _row`,
-  )
-  const known = rows.filter((_, i) => filter.add(hashes[i] ?? 0))
+  const known = new Set<number>()
+  const keys = await session.numbers(`select ${keyHashSql(step.mode.key)} from ${batch.names.into(step)}`)
+  for (const key of keys) if (filter.add(key)) known.add(key)
   await session.run(
-    known.length === 0
-      ? `create or replace table ${knownName(out)} (_row bigint)`
-      : `create or replace table ${knownName(out)} as select unnest([${known.join(', ')}])::bigint as _row`,
+    `create or replace table ${knownName(batch.names.of(step.id))} as select unnest([${[...known].join(', ')}]::double[]) as key`,
   )
 }
 
@@ -276,12 +285,8 @@ async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printe
   if (batch.range.malformedSelect !== undefined) selects.push(batch.range.malformedSelect)
   for (const step of plan.steps) {
     if (step.op === 'validate' && failuresOf(step).length > 0) {
-      await rawOf(`select _row from ${checkedName(batch.names.of(step.id))} where _failed is not null`)
-      const letters = deadLettersSql(
-        step,
-        { out: batch.names.of(step.id), staged: batch.names.staged },
-        { source: step.from[0] ?? '', ...batch.range.where },
-      )
+      await rawOf(`select _row from ${batch.names.staged} where _failed is not null`)
+      const letters = deadLettersSql(step, batch.names.staged, { source: step.from[0] ?? '', ...batch.range.where })
       selects.push(`select ${deadLetterColumns.join(', ')} from (\n${letters}\n)`)
     }
     if (step.op === 'table' && step.mode.is !== 'append') {

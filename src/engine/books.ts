@@ -2,7 +2,6 @@
  * The books of a batch: every input row gets one verdict, at the first step that gives one; a row that any branch took
  * is written. The numbers are counted where the rows are, so that the sum is a check and not a definition.
  */
-import { checkedName } from '../operators/validate.ts'
 import { isSink, type Plan, type TableStep } from '../plan/plan.ts'
 import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
@@ -109,7 +108,7 @@ async function countInLine(session: DuckSession, plan: Plan, names: Names, range
     }
     switch (step.op) {
       case 'validate':
-        verdicts.dead += await session.count(`${checkedName(out)} where _failed is not null`)
+        verdicts.dead += await session.count(`${names.staged} where _failed is not null`)
         break
       case 'filter':
         verdicts.filtered += (await session.count(input)) - (await session.count(out))

@@ -107,12 +107,12 @@ export class DuckSession implements Disposable {
     }
   }
 
-  /** Two columns of doubles, without an object per row. */
-  async pairs(sql: string): Promise<{ first: readonly number[]; second: readonly number[] }> {
+  /** The only column of a result, doubles. */
+  async numbers(sql: string): Promise<readonly number[]> {
     try {
-      const [first = [], second = []] = (await this.#connection.runAndReadAll(sql)).getColumns()
-      // as: the statement casts both to double
-      return { first: first as number[], second: second as number[] }
+      const [column = []] = (await this.#connection.runAndReadAll(sql)).getColumns()
+      // as: the statement casts to double
+      return column as number[]
     } catch (error) {
       throw failed(sql, error, this.#temporary)
     }

@@ -3,7 +3,7 @@
  * All columns are tried in one pass; the first failure of a row, in column order, is the one reported.
  */
 import { duckdbType, printDuckdb } from '../functions/print.ts'
-import type { Column } from '../plan/columns.ts'
+import type { Column, ColumnType } from '../plan/columns.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { Rule, ValidateStep } from '../plan/plan.ts'
 import { beside, type Operator } from './operator.ts'
@@ -61,11 +61,10 @@ export const validate: Operator<ValidateStep> = {
   verdict: 'dead',
   relations(step, { input, out }) {
     const failures = failuresOf(step)
-    const typed = step.columns.map((column) => `    ${typedSql(column)} as ${identifier(column.name)}`)
-    const texts = step.columns
-      .filter((column) => column.type.is !== 'text')
-      .map((column) => `    ${identifier(column.name)} as ${raw(column.name)}`)
-    const names = step.columns.map((column) => identifier(column.name))
+    const parsed = step.columns.filter(isParsed)
+    const typed = parsed.map((column) => `    ${typedSql(column)} as ${identifier(column.name)}`)
+    const texts = parsed.map(({ name }) => `    ${identifier(name)} as ${raw(name)}`)
+    const names = step.columns.map(({ name }) => identifier(name))
     const failed =
       failures.length === 0
         ? 'null::smallint'
@@ -76,13 +75,11 @@ export const validate: Operator<ValidateStep> = {
         as: 'table',
         select: `with parsed as (
   select
-    _row,
-${[...typed, ...texts].join(',\n')}
+    ${[`*${without(parsed.map(({ name }) => identifier(name)))}`, ...[...typed, ...texts].map((sql) => sql.trim())].join(',\n    ')}
   from ${input}
 )
 select
-  _row,
-  ${names.join(',\n  ')},
+  *,
   -- the number of the first rule the row breaks
   ${failed} as _failed
 from parsed`,
@@ -96,9 +93,25 @@ from parsed`,
   },
 }
 
-/** The relation of all rows with the number of the rule they break, beside the step's output. */
+/** All that came in, with the values of the columns, their texts as `<name>~`, and the number of the rule a row breaks. */
 export function checkedName(out: string): string {
   return beside(out, 'checked')
+}
+
+/** The select of the rows as they came in, with the number of the rule they break. */
+export function uncheckedSql(step: ValidateStep, out: string): string {
+  const parsed = step.columns.filter(isParsed)
+  const added = parsed.flatMap(({ name }) => [identifier(name), raw(name)])
+  const texts = parsed.map(({ name }) => `, ${raw(name)} as ${identifier(name)}`)
+  return `select *${without(added)}${texts.join('')}\nfrom ${checkedName(out)}`
+}
+
+function isParsed({ type }: Column): boolean {
+  return type.is !== 'text'
+}
+
+function without(columns: string[]): string {
+  return columns.length === 0 ? '' : ` exclude (${columns.join(', ')})`
 }
 
 /** The reasons for which a row of this step can become a dead letter, numbered from 1 as `_failed` does. */
@@ -124,8 +137,28 @@ function typedSql(column: Column): string {
   const text = identifier(column.name)
   if (column.type.is === 'text') return text
   const cast = `try_cast(${column.type.is === 'timestamp' ? withSeconds(text) : text} as ${duckdbType(column.type)})`
+  const form = formOf(column.type)
   // a text that names a time zone would set it for all later texts of the same vector, so DuckDB is shown none
-  return column.type.is === 'timestamp' ? `case when ${matches(text, iso8601)} then ${cast} end` : cast
+  return form === undefined ? cast : `case when ${matches(text, form)} then ${cast} end`
+}
+
+// What a text must look like before it is parsed; DuckDB would take others too, such as 1e3 and 1_000.
+function formOf(type: ColumnType): string | undefined {
+  switch (type.is) {
+    case 'integer':
+      return '[+-]?[0-9]+'
+    case 'decimal':
+      return `[+-]?[0-9]+${type.scale === 0 ? '' : `(\\.[0-9]{1,${type.scale}})?`}`
+    case 'double':
+      return '[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][+-]?[0-9]+)?'
+    case 'timestamp':
+      return iso8601
+    case 'text':
+    case 'boolean':
+    case 'json':
+    case 'list':
+      return undefined
+  }
 }
 
 // DuckDB reads 12:00 and 12:00:00Z, but not 12:00Z.
@@ -143,47 +176,36 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
   const text = type.is === 'text' ? value : raw(name)
   const failure = (code: ReasonCode, when: string, message: string): Failure => ({ code, column: name, message, when })
   const failures: Failure[] = []
+  const form = formOf(type)
+  // asked only where there is no value, so that a good text is matched once
+  const unparsed = `${value} is null and ${text} is not null`
+  const otherForm = form === undefined ? unparsed : `${value} is null and not ${matches(text, form)}`
   if (!nullable) failures.push(failure('MISSING', `${text} is null`, 'the value is missing'))
   switch (type.is) {
     case 'text':
       break
     case 'integer':
-      failures.push(
-        failure('NOT_AN_INTEGER', `not regexp_full_match(${text}, '[+-]?[0-9]+')`, '"{value}" is not a whole number'),
-      )
-      failures.push(
-        failure('OUT_OF_RANGE', `${value} is null and ${text} is not null`, '"{value}" does not fit 64 bits'),
-      )
+      failures.push(failure('NOT_AN_INTEGER', otherForm, '"{value}" is not a whole number'))
+      failures.push(failure('OUT_OF_RANGE', unparsed, '"{value}" does not fit 64 bits'))
       break
-    case 'decimal': {
-      const fraction = type.scale === 0 ? '' : `(\\.[0-9]{1,${type.scale}})?`
+    case 'decimal':
       failures.push(
         failure(
           'TOO_MANY_DECIMALS',
-          // tried only where the strict form fails, so that a good number is matched once
-          `not regexp_full_match(${text}, '[+-]?[0-9]+${fraction}') and regexp_full_match(${text}, '[+-]?[0-9]+\\.[0-9]+')`,
+          `${otherForm} and ${matches(text, '[+-]?[0-9]+\\.[0-9]+')}`,
           `"{value}" has more than ${type.scale} decimals`,
         ),
-        failure(
-          'NOT_A_NUMBER',
-          `not regexp_full_match(${text}, '[+-]?[0-9]+${fraction}')`,
-          '"{value}" is not a number in plain digits',
-        ),
+        failure('NOT_A_NUMBER', otherForm, '"{value}" is not a number in plain digits'),
         failure(
           'OUT_OF_RANGE',
-          `${value} is null and ${text} is not null`,
+          unparsed,
           `"{value}" has more than ${type.precision - type.scale} digits before the point`,
         ),
       )
       break
-    }
     case 'double':
       failures.push(
-        failure(
-          'NOT_A_NUMBER',
-          `not regexp_full_match(${text}, '[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][+-]?[0-9]+)?')`,
-          '"{value}" is not a number',
-        ),
+        failure('NOT_A_NUMBER', otherForm, '"{value}" is not a number'),
         failure(
           'OUT_OF_RANGE',
           `(${value} is null or not isfinite(${value})) and ${text} is not null`,
@@ -195,19 +217,15 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
       failures.push(
         failure(
           'NOT_A_TIMESTAMP',
-          `${value} is null and ${matches(text, looseIso8601)} and not ${matches(text, iso8601)}`,
+          `${otherForm} and ${matches(text, looseIso8601)}`,
           '"{value}" goes past 23:59:59, six decimals of a second, or an offset of 14 hours',
         ),
         failure(
           'NOT_A_TIMESTAMP',
-          `${value} is null and not ${matches(text, iso8601)}`,
+          otherForm,
           '"{value}" is not a date and time in ISO 8601, such as 2026-01-31T12:00:00Z',
         ),
-        failure(
-          'NOT_A_TIMESTAMP',
-          `${value} is null and ${text} is not null`,
-          '"{value}" is not a day of the calendar',
-        ),
+        failure('NOT_A_TIMESTAMP', unparsed, '"{value}" is not a day of the calendar'),
         failure(
           'OUT_OF_RANGE',
           `${value} < timestamptz '0001-01-01 00:00:00+00' or ${value} >= timestamptz '10000-01-01 00:00:00+00'`,
@@ -300,7 +318,7 @@ function limitSql(column: Column, limit: string | number): string {
 /** The select of dead letters for rows that broke a rule. `place` and `rawText` are SQL over the staged relation `s`. */
 export function deadLettersSql(
   step: ValidateStep,
-  names: { out: string; staged: string },
+  staged: string,
   where: { source: string; place: string; line: string; rawText: string; join: string },
 ): string {
   const failures = failuresOf(step)
@@ -312,7 +330,7 @@ export function deadLettersSql(
   const text = step.columns.map((column) => `      when ${sqlText(column.name)} then s.${identifier(column.name)}`)
   const fields = step.columns.map((column) => `${sqlText(column.name)}, s.${identifier(column.name)}`)
   return `select
-  c._row,
+  s._row,
   ${sqlText(where.source)} as source,
   ${where.place} as place,
   ${where.line} as line,
@@ -329,12 +347,11 @@ ${text.join('\n')}
   ${where.rawText} as raw,
   null as raw_bytes,
   json_object(${fields.join(', ')}) as fields
-from ${checkedName(names.out)} c
-join ${names.staged} s using (_row)
+from ${staged} s
 join (
   values
 ${values.join(',\n')}
-) f(no, code, column_name, message) on f.no = c._failed
+) f(no, code, column_name, message) on f.no = s._failed
 ${where.join}
-where c._failed is not null`
+where s._failed is not null`
 }

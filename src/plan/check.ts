@@ -42,6 +42,11 @@ export function checkPlan(plan: Plan, typeOf: TypeOf): void {
     checkStep(at, step, plan, known.get(step.from[0] ?? '') ?? [], typeOf)
     known.set(step.id, step.columns)
   }
+  for (const id of Object.keys(plan.sources)) {
+    const readers = plan.steps.filter(({ from }) => from.includes(id))
+    if (readers.length === 1 && readers[0]?.op === 'validate') continue
+    throw fault(`${plan.name} / ${id}`, 'INVALID_PLAN', 'a source is read by one step, of the kind "validate"')
+  }
   if (!plan.steps.some((step) => ['table', 'topic', 'files', 'enqueue'].includes(step.op))) {
     throw fault(plan.name, 'INVALID_PLAN', 'the plan has no sink', 'end it with into(table(...))')
   }
@@ -87,6 +92,9 @@ function checkStep(at: string, step: Step, plan: Plan, input: Column[], typeOf: 
   switch (step.op) {
     case 'validate':
       same()
+      if (!Object.hasOwn(plan.sources, step.from[0] ?? '')) {
+        throw fault(at, 'INVALID_PLAN', 'a step of the kind "validate" reads a source')
+      }
       checkRules(at, step, input)
       for (const check of step.checks) condition(check.where)
       return

@@ -31,7 +31,7 @@ export function tableRelations(step: TableStep, names: { input: string; out: str
   }
   if (step.mode.is === 'insert if new') {
     // repeats within the batch are known too, and are left to the database like all others
-    const known = `_row in (select _row from ${knownName(out)})`
+    const known = `${keyHashSql(step.mode.key)} in (select key from ${knownName(out)})`
     const select = `select *, ${known} as _known\nfrom ${input}\nwhere ${bytes} <= ${maxKeyBytes}`
     return [tooLong, { name: out, as: 'view', select }]
   }
@@ -55,7 +55,7 @@ export function uniqueName(out: string): string {
   return beside(out, 'unique')
 }
 
-/** The rows whose key this worker may have seen before, in this batch or an earlier one; filled by the engine. */
+/** The hashes of keys that this worker may have seen before, in this batch or an earlier one; filled by the engine. */
 export function knownName(out: string): string {
   return beside(out, 'known')
 }

@@ -24,16 +24,22 @@ export class SpanReader implements AsyncDisposable {
 
   /** `span` is `<first byte>+<bytes>`; undefined when the file is not what it was when its rows were cut. */
   async read(file: number, span: string): Promise<Buffer | undefined> {
-    const [from = 0, length = 0] = span.split('+').map(Number)
     if (file !== this.#file) await this.#open(file)
     if (this.#handle === undefined) return undefined
-    if (from < this.#from || from + length > this.#from + this.#window.length) {
-      const window = Buffer.allocUnsafe(Math.max(windowBytes, length))
-      const { bytesRead } = await this.#handle.read(window, 0, window.length, from)
-      this.#from = from
-      this.#window = window.subarray(0, bytesRead)
-    }
-    return this.#window.subarray(from - this.#from, from - this.#from + length)
+    const [from, length] = placeOf(span)
+    const window = Buffer.allocUnsafe(Math.max(windowBytes, length))
+    const { bytesRead } = await this.#handle.read(window, 0, window.length, from)
+    this.#from = from
+    this.#window = window.subarray(0, bytesRead)
+    return this.#window.subarray(0, length)
+  }
+
+  /** The same, where it was read together with the one before. */
+  within(file: number, span: string): Buffer | undefined {
+    const [from, length] = placeOf(span)
+    const at = from - this.#from
+    if (file !== this.#file || at < 0 || at + length > this.#window.length) return undefined
+    return this.#window.subarray(at, at + length)
   }
 
   async #open(file: number): Promise<void> {
@@ -51,4 +57,9 @@ export class SpanReader implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#handle?.close()
   }
+}
+
+function placeOf(span: string): [number, number] {
+  const plus = span.indexOf('+')
+  return [Number(span.slice(0, plus)), Number(span.slice(plus + 1))]
 }

@@ -382,14 +382,20 @@ from ${readMalformedSql([this.#malformedRows.path])}`
     const texts = new SpoolFile(join(spool, `${name}-raw.csv`))
     await using reader = new SpanReader(this.#contents)
     let longest = 0
+    let lines = ''
     for (const { row, file, span } of spans) {
-      const bytes = await reader.read(file, span)
+      const bytes = reader.within(file, span) ?? (await reader.read(file, span))
       const text = bytes?.toString().replace(/\r$/, '').replaceAll('"', '""') ?? '[the file is gone, or has changed]'
-      const line = Buffer.from(`${row},"${text}"\n`)
-      longest = Math.max(longest, line.length)
-      texts.append(line)
-      if (texts.pendingBytes > chunkBytes) await texts.flush()
+      const line = `${row},"${text}"\n`
+      // of its characters none has more bytes
+      longest = Math.max(longest, 3 * line.length)
+      lines += line
+      if (lines.length < chunkBytes) continue
+      texts.append(Buffer.from(lines))
+      await texts.flush()
+      lines = ''
     }
+    texts.append(Buffer.from(lines))
     await texts.close()
     if (spans.length > 0) {
       await sql.run(`insert or ignore into ${table}\nfrom ${readTextsSql(texts.path, ['_row', 'raw'], longest)}`)
