@@ -214,7 +214,8 @@ async function findKnownKeys(tools: BatchTools, batch: Batch, step: TableStep): 
   const keys = await session.numbers(`select ${keyHashSql(step.mode.key)} from ${batch.names.into(step)}`)
   for (const key of keys) if (filter.add(key)) known.add(key)
   await session.run(
-    `create or replace table ${knownName(batch.names.of(step.id))} as select unnest([${[...known].join(', ')}]::double[]) as key`,
+    `create or replace table ${knownName(batch.names.of(step.id))} as
+select unnest(string_split(${sqlText([...known].join(','))}, ',')::double[]) as key where ${known.size > 0}`,
   )
 }
 

@@ -4,31 +4,22 @@
  * the table (a straight COPY), and the database still has the last word.
  */
 
-// 2^18 blocks of 512 bits: 16 MB, whatever the number of keys. At ten million keys about one new key in a hundred looks
-// known, and takes the long way.
-const blockBits = 18
-const wordsPerBlock = 16
+// 2^22 words of 32 bits: 16 MB, whatever the number of keys. All bits of a key are in one word, so that a key costs one look
+// at memory. At ten million keys about two new keys in a hundred look known, and take the long way.
+const wordBits = 22
 
 export class KeyFilter {
-  readonly #words = new Uint32Array(2 ** blockBits * wordsPerBlock)
+  readonly #words = new Uint32Array(2 ** wordBits)
 
   /** Adds a key by a hash of 53 bits and answers whether it may have been added before. */
   add(hash: number): boolean {
     const low = hash >>> 0
     const high = Math.floor(hash / 2 ** 32)
-    const block = (low & (2 ** blockBits - 1)) * wordsPerBlock
-    // three bits of the block, from three times nine bits of the hash that the block's number did not use
-    const first = this.#set(block, high & 511)
-    const second = this.#set(block, (high >>> 9) & 511)
-    const third = this.#set(block, (low >>> 18) & 511)
-    return first && second && third
-  }
-
-  #set(block: number, bit: number): boolean {
-    const word = block + (bit >>> 5)
-    const mask = 1 << (bit & 31)
+    const word = low & (2 ** wordBits - 1)
+    // three of the word's bits, from three times five bits of the hash that the word's number did not use
+    const bits = (1 << (high & 31)) | (1 << ((high >>> 5) & 31)) | (1 << ((high >>> 10) & 31))
     const before = this.#words[word] ?? 0
-    this.#words[word] = before | mask
-    return (before & mask) !== 0
+    this.#words[word] = before | bits
+    return (before & bits) === bits
   }
 }
