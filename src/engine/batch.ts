@@ -1,29 +1,13 @@
-/**
- * The story of a batch, top to bottom: stage the bytes of a range, part good rows from bad, let the operators work,
- * commit. Staging and the steps that need nothing but the batch run while the batch before is being committed.
- */
-import { join } from 'node:path'
 import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
-import { keyedName, seenName } from '../operators/dedup.ts'
-import { checkedName, deadLettersSql, failuresOf, uncheckedSql } from '../operators/validate.ts'
-import { identifier, sqlText } from '../plan/identifier.ts'
-import { type DedupStep, type FilesStep, isSink, type Plan, type Step, type TableStep } from '../plan/plan.ts'
-import {
-  copySql,
-  keyHashSql,
-  keyTooLongName,
-  knownName,
-  numberedSql,
-  quotedColumns,
-  refusedName,
-} from '../sinks/table.ts'
+import { keyedName } from '../operators/dedup.ts'
+import { checkedName, uncheckedSql } from '../operators/validate.ts'
+import type { FilesStep, Plan, Step, TableStep } from '../plan/plan.ts'
+import { copySql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import {
   type BatchKind,
   type CommitOutcome,
-  deadLetterColumns,
-  type RefusedRow,
   RowsRefused,
   type SinkOutcome,
   type Store,
@@ -32,8 +16,11 @@ import {
 import { branches, countVerdicts, landedSql, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
 import { fileSinks, writePending } from './file-sink.ts'
-import { KeyFilter } from './key-filter.ts'
-import { createSql, isStateless, type Names, relationNames, relationsOf, stepsAfter } from './relations.ts'
+import type { KeyFilter } from './key-filter.ts'
+import { fetchSeenKeys, findKnownKeys, printDedupKeys } from './keys.ts'
+import { printDeadLetters } from './print-letters.ts'
+import { passDedupAgain, takeOut } from './refused-rows.ts'
+import { createSql, isStateless, type Names, relationNames, relationsOf } from './relations.ts'
 import { type Printed, printRows } from './row-file.ts'
 
 /** What a batch needs of the worker that runs it. */
@@ -123,7 +110,8 @@ export async function commitBatch(
       return await commitAll(tools, batch, epoch, kind)
     } catch (error) {
       if (!(error instanceof RowsRefused)) throw error
-      await runWithout(tools, batch, error.rows)
+      await takeOut(tools, batch, error.rows)
+      await startAgain(tools, batch)
     }
   }
 }
@@ -197,26 +185,10 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     batch.done.add(step.id)
   }
   if (batch.done.size < plan.steps.length) return
-  if (await passDedupAgain(tools, batch)) return await runSteps(tools, batch, () => true)
+  if (await passDedupAgain(tools, batch)) return await startAgain(tools, batch)
   batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
   batch.dedupKeys = await timed(batch, 'print', () => printDedupKeys(tools, batch))
   batch.verdicts = await timed(batch, 'books', () => countVerdicts(session, plan, batch.names, batch.range, []))
-}
-
-// Rows whose key this worker may have seen before, in this batch or an earlier one, must be merged, in their order; all
-// others are likely new.
-async function findKnownKeys(tools: BatchTools, batch: Batch, step: TableStep): Promise<void> {
-  if (step.mode.is !== 'insert if new') return
-  const { session, filters } = tools
-  const filter = filters.get(step.id) ?? new KeyFilter()
-  filters.set(step.id, filter)
-  const known = new Set<number>()
-  const keys = await session.numbers(`select ${keyHashSql(step.mode.key)} from ${batch.names.into(step)}`)
-  for (const key of keys) if (filter.add(key)) known.add(key)
-  await session.run(
-    `create or replace table ${knownName(batch.names.of(step.id))} as
-select unnest(string_split(${sqlText([...known].join(','))}, ',')::double[]) as key where ${known.size > 0}`,
-  )
 }
 
 async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Promise<Batch['sinks'][number]> {
@@ -237,197 +209,14 @@ async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Prom
   }
 }
 
-// Which of the batch's keys earlier batches have seen: the only part of the state that this batch needs.
-async function fetchSeenKeys(tools: BatchTools, batch: Batch, step: DedupStep): Promise<void> {
-  const { session, store, plan } = tools
-  const out = batch.names.of(step.id)
-  const name = `${batch.number}-${plan.steps.indexOf(step)}`
-  const keys = await printRows(session, tools.spool, `${name}-wanted`, {
-    select: `select distinct _key from ${keyedName(out)}`,
-    columns: ['key'],
-    quoted: ['_key'],
-  })
-  const into = join(tools.spool, `${name}-seen.csv`)
-  const seen = await store.seenKeys(plan.name, step.id, keys, into)
-  await session.run(
-    seen === 0
-      ? `create or replace table ${seenName(out)} (key varchar)`
-      : `create or replace table ${seenName(out)} as
-select key
-from read_csv(${sqlText(into)}, auto_detect = false, header = false, columns = {'key': 'varchar'}, quote = '"', escape = '"')`,
-  )
-  await keys.release()
-}
-
-async function printDedupKeys(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
-  const { plan, session } = tools
-  const steps = plan.steps.filter((step) => step.op === 'dedup')
-  if (steps.length === 0) return undefined
-  const selects = steps.map((step) => {
-    const out = batch.names.of(step.id)
-    return `select ${sqlText(step.id)} as step, k._key as key
-from ${keyedName(out)} k
-where k._row in (select _row from ${out})`
-  })
-  return await printRows(session, tools.spool, `${batch.number}-keys`, {
-    select: selects.join('\nunion all\n'),
-    columns: ['step', 'key'],
-    quoted: ['step', 'key'],
-  })
-}
-
-// ---- dead letters --------------------------------------------------------------------------------------------------
-
-async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
-  const { plan, session } = tools
-  const selects: string[] = []
-  const { fetchRaw } = batch.range
-  const rawOf = async (rows: string) => fetchRaw?.(batch.names.staged, rows)
-  if (batch.range.malformedSelect !== undefined) selects.push(batch.range.malformedSelect)
-  for (const step of plan.steps) {
-    if (step.op === 'validate' && failuresOf(step).length > 0) {
-      await rawOf(`select _row from ${batch.names.staged} where _failed is not null`)
-      const letters = deadLettersSql(step, batch.names.staged, { source: step.from[0] ?? '', ...batch.range.where })
-      selects.push(`select ${deadLetterColumns.join(', ')} from (\n${letters}\n)`)
-    }
-    if (step.op === 'table' && step.mode.is !== 'append') {
-      const long = keyTooLongName(batch.names.of(step.id))
-      if ((await session.count(long)) > 0) {
-        await rawOf(`select _row from ${long}`)
-        selects.push(unfitSql(plan, batch, step, keyTooLongSql(step, long)))
-      }
-    }
-    if (step.op === 'table' && batch.names.refused.has(step.id)) {
-      const refused = refusedName(batch.names.of(step.id))
-      await rawOf(`select _row from ${refused}`)
-      selects.push(unfitSql(plan, batch, step, `select * from ${refused}`))
-    }
-  }
-  if (selects.length === 0) return undefined
-  const printed = await printRows(session, tools.spool, `${batch.number}-dead`, {
-    select: `select ${deadLetterColumns.join(', ')}\nfrom (\n${selects.join('\nunion all by name\n')}\n)${batch.range.long ? '' : '\norder by place, line'}`,
-    columns: [...deadLetterColumns],
-    quoted: ['source', 'place', 'stage', 'code', 'column_name', 'message', 'raw', 'raw_bytes', 'fields'],
-  })
-  if (printed.rows > 0) return printed
-  await printed.release()
-  return undefined
-}
-
-// The dead letters of rows that a table cannot take, of which a select says `_row`, `code`, `column_name` and `message`.
-function unfitSql(plan: Plan, batch: Batch, step: TableStep, rows: string): string {
-  const { where } = batch.range
-  return `select
-  ${sqlText(Object.keys(plan.sources)[0] ?? '')} as source,
-  ${where.place} as place,
-  ${where.line} as line,
-  ${sqlText(step.id)} as stage,
-  l.code,
-  l.column_name,
-  l.message,
-  ${where.rawText} as raw,
-  null as raw_bytes,
-  ${fieldsSql(plan)} as fields
-from (${rows}) l
-join ${batch.names.staged} s using (_row)
-${where.join}`
-}
-
-function keyTooLongSql(step: TableStep, long: string): string {
-  const key = step.mode.is === 'append' ? [] : step.mode.key
-  return `select
-  _row,
-  'KEY_TOO_LONG' as code,
-  ${sqlText(key[0] ?? '')} as column_name,
-  'the key (${key.join(', ').replaceAll("'", "''")}) has ' || _key_bytes || ' bytes; an index holds 2600' as message
-from ${long}`
-}
-
-function fieldsSql(plan: Plan): string {
-  const columns = Object.values(plan.sources)[0]?.columns ?? []
-  return `json_object(${columns.map(({ name }) => `${sqlText(name)}, s.${identifier(name)}`).join(', ')})`
-}
-
-// ---- rows that a table does not take -------------------------------------------------------------------------------
-
-// Runs the steps again without the rows that the database has refused.
-async function runWithout(tools: BatchTools, batch: Batch, rows: RefusedRow[]): Promise<void> {
-  const { plan } = tools
-  for (const step of plan.steps) {
-    const own = rows.filter((row) => row.step === step.id)
-    for (let i = 0; i < own.length; i += refusedAtOnce) {
-      const some = own.slice(i, i + refusedAtOnce)
-      const says = some.map(({ sqlState, message }) => sqlText(`Postgres refused the row (${sqlState}): ${message}`))
-      await refuse(
-        tools,
-        batch,
-        step,
-        `select n._row, 'REFUSED' as code, null as column_name, r.message
-from (${numberedSql(batch.names.of(step.id))}) n
-join (
-  select unnest([${some.map(({ ordinal }) => ordinal).join(', ')}]) as ordinal, unnest([${says.join(', ')}]) as message
-) r using (ordinal)`,
-      )
-    }
-  }
-  await startAgain(batch)
-  await runSteps(tools, batch, () => true)
-}
-
-const refusedAtOnce = 5000
-
-async function refuse({ session }: BatchTools, { names }: Batch, { id }: Step, rows: string): Promise<void> {
-  const refused = refusedName(names.of(id))
-  await session.run(
-    `create table if not exists ${refused} (_row bigint, code varchar, column_name varchar, message varchar)`,
-  )
-  await session.run(`insert into ${refused} ${rows}`)
-  names.refused.add(id)
-}
-
-// A row that no table after a dedup step takes is not the one that has passed it: the next one of its key is. Answers
-// whether there were such, and then everything has to be run again. The last step comes first: what it lets pass then may
-// be taken after all.
-async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<boolean> {
-  const { plan, session } = tools
-  const { names } = batch
-  for (const step of plan.steps.toReversed()) {
-    if (step.op !== 'dedup') continue
-    const lost: string[] = []
-    const going: string[] = []
-    let found = false
-    for (const sink of stepsAfter(plan, step.id).filter(isSink)) {
-      const out = names.of(sink.id)
-      // it writes what a table has taken
-      if (sink.op === 'files' && sink.landedIn !== undefined) continue
-      if (sink.op === 'table' && sink.mode.is !== 'append' && (await session.count(keyTooLongName(out))) > 0) {
-        await refuse(tools, batch, sink, keyTooLongSql(sink, keyTooLongName(out)))
-        found = true
-      }
-      if (names.refused.has(sink.id)) lost.push(`select _row from ${refusedName(out)}`)
-      going.push(`select _row from ${names.into(sink)}`)
-    }
-    if (lost.length === 0) continue
-    const left = `_row in (select _row from ${names.of(step.id)}) and _row not in (${going.join(' union all ')})`
-    const rows = `select distinct _row from (${lost.join(' union all ')}) where ${left}`
-    if ((await session.count(`(${rows})`)) > 0) {
-      await refuse(tools, batch, step, `select _row, null, null, null from (${rows})`)
-      found = true
-    }
-    if (!found) continue
-    await startAgain(batch)
-    return true
-  }
-  return false
-}
-
-async function startAgain(batch: Batch): Promise<void> {
+async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   await releasePrinted(batch)
   batch.done.clear()
   batch.sinks = []
   batch.deadLetters = undefined
   batch.dedupKeys = undefined
   batch.verdicts = undefined
+  await runSteps(tools, batch, () => true)
 }
 
 async function releasePrinted({ sinks, deadLetters, dedupKeys }: Batch): Promise<void> {

@@ -5,7 +5,7 @@ import { type Column, typeName } from '../plan/columns.ts'
 import { type Plan, planHash, type Source, type Step } from '../plan/plan.ts'
 import { writeFileSql } from '../sinks/files.ts'
 import { copySql, createTableSql } from '../sinks/table.ts'
-import { mergeSql } from '../store/commit.ts'
+import { mergeSql } from '../store/merge-sql.ts'
 import { createSql, isRunnable, relationNames, relationsOf } from './relations.ts'
 
 export interface Explanation {

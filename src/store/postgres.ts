@@ -10,7 +10,7 @@ import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { asDiskFull, MillraceError } from '../errors.ts'
 import { planChange } from '../plan/compatible.ts'
 import { type Plan, planHash } from '../plan/plan.ts'
-import { commitBatch, type TableHabits } from './commit.ts'
+import { commitBatch } from './commit.ts'
 import {
   type Client,
   clientConfig,
@@ -24,6 +24,7 @@ import {
 } from './connection.ts'
 import { countDeadLetters, discard, editFields, findDeadLetters } from './dead-letters.ts'
 import { filesOfBatch, findFiles } from './files.ts'
+import type { TableHabits } from './land-rows.ts'
 import { leaseTimes, livingOwner, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'

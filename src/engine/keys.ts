@@ -1,0 +1,67 @@
+/** Keys of a batch: which a table may have already, which a dedup step has seen, and which are new to it. */
+import { join } from 'node:path'
+import { keyedName, seenName } from '../operators/dedup.ts'
+import { sqlText } from '../plan/identifier.ts'
+import type { DedupStep, TableStep } from '../plan/plan.ts'
+import { keyHashSql, knownName } from '../sinks/table.ts'
+import type { Batch, BatchTools } from './batch.ts'
+import { KeyFilter } from './key-filter.ts'
+import { type Printed, printRows } from './row-file.ts'
+
+/**
+ * Rows whose key this worker may have seen before, in this batch or an earlier one, must be merged, in their order; all
+ * others are likely new.
+ */
+export async function findKnownKeys(tools: BatchTools, batch: Batch, step: TableStep): Promise<void> {
+  if (step.mode.is !== 'insert if new') return
+  const { session, filters } = tools
+  const filter = filters.get(step.id) ?? new KeyFilter()
+  filters.set(step.id, filter)
+  const known = new Set<number>()
+  const keys = await session.numbers(`select ${keyHashSql(step.mode.key)} from ${batch.names.into(step)}`)
+  for (const key of keys) if (filter.add(key)) known.add(key)
+  await session.run(
+    `create or replace table ${knownName(batch.names.of(step.id))} as
+select unnest(string_split(${sqlText([...known].join(','))}, ',')::double[]) as key where ${known.size > 0}`,
+  )
+}
+
+/** Which of the batch's keys earlier batches have seen: the only part of the state that this batch needs. */
+export async function fetchSeenKeys(tools: BatchTools, batch: Batch, step: DedupStep): Promise<void> {
+  const { session, store, plan } = tools
+  const out = batch.names.of(step.id)
+  const name = `${batch.number}-${plan.steps.indexOf(step)}`
+  const keys = await printRows(session, tools.spool, `${name}-wanted`, {
+    select: `select distinct _key from ${keyedName(out)}`,
+    columns: ['key'],
+    quoted: ['_key'],
+  })
+  const into = join(tools.spool, `${name}-seen.csv`)
+  const seen = await store.seenKeys(plan.name, step.id, keys, into)
+  await session.run(
+    seen === 0
+      ? `create or replace table ${seenName(out)} (key varchar)`
+      : `create or replace table ${seenName(out)} as
+select key
+from read_csv(${sqlText(into)}, auto_detect = false, header = false, columns = {'key': 'varchar'}, quote = '"', escape = '"')`,
+  )
+  await keys.release()
+}
+
+/** The keys that pass a dedup step for the first time. */
+export async function printDedupKeys(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
+  const { plan, session } = tools
+  const steps = plan.steps.filter((step) => step.op === 'dedup')
+  if (steps.length === 0) return undefined
+  const selects = steps.map((step) => {
+    const out = batch.names.of(step.id)
+    return `select ${sqlText(step.id)} as step, k._key as key
+from ${keyedName(out)} k
+where k._row in (select _row from ${out})`
+  })
+  return await printRows(session, tools.spool, `${batch.number}-keys`, {
+    select: selects.join('\nunion all\n'),
+    columns: ['step', 'key'],
+    quoted: ['step', 'key'],
+  })
+}

@@ -1,0 +1,83 @@
+/** Rows that a table does not take leave the batch, as if they had broken a rule: what they have kept away goes on. */
+import { beside } from '../operators/operator.ts'
+import { sqlText } from '../plan/identifier.ts'
+import { isSink, type Step } from '../plan/plan.ts'
+import { keyTooLongName, numberedSql, refusedName } from '../sinks/table.ts'
+import type { RefusedRow } from '../store/store.ts'
+import type { Batch, BatchTools } from './batch.ts'
+import { keyTooLongSql } from './print-letters.ts'
+import { stepsAfter } from './relations.ts'
+
+/** Takes out the rows that the database has refused. The steps have to be run again. */
+export async function takeOut(tools: BatchTools, batch: Batch, rows: RefusedRow[]): Promise<void> {
+  const { plan, session } = tools
+  for (const step of plan.steps) {
+    const own = rows.filter((row) => row.step === step.id)
+    if (own.length === 0) continue
+    const out = batch.names.of(step.id)
+    // as they were sent: what is taken out changes the places of the others
+    const sent = beside(out, 'sent')
+    await session.run(`create or replace table ${sent} as ${numberedSql(out)}`)
+    for (let i = 0; i < own.length; i += refusedAtOnce) {
+      const some = own.slice(i, i + refusedAtOnce)
+      const says = some.map(({ sqlState, message }) => sqlText(`Postgres refused the row (${sqlState}): ${message}`))
+      await refuse(
+        tools,
+        batch,
+        step,
+        `select n._row, 'REFUSED' as code, null as column_name, r.message
+from ${sent} n
+join (
+  select unnest([${some.map(({ ordinal }) => ordinal).join(', ')}]) as ordinal, unnest([${says.join(', ')}]) as message
+) r using (ordinal)`,
+      )
+    }
+  }
+}
+
+const refusedAtOnce = 5000
+
+async function refuse({ session }: BatchTools, { names }: Batch, { id }: Step, rows: string): Promise<void> {
+  const refused = refusedName(names.of(id))
+  await session.run(
+    `create table if not exists ${refused} (_row bigint, code varchar, column_name varchar, message varchar)`,
+  )
+  await session.run(`insert into ${refused} ${rows}`)
+  names.refused.add(id)
+}
+
+/**
+ * A row that no table after a dedup step takes is not the one that has passed it: the next one of its key is. Answers
+ * whether there were such, and then everything has to be run again. The last step comes first: what it lets pass then may
+ * be taken after all.
+ */
+export async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<boolean> {
+  const { plan, session } = tools
+  const { names } = batch
+  for (const step of plan.steps.toReversed()) {
+    if (step.op !== 'dedup') continue
+    const lost: string[] = []
+    const going: string[] = []
+    let found = false
+    for (const sink of stepsAfter(plan, step.id).filter(isSink)) {
+      const out = names.of(sink.id)
+      // it writes what a table has taken
+      if (sink.op === 'files' && sink.landedIn !== undefined) continue
+      if (sink.op === 'table' && sink.mode.is !== 'append' && (await session.count(keyTooLongName(out))) > 0) {
+        await refuse(tools, batch, sink, keyTooLongSql(sink, keyTooLongName(out)))
+        found = true
+      }
+      if (names.refused.has(sink.id)) lost.push(`select _row from ${refusedName(out)}`)
+      going.push(`select _row from ${names.into(sink)}`)
+    }
+    if (lost.length === 0) continue
+    const left = `_row in (select _row from ${names.of(step.id)}) and _row not in (${going.join(' union all ')})`
+    const rows = `select distinct _row from (${lost.join(' union all ')}) where ${left}`
+    if ((await session.count(`(${rows})`)) > 0) {
+      await refuse(tools, batch, step, `select _row, null, null, null from (${rows})`)
+      found = true
+    }
+    if (found) return true
+  }
+  return false
+}

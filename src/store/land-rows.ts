@@ -1,0 +1,185 @@
+/** Rows into target tables, within the transaction of their batch. */
+import { createReadStream } from 'node:fs'
+import { pipeline as pump } from 'node:stream/promises'
+import { from as copyFrom } from 'pg-copy-streams'
+import { identifier } from '../plan/identifier.ts'
+import type { TableStep } from '../plan/plan.ts'
+import { type Client, codeOf, isRowFault } from './connection.ts'
+import { mergeSql, stageName } from './merge-sql.ts'
+import { refusedRows } from './refused-rows.ts'
+import { type RefusedRow, type RowFile, RowsRefused, type SinkOutcome, type SinkRows } from './store.ts'
+
+/** What a worker learns about its tables while it runs. */
+export interface TableHabits {
+  /** By sink: batches for which a straight COPY is not tried, because the last tries met keys that were there. */
+  skipStraight: Map<string, { batches: number; next: number }>
+}
+
+/** Throws `RowsRefused` when a table does not take some of them. */
+export async function landSinks(client: Client, sinks: SinkRows[], habits: TableHabits): Promise<SinkOutcome[]> {
+  const outcomes: SinkOutcome[] = []
+  const refused: RefusedRow[] = []
+  for (const sink of sinks) {
+    try {
+      outcomes.push(await landSink(client, sink, habits))
+    } catch (error) {
+      if (!isRowFault(error)) throw error
+      await client.query('rollback to savepoint rows')
+      const rows = await refusedRows(client, sink)
+      // taken one by one, nothing is wrong with them
+      if (rows.length === 0) throw error
+      refused.push(...rows)
+    }
+  }
+  if (refused.length > 0) throw new RowsRefused(refused)
+  return outcomes
+}
+
+async function landSink(client: Client, sink: SinkRows, habits: TableHabits): Promise<SinkOutcome> {
+  const outcome: SinkOutcome = { step: sink.step.id, inserted: 0, updated: 0, duplicates: 0, duplicateOrdinals: [] }
+  const { step, rows, fresh } = sink
+  const first = fresh?.rows ?? 0
+  if (first + rows.rows === 0) return outcome
+  if (step.mode.is !== 'append') await makeStage(client, sink)
+  await client.query('savepoint rows')
+  if (fresh && first > 0 && !(await landStraight(client, step, fresh, outcome, habits))) {
+    await landRows(client, sink, fresh, 0, outcome)
+  }
+  if (rows.rows > 0) await landRows(client, sink, rows, first, outcome)
+  await client.query('release savepoint rows')
+  return outcome
+}
+
+// A straight COPY needs no staging, a third less work; it stands or falls with none of the keys being there.
+async function landStraight(
+  client: Client,
+  step: TableStep,
+  rows: RowFile,
+  outcome: SinkOutcome,
+  habits: TableHabits,
+): Promise<boolean> {
+  const habit = habits.skipStraight.get(step.id) ?? { batches: 0, next: 1 }
+  habits.skipStraight.set(step.id, habit)
+  if (habit.batches > 0) {
+    habit.batches--
+    return false
+  }
+  try {
+    await copy(client, identifier(...step.table.split('.')), rows.columns, rows)
+    outcome.inserted += rows.rows
+    habit.next = 1
+    return true
+  } catch (error) {
+    if (!isRowFault(error)) throw error
+    await client.query('rollback to savepoint rows')
+    habit.batches = habit.next
+    habit.next = Math.min(habit.next * 2, 64)
+    return false
+  }
+}
+
+// `first` is the number of their first row.
+async function landRows(
+  client: Client,
+  sink: SinkRows,
+  rows: RowFile,
+  first: number,
+  outcome: SinkOutcome,
+): Promise<void> {
+  const { step } = sink
+  if (step.mode.is === 'append') {
+    await copy(client, identifier(...step.table.split('.')), rows.columns, rows)
+    outcome.inserted += rows.rows
+    return
+  }
+  const stage = stageName(step)
+  await copy(client, stage, rows.columns, rows)
+  if (step.mode.is === 'upsert') {
+    const { inserted, updated } = await replaceRows(client, step, rows)
+    outcome.inserted += inserted
+    outcome.updated += updated
+  } else {
+    const duplicates = sink.ordinals ? await mergeTelling(client, step) : undefined
+    const inserted = duplicates ? rows.rows - duplicates.length : ((await client.query(mergeSql(step))).rowCount ?? 0)
+    outcome.inserted += inserted
+    outcome.duplicates += rows.rows - inserted
+    for (const ordinal of duplicates ?? []) outcome.duplicateOrdinals.push(first + ordinal)
+  }
+  // for the rows after them
+  await client.query(`truncate ${stage}`)
+}
+
+async function replaceRows(
+  client: Client,
+  step: TableStep,
+  rows: RowFile,
+): Promise<{ inserted: number; updated: number }> {
+  const merge = async (source?: string) => {
+    const merged = await client.query<{ inserted: number; updated: number }>(mergeSql(step, source))
+    return merged.rows[0] ?? { inserted: 0, updated: 0 }
+  }
+  try {
+    return await merge()
+  } catch (error) {
+    if (codeOf(error) !== sameKeyTwice || step.mode.is !== 'upsert') throw error
+  }
+  // keys that differ for us, and are one for a collation of the table: the last row of each
+  await client.query('rollback to savepoint rows')
+  const stage = stageName(step)
+  await client.query(`alter table ${stage} add column if not exists _n bigint generated always as identity`)
+  await copy(client, stage, rows.columns, rows)
+  const key = step.mode.key.map((name) => identifier(name)).join(', ')
+  const { inserted } = await merge(`(select distinct on (${key}) * from ${stage} order by ${key}, _n desc) last`)
+  return { inserted, updated: rows.rows - inserted }
+}
+
+const sameKeyTwice = '21000'
+
+// A temporary table of the session, with the target's own types: it is not logged, and its rows go with the transaction.
+async function makeStage(client: Client, { step, ordinals }: SinkRows): Promise<void> {
+  const columns = step.columns.map(({ name }) => identifier(name)).join(', ')
+  await client.query(`
+    create temp table if not exists ${identifier(`stage ${step.id}`)}
+    on commit delete rows
+    as select ${columns} from ${identifier(...step.table.split('.'))} with no data`)
+  if (ordinals) {
+    await client.query(`alter table ${stageName(step)} add column if not exists _n bigint generated always as identity`)
+  }
+}
+
+// Merges, and says which rows were duplicates: all but the first of each key that is new. Grouping takes nulls for equal,
+// as the key does, and finds nothing by comparing each row with each.
+async function mergeTelling(client: Client, step: TableStep): Promise<number[]> {
+  const stage = stageName(step)
+  const columns = step.columns.map(({ name }) => identifier(name)).join(', ')
+  const key = step.mode.is === 'append' ? '' : step.mode.key.map((name) => identifier(name)).join(', ')
+  const { rows } = await client.query<{ ordinal: number }>(`
+    with landed as (
+      insert into ${identifier(...step.table.split('.'))} (${columns})
+      select ${columns}
+      from   ${stage}
+      order by _n
+      on conflict (${key}) do nothing
+      returning ${key}
+    ),
+    met as (
+      select ${key}, _n from ${stage}
+      union all
+      select ${key}, null from landed
+    )
+    select ordinal
+    from  (select _n - (select min(_n) from ${stage}) as ordinal,
+                  row_number() over (partition by ${key} order by _n) = 1 as is_first,
+                  bool_or(_n is null) over (partition by ${key}) as is_new
+           from met) counted
+    where  ordinal is not null and not (is_first and is_new)
+    order by ordinal`)
+  return rows.map(({ ordinal }) => ordinal)
+}
+
+/** A file of rows into a table. */
+export async function copy(client: Client, table: string, columns: string[], rows: RowFile): Promise<void> {
+  const names = columns.map((name) => identifier(name)).join(', ')
+  const into = client.query(copyFrom(`copy ${table} (${names}) from stdin (format csv)`))
+  await pump(createReadStream(rows.path, { highWaterMark: 256 * 1024 }), into)
+}
