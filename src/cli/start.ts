@@ -2,11 +2,13 @@ import { mkdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
+import { runSystem } from '../engine/system-run.ts'
 import { MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { type Board, describePipelines, newBoard, note, notReady, refresh } from '../server/board.ts'
 import { openServer, type Server } from '../server/server.ts'
+import { filesSources } from '../sources/files/waiting.ts'
 import type { System } from '../system.ts'
-import { type Board, describePipelines, newBoard, note, notReady, refresh } from './board.ts'
 import { runGenerator } from './generate.ts'
 import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'
@@ -15,8 +17,6 @@ import { findServer, removeServerFile, urlOf, writeServerFile } from './server-f
 import { liveSummary } from './summary.ts'
 import { labelledLines } from './text.ts'
 import { type Call, jsonOption, type Verb } from './verb.ts'
-import { filesSources } from './waiting-files.ts'
-import { runSystem } from './worker.ts'
 
 export const start: Verb = {
   says: 'Runs everything in one process: server, and the pipelines named, or all that ship.',

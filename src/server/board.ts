@@ -1,13 +1,13 @@
 /** What `start` and `work` know at a moment: for the live summary, for `/api/pipelines` and for `/health/ready`. */
 import type { Config } from '../config.ts'
 import { noProgress, type Progress } from '../engine/run.ts'
+import { planOf } from '../engine/system-run.ts'
 import { messageOf } from '../errors.ts'
 import type { Plan } from '../plan/plan.ts'
+import { countWaiting, type WaitingFiles } from '../sources/files/waiting.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import type { PipelineStatus } from '../store/store.ts'
 import type { System } from '../system.ts'
-import { planOf } from './open.ts'
-import { countWaiting, type WaitingFiles } from './waiting-files.ts'
 
 export interface Board {
   readonly startedAt: Date
