@@ -5,8 +5,10 @@ import type { Config } from '../config.ts'
 import { runSystem } from '../engine/system-run.ts'
 import { MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { type Board, describePipelines, newBoard, note, notReady, refresh } from '../server/board.ts'
+import { type Board, newBoard, note, notReady, refresh } from '../server/board.ts'
+import type { Desk } from '../server/desk.ts'
 import { openServer, type Server } from '../server/server.ts'
+import { openTokenFile } from '../server/tokens.ts'
 import { filesSources } from '../sources/files/waiting.ts'
 import type { System } from '../system.ts'
 import { runGenerator } from './generate.ts'
@@ -67,7 +69,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
   const board = newBoard(chosen, config, new Date())
   await mkdir(config.dataDirectory, { recursive: true })
   // The server comes first: a taken port is told at once, and health answers while the database is waited for.
-  await using server = serve ? await serverOf(board, config, plainLog) : undefined
+  await using server = serve ? await serverOf({ board, config, log: plainLog, signal }) : undefined
   using summary = live ? liveSummary(board, process.stdout) : undefined
   const log = summary === undefined ? plainLog : logAbove(config, (line) => summary.print(line))
   if (summary === undefined) log.info('configuration', { settings: given(config), data: config.dataDirectory })
@@ -93,13 +95,21 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
       : whereToLook(opened, server, config, board, demo)
     for (const line of lines) summary === undefined ? out(line) : summary.print(line)
     await using duck = await openDuck(config, chosen)
+    board.duck = duck
     const tools = { config, log, store: opened.store, duck, signal: stop.signal }
     const pipelines = [...board.lines.values()].map(async (line) => {
       try {
         await runSystem({
           ...tools,
           system: line.system,
-          onProgress: (now) => note(board, line, now),
+          onProgress: (now) => {
+            note(board, line, now)
+            server?.meter.note(line.system.name, now)
+          },
+          watch: {
+            wanted: () => board.wantsRows(line.system.name),
+            rows: (landed) => board.onRows({ pipeline: line.system.name, ...landed }),
+          },
         })
       } catch (error) {
         failed = true
@@ -128,6 +138,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
       })
       await Promise.race([refresh(board), sleep(500, undefined, { ref: false })])
       board.store = undefined
+      board.duck = undefined
       board.phase = 'stopped'
     }
   } catch (error) {
@@ -138,15 +149,16 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
   return failed ? 1 : 0
 }
 
-async function serverOf(board: Board, config: Config, log: Log): Promise<Server> {
+async function serverOf(desk: Desk): Promise<Server> {
+  const { board, config } = desk
   const { host, port, dataDirectory } = config
   const another = findServer(dataDirectory)
   const server = await openServer({
     host,
     port,
-    log,
+    desk,
     notReady: () => notReady(board),
-    pipelines: () => describePipelines(board),
+    ...(config.tokensFile === undefined ? {} : { tokens: openTokenFile(config.tokensFile) }),
   }).catch((error: unknown) => {
     if (!(error instanceof MillraceError) || error.code !== 'PORT_TAKEN' || another?.port !== port) throw error
     throw new MillraceError('PORT_TAKEN', {
@@ -158,6 +170,7 @@ async function serverOf(board: Board, config: Config, log: Log): Promise<Server>
   await writeServerFile(dataDirectory, { pid: process.pid, host, port: server.port })
   return {
     port: server.port,
+    meter: server.meter,
     async [Symbol.asyncDispose]() {
       removeServerFile(dataDirectory)
       await server[Symbol.asyncDispose]()

@@ -12,7 +12,7 @@ import { type ChosenLetters, openLettersReader } from '../sources/letters.ts'
 import type { Store } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { type Duck, spoolFolder } from './duckdb.ts'
-import { type Progress, runPipeline } from './run.ts'
+import { type LandedRows, type Progress, runPipeline } from './run.ts'
 
 export interface SystemRun {
   system: System
@@ -27,6 +27,7 @@ export interface SystemRun {
   letters?: ChosenLetters
   onProgress?: (progress: Progress) => void
   onProblem?: (problem: MillraceError) => void
+  watch?: { wanted(): boolean; rows(landed: LandedRows): void }
 }
 
 export async function runSystem(run: SystemRun): Promise<Progress> {
@@ -73,6 +74,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     log,
     signal,
     ...(run.onProgress ? { onProgress: run.onProgress } : {}),
+    ...(run.watch ? { watch: run.watch } : {}),
   })
 }
 

@@ -1,55 +1,102 @@
-/** The one server: health, and what the pipelines do. On this machine only, until there are access tokens. */
+/** The one server: the API, the page, metrics and health. On this machine only, unless there are access tokens. */
 import { execFileSync } from 'node:child_process'
+import etag from '@fastify/etag'
+import staticFiles from '@fastify/static'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { MillraceError } from '../errors.ts'
-import type { Log } from '../log.ts'
+import { MillraceError, messageOf } from '../errors.ts'
+import { isTransient } from '../store/connection.ts'
+import type { Desk } from './desk.ts'
+import { guard } from './guard.ts'
+import { type Meter, metricsRoute } from './metrics.ts'
+import { ProblemError, problem, problemOf, sendProblem } from './problem.ts'
+import { deadLetterRoutes } from './routes/dead-letters.ts'
+import { eventRoutes } from './routes/events.ts'
+import { pipelineRoutes } from './routes/pipelines.ts'
+import { resultRoutes } from './routes/results.ts'
+import { answers, shape, text } from './schemas.ts'
+import type { TokenFile } from './tokens.ts'
 
 export interface ServerOptions {
   host: string
   port: number
-  log: Log
+  desk: Desk
   /** Why the process cannot do its work, or nothing when it can. */
   notReady(): Promise<string | undefined>
-  pipelines(): Promise<unknown[]>
+  tokens?: TokenFile
+  /** The folder of the built page; without it there is only the API. */
+  page?: string
 }
 
 export interface Server extends AsyncDisposable {
   readonly port: number
+  readonly meter: Meter
 }
 
 export async function openServer(options: ServerOptions): Promise<Server> {
+  const { log } = options.desk
   const app = Fastify({
     requestTimeout: 5_000,
     keepAliveTimeout: 10_000,
-    bodyLimit: 64 * 1024,
+    bodyLimit: 4 * 1024 * 1024,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 500 },
     http: { headersTimeout: 3_000, connectionsCheckingInterval: 500, maxHeaderSize: 16 * 1024 },
+    // a number in a query is a text at first; in a body, types are what they are
+    ajv: { customOptions: { coerceTypes: 'array', removeAdditional: false, useDefaults: true } },
   })
-  // A page of another site can make a browser send requests here; its name for us is never ours.
-  app.addHook('onRequest', async (request, reply) => {
-    const host = (request.headers.host ?? '').replace(/:\d+$/, '')
-    if (!['127.0.0.1', 'localhost', '[::1]'].includes(host)) {
-      await reply
-        .code(421)
-        .type('application/problem+json')
-        .send(problem(421, 'WRONG_HOST', `this server does not answer for "${host}"`))
+  // a form, or a page of another site, could send it without being asked
+  app.removeContentTypeParser('text/plain')
+  app.server.maxRequestsPerSocket = 10_000
+  guard(app, options.tokens)
+  app.setNotFoundHandler(async (request, reply) => {
+    const known = ['GET', 'PATCH', 'POST'].find((method) =>
+      app.hasRoute({ method, url: request.url.split('?')[0] ?? '' }),
+    )
+    return known === undefined || known === request.method
+      ? await sendProblem(reply, problem(404, 'NOT_FOUND', `there is nothing at ${request.url}`))
+      : await sendProblem(reply, problem(405, 'WRONG_METHOD', `${request.url} takes ${known}`))
+  })
+  app.setErrorHandler(async (error, request, reply) => {
+    const told = problemOf(error)
+    if (told !== undefined) return await sendProblem(reply, told)
+    if (options.desk.board.postgresFault !== undefined || isTransient(error)) {
+      return await sendProblem(reply, problem(503, 'NOT_READY', `the database does not answer: ${messageOf(error)}`))
     }
+    log.error('a request failed', {
+      url: request.url,
+      why: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    })
+    return await sendProblem(reply, problem(500, 'FAILED', 'the request failed; the log says why'))
   })
-  app.setNotFoundHandler(async (request, reply) =>
-    reply
-      .code(404)
-      .type('application/problem+json')
-      .send(problem(404, 'NOT_FOUND', `there is nothing at ${request.url}`)),
-  )
-  app.setErrorHandler(async (error, _request, reply) => {
-    const status =
-      error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
-    if (status >= 500) options.log.error('a request failed', { why: String(error) })
-    return reply
-      .code(status)
-      .type('application/problem+json')
-      .send(problem(status, 'FAILED', status >= 500 ? 'the request failed; the log says why' : String(error)))
+  await app.register(etag)
+  await app.register(swagger, { openapi: openApiHead, hideUntagged: true })
+  await app.register(swaggerUi, {
+    routePrefix: '/api/docs',
+    uiConfig: { docExpansion: 'list', validatorUrl: null },
+    staticCSP: true,
+    theme: { title: 'Millrace API' },
   })
-  addRoutes(app, options)
+  let meter: Meter = { note: () => {} }
+  await app.register(async (scope) => {
+    meter = metricsRoute(scope, options.desk)
+    pipelineRoutes(scope, options.desk)
+    deadLetterRoutes(scope, options.desk)
+    resultRoutes(scope, options.desk)
+    eventRoutes(scope, options.desk)
+    healthRoutes(scope, options)
+    scope.get('/api/openapi.json', async () => app.swagger())
+  })
+  if (options.page !== undefined) {
+    await app.register(staticFiles, {
+      root: options.page,
+      index: 'index.html',
+      immutable: true,
+      maxAge: '1y',
+      setHeaders,
+    })
+  }
   try {
     await app.listen({ host: options.host, port: options.port })
   } catch (error) {
@@ -65,6 +112,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const address = app.server.address()
   return {
     port: typeof address === 'object' && address !== null ? address.port : options.port,
+    meter,
     async [Symbol.asyncDispose]() {
       app.server.closeAllConnections()
       await app.close()
@@ -72,21 +120,40 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   }
 }
 
-function addRoutes(app: FastifyInstance, options: ServerOptions): void {
-  app.get('/health/live', async () => ({ status: 'live' }))
-  app.get('/health/ready', async (_request, reply) => {
-    const why = await options.notReady()
-    if (why === undefined) return { status: 'ready' }
-    return reply
-      .code(503)
-      .type('application/problem+json')
-      .send(problem(503, 'NOT_READY', why))
-  })
-  app.get('/api/pipelines', async () => ({ pipelines: await options.pipelines() }))
+const openApiHead = {
+  openapi: '3.1.0',
+  info: {
+    title: 'Millrace',
+    version: '1',
+    description:
+      'Pipelines, their batches, dead letters and results. Every error is problem+json with a code. Writes are JSON; where the ' +
+      'server has access tokens, each request but those for health carries one.',
+  },
+  components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+} as const
+
+// What has a hash in its name never changes; the page that names it does.
+function setHeaders(reply: { header(name: string, value: string): unknown }, path: string): void {
+  if (path.endsWith('.html')) reply.header('cache-control', 'no-cache')
 }
 
-function problem(status: number, code: string, detail: string): Record<string, unknown> {
-  return { type: 'about:blank', title: code, status, code, detail }
+function healthRoutes(app: FastifyInstance, { notReady }: ServerOptions): void {
+  const tags = ['health']
+  const status = shape({ status: text })
+  app.get(
+    '/health/live',
+    { schema: { tags, summary: 'Whether the process lives', response: { 200: status } } },
+    async () => ({ status: 'live' }),
+  )
+  app.get(
+    '/health/ready',
+    { schema: { tags, summary: 'Whether it can do its work', response: answers(status) } },
+    async () => {
+      const why = await notReady()
+      if (why === undefined) return { status: 'ready' }
+      throw new ProblemError(503, 'NOT_READY', why)
+    },
+  )
 }
 
 // Whoever listens there, where the system tells; it is only a help.
