@@ -8,7 +8,7 @@ import type { Log } from '../log.ts'
 import { type Board, newBoard, note, notReady, refresh } from '../server/board.ts'
 import type { Desk } from '../server/desk.ts'
 import { openServer, type Server } from '../server/server.ts'
-import { openTokenFile } from '../server/tokens.ts'
+import { newToken, openTokenFile } from '../server/tokens.ts'
 import { filesSources } from '../sources/files/waiting.ts'
 import type { System } from '../system.ts'
 import { runGenerator } from './generate.ts'
@@ -37,6 +37,7 @@ export const start: Verb = {
     return await runAll(call, {
       chosen: await systemsNamed(call.words),
       serve: true,
+      work: true,
       demo: call.options['demo'] === true,
     })
   },
@@ -47,7 +48,17 @@ export const work: Verb = {
   usage: '[pipeline...] [--json]',
   options: { ...jsonOption },
   examples: ['millrace work', 'millrace work shop-events', 'millrace work ./orders.ts'],
-  run: async (call) => await runAll(call, { chosen: await systemsNamed(call.words), serve: false, demo: false }),
+  run: async (call) =>
+    await runAll(call, { chosen: await systemsNamed(call.words), serve: false, work: true, demo: false }),
+}
+
+export const serve: Verb = {
+  says: 'Runs the server alone, for pipelines that others work on.',
+  usage: '[pipeline...] [--json]',
+  options: { ...jsonOption },
+  examples: ['millrace serve', 'millrace serve ./orders.ts'],
+  run: async (call) =>
+    await runAll(call, { chosen: await systemsNamed(call.words), serve: true, work: false, demo: false }),
 }
 
 async function systemsNamed(words: string[]): Promise<readonly System[]> {
@@ -59,14 +70,16 @@ async function systemsNamed(words: string[]): Promise<readonly System[]> {
 interface Chosen {
   chosen: readonly System[]
   serve: boolean
+  /** Runs the pipelines, too. */
+  work: boolean
   demo: boolean
 }
 
-async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: Chosen): Promise<number> {
+async function runAll({ signal, out, options }: Call, { chosen, serve, work, demo }: Chosen): Promise<number> {
   const { config, log: plainLog } = readConfig()
   const json = options['json'] === true
   const live = serve && !json && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb'
-  const board = newBoard(chosen, config, new Date())
+  const board = newBoard(chosen, config, new Date(), work)
   await mkdir(config.dataDirectory, { recursive: true })
   // The server comes first: a taken port is told at once, and health answers while the database is waited for.
   await using server = serve ? await serverOf({ board, config, log: plainLog, signal }) : undefined
@@ -97,7 +110,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
     await using duck = await openDuck(config, chosen)
     board.duck = duck
     const tools = { config, log, store: opened.store, duck, signal: stop.signal }
-    const pipelines = [...board.lines.values()].map(async (line) => {
+    const pipelines = [...(work ? board.lines.values() : [])].map(async (line) => {
       try {
         await runSystem({
           ...tools,
@@ -153,12 +166,13 @@ async function serverOf(desk: Desk): Promise<Server> {
   const { board, config } = desk
   const { host, port, dataDirectory } = config
   const another = findServer(dataDirectory)
+  const own = config.tokensFile === undefined ? undefined : newToken('this machine', 'admin', new Date())
   const server = await openServer({
     host,
     port,
     desk,
     notReady: () => notReady(board),
-    ...(config.tokensFile === undefined ? {} : { tokens: openTokenFile(config.tokensFile) }),
+    ...(config.tokensFile === undefined ? {} : { tokens: openTokenFile(config.tokensFile, own?.kept) }),
   }).catch((error: unknown) => {
     if (!(error instanceof MillraceError) || error.code !== 'PORT_TAKEN' || another?.port !== port) throw error
     throw new MillraceError('PORT_TAKEN', {
@@ -167,7 +181,12 @@ async function serverOf(desk: Desk): Promise<Server> {
       cause: error,
     })
   })
-  await writeServerFile(dataDirectory, { pid: process.pid, host, port: server.port })
+  await writeServerFile(dataDirectory, {
+    pid: process.pid,
+    host,
+    port: server.port,
+    ...(own ? { token: own.token } : {}),
+  })
   return {
     port: server.port,
     meter: server.meter,

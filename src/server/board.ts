@@ -11,6 +11,8 @@ import type { System } from '../system.ts'
 
 export interface Board {
   readonly startedAt: Date
+  /** Whether this process works on the pipelines; otherwise others do. */
+  readonly works: boolean
   /** Undefined until the database answers. */
   store: PostgresStore | undefined
   /** Undefined until the workers begin. */
@@ -36,7 +38,7 @@ export interface BoardLine {
   readonly quarantine: string | undefined
 }
 
-export function newBoard(chosen: readonly System[], config: Config, now: Date): Board {
+export function newBoard(chosen: readonly System[], config: Config, now: Date, works = true): Board {
   const lines = chosen.map((system): [string, BoardLine] => [
     system.name,
     {
@@ -50,6 +52,7 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date): 
   ])
   return {
     startedAt: now,
+    works,
     store: undefined,
     duck: undefined,
     waitingFor: undefined,
@@ -84,7 +87,7 @@ export async function refresh(board: Board): Promise<void> {
 }
 
 /** Why the process cannot do its work, or nothing when it can. */
-export async function notReady({ store, waitingFor, phase, lines }: Board): Promise<string | undefined> {
+export async function notReady({ store, waitingFor, phase, lines, works }: Board): Promise<string | undefined> {
   if (phase !== 'at work') return `it is ${phase}`
   if (store === undefined) return `the database does not answer yet${waitingFor === undefined ? '' : `: ${waitingFor}`}`
   try {
@@ -92,6 +95,7 @@ export async function notReady({ store, waitingFor, phase, lines }: Board): Prom
   } catch (error) {
     return `the database does not answer: ${messageOf(error)}`
   }
+  if (!works) return undefined
   for (const [name, { progress }] of lines) {
     const { state } = progress
     if (state.is === 'starting') return `${name} is starting`

@@ -8,7 +8,7 @@ import type { Board, BoardLine } from './board.ts'
 import { type PipelineView, pipelineView } from './views.ts'
 
 /** All pipelines of this process. Without the database it says what the process knows by itself. */
-export async function describePipelines({ store, lines }: Board): Promise<PipelineView[]> {
+export async function describePipelines({ store, lines, works }: Board): Promise<PipelineView[]> {
   const [stored, numbers] = await Promise.all([
     store?.status().catch((): PipelineStatus[] => []),
     store === undefined ? undefined : numbersOf(store).catch(() => undefined),
@@ -24,6 +24,7 @@ export async function describePipelines({ store, lines }: Board): Promise<Pipeli
         stateRows: own?.stateRows ?? 0,
         watermark: own?.watermark ?? null,
         lagSeconds: await oldestSeconds(line),
+        works,
       }),
     )
   }

@@ -6,7 +6,7 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { MillraceError, messageOf } from '../errors.ts'
-import { isTransient } from '../store/connection.ts'
+import { codeOf, isTransient } from '../store/connection.ts'
 import type { Desk } from './desk.ts'
 import { guard } from './guard.ts'
 import { type Meter, metricsRoute } from './metrics.ts'
@@ -61,6 +61,12 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   app.setErrorHandler(async (error, request, reply) => {
     const told = problemOf(error)
     if (told !== undefined) return await sendProblem(reply, told)
+    if (codeOf(error) === '42P01') {
+      return await sendProblem(
+        reply,
+        problem(503, 'NOT_READY', 'the pipeline has not been started on this database yet'),
+      )
+    }
     if (options.desk.board.postgresFault !== undefined || isTransient(error)) {
       return await sendProblem(reply, problem(503, 'NOT_READY', `the database does not answer: ${messageOf(error)}`))
     }

@@ -1,7 +1,8 @@
 /** Access tokens: a file of names, hashes and scopes. The tokens themselves are shown once and kept nowhere. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
+import { mkdir, open, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { MillraceError, messageOf } from '../errors.ts'
 
 export const scopes = ['read', 'write', 'admin'] as const
@@ -16,12 +17,13 @@ export interface Token {
   createdAt: string
 }
 
-/** Whose token it is, by a file that may change while the server runs. */
+/** Whose token it is. */
 export interface TokenFile {
   holder(token: string): Token | undefined
 }
 
-export function openTokenFile(path: string): TokenFile {
+/** Tokens of a file, which may change while the server runs, and one that is known to this process alone. */
+export function openTokenFile(path: string, own?: Token): TokenFile {
   let tokens = readTokens(path)
   let readAt = stampOf(path)
   return {
@@ -34,7 +36,8 @@ export function openTokenFile(path: string): TokenFile {
       const hash = Buffer.from(hashOf(token), 'hex')
       let found: Token | undefined
       // all are compared, so that the time says nothing of which it was
-      for (const candidate of tokens) if (timingSafeEqual(Buffer.from(candidate.hash, 'hex'), hash)) found = candidate
+      for (const candidate of own === undefined ? tokens : [...tokens, own])
+        if (timingSafeEqual(Buffer.from(candidate.hash, 'hex'), hash)) found = candidate
       return found
     },
   }
@@ -89,6 +92,7 @@ export function newToken(name: string, scope: Scope, now: Date): { token: string
 /** Replaces the file as a whole, readable by its owner alone. */
 export async function writeTokens(path: string, tokens: Token[]): Promise<void> {
   const beside = `${path}.${process.pid}`
+  await mkdir(dirname(path), { recursive: true })
   const handle = await open(beside, 'w', 0o600)
   try {
     await handle.writeFile(`${JSON.stringify(tokens, null, 2)}\n`)

@@ -12,6 +12,8 @@ export interface Moment {
   lateRows: number
   stateRows: number
   watermark: Date | null
+  /** Whether this process works on it. */
+  works: boolean
   /** Seconds since the oldest that waits came. */
   lagSeconds: number
 }
@@ -22,8 +24,8 @@ export function pipelineView(name: string, line: BoardLine, moment: Moment) {
   return {
     pipeline: name,
     says: system.says,
-    state: stateView(progress.state),
-    advice: adviceFor(line) ?? null,
+    state: moment.works ? stateView(progress.state) : stateElsewhere(stored),
+    advice: (moment.works ? adviceFor(line) : adviceElsewhere(stored)) ?? null,
     owner: stored?.owner ?? null,
     lent_by: stored?.lentBy ?? null,
     epoch: stored?.epoch ?? null,
@@ -61,6 +63,16 @@ function stateView(state: BoardLine['progress']['state']) {
   if (state.is !== 'retrying') return state
   const { nextInMs, ...rest } = state
   return { ...rest, next_in_ms: nextInMs }
+}
+
+// The lease says whether another process works on it.
+function stateElsewhere(stored: PipelineStatus | undefined) {
+  if (stored?.alive === true) return { is: 'running' as const }
+  return { is: 'stopped' as const, why: 'no process works on it' }
+}
+
+function adviceElsewhere(stored: PipelineStatus | undefined): string | undefined {
+  return stored?.alive === true ? undefined : 'Start a worker: `millrace work`. What is committed stays.'
 }
 
 // What a person can do about it; nothing when nothing is wrong.
