@@ -1,92 +1,20 @@
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { connect, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { systems } from '../pipelines/index.ts'
-import { loadConfig } from '../src/config.ts'
-import { Duck, spoolFolder } from '../src/engine/duckdb.ts'
-import { runSystem } from '../src/engine/system-run.ts'
 import { createLog } from '../src/log.ts'
-import { type Board, newBoard, note } from '../src/server/board.ts'
-import { openServer, type Server } from '../src/server/server.ts'
+import { openServer } from '../src/server/server.ts'
 import { newToken, openTokenFile, writeTokens } from '../src/server/tokens.ts'
-import { openPostgres } from '../src/store/postgres.ts'
-import { testDatabase } from './postgres.ts'
+import { openServed, type Served } from './served.ts'
 
-const stack = new AsyncDisposableStack()
-let server: Server
-let board: Board
-let folder: string
+let served: Served
 let url: string
-
-const rows = [
-  'e1,u1,view,p1,1.50,2026-01-31T12:00:00Z',
-  'e2,u1,purchase,p1,2.50,2026-01-31T12:00:01Z',
-  'e3,u2,view,=cmd,-1,2026-01-31T12:00:02Z',
-  'e4,u2,steal,p1,1,2026-01-31T12:00:03Z',
-  'e5,<img src=x>,view,p1,x,2026-01-31T12:00:04Z',
-  'e6,u3,purchase,=HYPERLINK("x"),3.00,2026-01-31T12:00:05Z',
-]
-
 before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'millrace-server-'))
-  stack.defer(() => rm(folder, { recursive: true, force: true }))
-  const database = stack.use(await testDatabase())
-  const settings = Object.assign({}, ...systems.map((system) => system.settings))
-  const config = loadConfig(settings, { DATABASE_URL: database.url, MILLRACE_DATA: folder }, folder)
-  const migrations = systems.flatMap(({ name, migrations }) =>
-    migrations ? [{ owner: name, folder: migrations }] : [],
-  )
-  const store = stack.use(await openPostgres({ url: database.url, waitMs: 0, onWait: () => {}, migrations }))
-  const duck = stack.use(
-    await Duck.open({
-      folders: [spoolFolder(folder)],
-      temporary: join(folder, 'duckdb'),
-      memoryLimitMb: 256,
-      threads: 2,
-    }),
-  )
-  board = newBoard(systems, config, new Date())
-  Object.assign(board, { store, duck })
-  const log = createLog('error', { write: () => {} })
-  const signal = new AbortController().signal
-  server = stack.use(
-    await openServer({
-      host: '127.0.0.1',
-      port: 0,
-      desk: { board, config, log, signal },
-      notReady: async () => undefined,
-    }),
-  )
-  url = `http://127.0.0.1:${server.port}`
-  const header = 'event_id,user_id,event_type,product_id,price,event_timestamp'
-  for (let n = 1; n <= 3; n++) {
-    const input = join(folder, `part-${n}.csv`)
-    const own = rows.map((row) =>
-      row
-        .replace(/^e/, `f${n}-`)
-        .replace('"x"', '""x""')
-        .replace(/(=HYPER[^,]*)/, '"$1"'),
-    )
-    await writeFile(input, `${[header, ...own].join('\n')}\n`)
-    for (const line of board.lines.values()) {
-      if (line.system.name !== 'shop-events') continue
-      const run = { system: line.system, config, store, duck, log, signal, bounded: { inputs: [input], again: false } }
-      await runSystem({
-        ...run,
-        onProgress: (progress) => {
-          note(board, line, progress)
-          server.meter.note(line.system.name, progress)
-        },
-      })
-    }
-  }
+  served = await openServed()
+  url = served.url
 })
-
-after(() => stack.disposeAsync())
+after(() => served[Symbol.asyncDispose]())
 
 // biome-ignore lint/suspicious/noExplicitAny: what an answer holds, each test says
 type Told = any
@@ -105,7 +33,7 @@ function json(method: string, body: unknown, headers: Record<string, string> = {
 /** Sends a head as it stands, which fetch would not. */
 function raw(head: { path: string; method?: string; headers?: Record<string, string> }): Promise<number> {
   return new Promise((resolve, reject) => {
-    const asked = request({ host: '127.0.0.1', port: server.port, agent: false, ...head }, (answer) => {
+    const asked = request({ host: '127.0.0.1', port: served.server.port, agent: false, ...head }, (answer) => {
       answer.resume()
       answer.on('end', () => resolve(answer.statusCode ?? 0))
     })
@@ -324,23 +252,18 @@ describe('the server refuses', () => {
     )
     const [letter] = (await ask('/api/dead-letters?limit=1')).body.dead_letters
     const stranger = await ask(`/api/dead-letters/${letter.id}`, json('PATCH', { fields: { nothing: '1' } }))
-    assert.deepEqual([stranger.status, stranger.body.code], [400, 'UNKNOWN_COLUMN'])
+    assert.deepEqual([stranger.status, stranger.body.code], [404, 'UNKNOWN_COLUMN'])
   })
 
   test('everything but health without a token, where there are tokens', async () => {
+    const { board, folder } = served
     const path = join(folder, 'tokens.json')
     const now = new Date()
     const [reader, writer] = [newToken('reader', 'read', now), newToken('writer', 'write', now)]
-    await mkdir(folder, { recursive: true })
     await writeTokens(path, [reader.kept, writer.kept])
     const told: string[] = []
     const log = createLog('debug', { write: (line) => told.push(line) })
-    const config = loadConfig(
-      Object.assign({}, ...systems.map((system) => system.settings)),
-      { MILLRACE_DATA: folder },
-      folder,
-    )
-    const desk = { board, config, log, signal: new AbortController().signal }
+    const desk = { board, config: served.config, log, signal: new AbortController().signal }
     await using guarded = await openServer({
       host: '127.0.0.1',
       port: 0,
@@ -389,7 +312,7 @@ test('three hundred sockets that say nothing, or little, leave others unharmed',
   const slow = await Promise.all(
     Array.from({ length: 300 }, (_, i) => {
       return new Promise<Socket>((resolve, reject) => {
-        const socket = connect(server.port, '127.0.0.1', () => {
+        const socket = connect(served.server.port, '127.0.0.1', () => {
           if (i % 3 === 1) socket.write('GET /api/pipelines HT')
           if (i % 3 === 2)
             socket.write(

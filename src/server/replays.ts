@@ -38,7 +38,7 @@ async function groupsOf(desk: Desk, where: DeadLetterFilter, set: Edits): Promis
     const stranger = Object.keys(set).find((column) => !known.includes(column))
     if (stranger !== undefined) {
       const hint = `its columns are ${known.join(', ')}`
-      throw new ProblemError(400, 'UNKNOWN_COLUMN', `"${name}" has no column "${stranger}"`, hint)
+      throw new ProblemError(404, 'UNKNOWN_COLUMN', `"${name}" has no column "${stranger}"`, hint)
     }
     const group = { line, name, which: { ...where, pipeline: name, upTo }, set }
     const able = canBeReplayed(group, source).replayable ? sumOf(own, ({ replayable }) => replayable) : all

@@ -184,7 +184,7 @@ export const where: Schema = {
 export const edits: Schema = {
   type: 'object',
   description: 'Texts by column; null is an absent value.',
-  additionalProperties: orNull({ type: 'string', maxLength: 1_000_000, pattern: '^[^\\u0000]*$' }),
+  additionalProperties: orNull({ type: 'string', maxLength: 100_000, pattern: '^[^\\u0000]*$' }),
   maxProperties: 1000,
 }
 

@@ -1,10 +1,11 @@
 /** The one server: the API, the page, metrics and health. On this machine only, unless there are access tokens. */
 import { execFileSync } from 'node:child_process'
+import AjvCompiler from '@fastify/ajv-compiler'
 import etag from '@fastify/etag'
 import staticFiles from '@fastify/static'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { MillraceError, messageOf } from '../errors.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
 import type { Desk } from './desk.ts'
@@ -43,21 +44,32 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 500 },
     http: { headersTimeout: 3_000, connectionsCheckingInterval: 500, maxHeaderSize: 16 * 1024 },
-    // a number in a query is a text at first; in a body, types are what they are
-    ajv: { customOptions: { coerceTypes: 'array', removeAdditional: false, useDefaults: true } },
   })
+  // a number in a query is a text at first; in a body, types are what they are
+  const validators = AjvCompiler()
+  const ofTexts = validators(
+    {},
+    { customOptions: { coerceTypes: 'array', removeAdditional: false, useDefaults: true } },
+  )
+  const ofJson = validators({}, { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true } })
+  app.setValidatorCompiler((route) => (route.httpPart === 'body' ? ofJson : ofTexts)(route))
+  app.addHttpMethod('QUERY', { hasBody: true })
+  const taken = methodsTaken(app)
   // a form, or a page of another site, could send it without being asked
   app.removeContentTypeParser('text/plain')
   app.server.maxRequestsPerSocket = 10_000
   guard(app, options.tokens)
-  app.setNotFoundHandler(async (request, reply) => {
-    const known = ['GET', 'PATCH', 'POST'].find((method) =>
-      app.hasRoute({ method, url: request.url.split('?')[0] ?? '' }),
-    )
-    return known === undefined || known === request.method
-      ? await sendProblem(reply, problem(404, 'NOT_FOUND', `there is nothing at ${request.url}`))
-      : await sendProblem(reply, problem(405, 'WRONG_METHOD', `${request.url} takes ${known}`))
+  const notTaken = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const [path = ''] = request.url.split('?')
+    const known = [...taken].flatMap(([method, paths]) => (paths.some((one) => one.test(path)) ? [method] : []))
+    if (known.length === 0) return await sendProblem(reply, problem(404, 'NOT_FOUND', `there is nothing at ${path}`))
+    reply.header('allow', known.join(', '))
+    return await sendProblem(reply, problem(405, 'WRONG_METHOD', `${path} takes ${known.join(', ')}`))
+  }
+  app.addHook('onRequest', async (request, reply) => {
+    if (!taken.has(request.method)) return await notTaken(request, reply)
   })
+  app.setNotFoundHandler(notTaken)
   app.setErrorHandler(async (error, request, reply) => {
     const told = problemOf(error)
     if (told !== undefined) return await sendProblem(reply, told)
@@ -137,6 +149,21 @@ const openApiHead = {
   },
   components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
 } as const
+
+// By method, the paths of all routes, as they are added.
+function methodsTaken(app: FastifyInstance): Map<string, RegExp[]> {
+  const taken = new Map<string, RegExp[]>()
+  app.addHook('onRoute', ({ method, url }) => {
+    const parts = url.split('/').map((part) => {
+      // a parameter may say what it looks like: `:id(^\\d+$)`
+      if (part.startsWith(':')) return /\(\^(.*)\$\)$/.exec(part)?.[1] ?? '[^/]+'
+      return part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+    })
+    const path = new RegExp(`^${parts.join('/')}$`)
+    for (const one of [method].flat()) taken.set(one, [...(taken.get(one) ?? []), path])
+  })
+  return taken
+}
 
 // What has a hash in its name never changes; the page that names it does.
 function setHeaders(reply: { header(name: string, value: string): unknown }, path: string): void {

@@ -92,13 +92,13 @@ export function deadLetterRoutes(app: FastifyInstance, desk: Desk): void {
   )
 
   app.get<{ Params: { id: number } }>(
-    '/api/dead-letters/:id',
+    `/api/dead-letters/:id(^\\d+$)`,
     { schema: { tags, summary: 'One dead letter, whole', params: idParameter, response: answers(letterSchema) } },
     async ({ params: { id } }) => shown(await letterOf(desk, id), true),
   )
 
   app.patch<{ Params: { id: number }; Body: { fields: Record<string, string | null> } }>(
-    '/api/dead-letters/:id',
+    `/api/dead-letters/:id(^\\d+$)`,
     {
       schema: {
         tags,
@@ -113,7 +113,7 @@ export function deadLetterRoutes(app: FastifyInstance, desk: Desk): void {
       const stranger = Object.keys(fields).find((column) => !letter.columns.includes(column))
       if (stranger !== undefined) {
         const hint = `its columns are ${letter.columns.join(', ')}`
-        throw new ProblemError(400, 'UNKNOWN_COLUMN', `there is no column "${stranger}"`, hint)
+        throw new ProblemError(404, 'UNKNOWN_COLUMN', `there is no column "${stranger}"`, hint)
       }
       await storeOf(desk).editDeadLetter(id, fields)
       return shown(await letterOf(desk, id), true)

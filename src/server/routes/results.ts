@@ -64,12 +64,7 @@ function addRoute(app: FastifyInstance, desk: Desk, system: System, route: Route
           },
           additionalProperties: false,
         },
-        response: answers(
-          shape({
-            columns: listOf(shape({ name: text, type: text })),
-            rows: listOf({ type: 'object', additionalProperties: true }),
-          }),
-        ),
+        response: { ...answers({}), 200: rowsInAnyFormat },
       },
     },
     async (request, reply) => {
@@ -79,10 +74,27 @@ function addRoute(app: FastifyInstance, desk: Desk, system: System, route: Route
         { query: given },
         { sql: (statement, values) => store.select(statement, values), signal: desk.signal },
       )
-      if (format === undefined) return { columns: columns.map(([name, type]) => ({ name, type })), rows }
+      if (format === undefined) {
+        reply.type('application/json')
+        return { columns: columns.map(([name, type]) => ({ name, type })), rows }
+      }
       return await download(desk, reply, { name: `${system.name}-${route.name}`, columns, rows, format })
     },
   )
+}
+
+const row = { type: 'object', additionalProperties: true }
+const rowsInAnyFormat = {
+  description: 'The rows, to look at or as a file.',
+  content: {
+    'application/json': {
+      schema: {
+        anyOf: [shape({ columns: listOf(shape({ name: text, type: text })), rows: listOf(row) }), listOf(row)],
+      },
+    },
+    'text/csv': { schema: text },
+    'application/vnd.apache.parquet': { schema: { type: 'string', format: 'binary' } },
+  },
 }
 
 interface Download {
