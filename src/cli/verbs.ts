@@ -1,5 +1,6 @@
 /** The verbs, and the words that explain them. A verb of two words is found by both. */
 import { nearest } from '../errors.ts'
+import { completionsOf } from './completions.ts'
 import { config } from './config.ts'
 import { edit, list, show } from './dead-letters.ts'
 import { dev } from './dev.ts'
@@ -37,6 +38,7 @@ export const verbs: Record<string, Verb> = {
   'dead-letters discard': discard,
   reset,
   migrate,
+  completions: completionsOf(() => verbs),
 }
 
 export type Found =
