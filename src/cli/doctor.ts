@@ -58,7 +58,7 @@ const indent = 25
 
 function lines({ name, is, code, says, mend }: Finding): string {
   // a terminal is told in words; what is read by another program is not broken
-  const room = process.stdout.columns === undefined ? Number.POSITIVE_INFINITY : process.stdout.columns - indent
+  const room = (process.stdout.columns || Number.POSITIVE_INFINITY) - indent
   const told = [
     ...says.split('\n').flatMap((line) => wrapped(line, room)),
     ...(mend === undefined ? [] : wrapped(`-> ${mend}`, room)),
