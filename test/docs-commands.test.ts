@@ -59,7 +59,9 @@ test('what differs from run to run is not compared, and everything else is', () 
   const same: [string, string][] = [
     ['last batch  41, 3 s ago', 'last batch   41, 17 min ago'],
     ['http://127.0.0.1:4040 (pid 1)', 'http://127.0.0.1:35555 (pid 77)'],
-    ['password  abc', 'password  def'],
+    ['password  abc', 'password  d-e_f'],
+    ['//millrace:a-b_c@127.0.0.1:1/x', '//millrace:d@127.0.0.1:2/x'],
+    ['files, in /tmp/a', 'files, in\n    /tmp/a'],
     ['2026-01-31T12:00:00.000Z', '2027-01-31T12:00:01.123Z'],
   ]
   for (const [one, other] of same) assert.equal(masked(one), masked(other))
@@ -238,19 +240,33 @@ function lives(pid: number): boolean {
 
 /** The text without what differs from one run to the next: how wide columns are depends on it. */
 function masked(text: string): string {
+  return (
+    text
+      .replaceAll(/\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d(:\d\d)?)?/g, '<moment>')
+      .replaceAll(/\b(\d+ h \d+ min|[\d.]+ (ms|s|min|h|days))\b( ago)?|\bjust now\b/g, '<time>')
+      .replaceAll(/^( *seconds +)[\d.]+$/gm, '$1<time>')
+      .replaceAll(/[\d.,]+ [kMGT]B free/g, '<room> free')
+      .replaceAll(/\bpid \d+/g, 'pid <n>')
+      .replaceAll(/\b(running on|backfill by|lent by) \S+:\d+/g, '$1 <worker>')
+      .replaceAll(/\/\/millrace:[^@\s]+@/g, '//millrace:<password>@')
+      .replaceAll(/127\.0\.0\.1:\d+/g, '127.0.0.1:<port>')
+      .replaceAll(/^( *(port|password) +)\S+$/gm, '$1<$2>')
+      .replaceAll(/\bport \d+/g, 'port <port>')
+      .replaceAll(/"seconds":[\d.]+/g, '"seconds":<time>')
+      .replaceAll(/(version|Postgres|PostgreSQL\)) \d+\.\d+(\.\d+)?/g, '$1 <version>')
+      // long paths break lines elsewhere than short ones
+      .replaceAll(/\s+/g, ' ')
+      .trim()
+  )
+}
+
+// A page holds no password, not even of a database that is gone, and the port that readers will see.
+function presentable(text: string): string {
   return text
-    .replaceAll(/\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d(:\d\d)?)?/g, '<moment>')
-    .replaceAll(/\b(\d+ h \d+ min|[\d.]+ (ms|s|min|h|days))\b( ago)?|\bjust now\b/g, '<time>')
-    .replaceAll(/^( *seconds +)[\d.]+$/gm, '$1<time>')
-    .replaceAll(/[\d.,]+ [kMGT]B free/g, '<room> free')
-    .replaceAll(/\bpid \d+/g, 'pid <n>')
-    .replaceAll(/\b(running on|backfill by|lent by) \S+:\d+/g, '$1 <worker>')
-    .replaceAll(/\/\/millrace:\w+@/g, '//millrace:<password>@')
-    .replaceAll(/127\.0\.0\.1:\d+/g, '127.0.0.1:<port>')
-    .replaceAll(/^( *(port|password) +)\S+$/gm, '$1<$2>')
-    .replaceAll(/ +/g, ' ')
-    .replaceAll(/^ | $/gm, '')
-    .trim()
+    .replaceAll(/\/\/millrace:[^@\s]+@/g, '//millrace:PASSWORD@')
+    .replaceAll(/^( *password +)\S+$/gm, '$1PASSWORD')
+    .replaceAll(/http:\/\/127\.0\.0\.1:\d+/g, 'http://127.0.0.1:4040')
+    .replaceAll(/runs on port \d+/g, 'runs on port 4040')
 }
 
 function rewrite(page: string, printed: Map<number, string>): void {
@@ -261,7 +277,7 @@ function rewrite(page: string, printed: Map<number, string>): void {
     lines.splice(
       line,
       end - line,
-      ...text
+      ...presentable(text)
         .replace(/\n+$/, '')
         .split('\n')
         .map((each) => each.trimEnd()),
