@@ -1,0 +1,3 @@
+export function LiveView(_: { query: URLSearchParams }) {
+  return null
+}

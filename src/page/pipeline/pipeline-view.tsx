@@ -1,0 +1,3 @@
+export function PipelineView(_: { name: string; section: string; query: URLSearchParams }) {
+  return null
+}

@@ -1,0 +1,3 @@
+export function ResultsView(_: { system: string | undefined }) {
+  return null
+}
