@@ -163,12 +163,10 @@ function BatchFeed({ pipeline }: { pipeline: string }) {
               <a class="number" href={pipelineHref(pipeline, 'batches')}>
                 {number(batch.batch)}
               </a>
+              <span>{counted(batch.rows_in, 'row')}</span>
               <span>
-                {counted(batch.rows_in, 'row')}
                 {batch.dead > 0 && (
-                  <>
-                    , <a href={deadLettersHref({ pipeline, batch: batch.batch })}>{number(batch.dead)} dead</a>
-                  </>
+                  <a href={deadLettersHref({ pipeline, batch: batch.batch })}>{number(batch.dead)} dead</a>
                 )}
               </span>
               <span class="quiet number">

@@ -128,7 +128,9 @@ interface BulkButtonsProps {
 function BulkButtons({ counts, filter, letters, ask }: BulkButtonsProps) {
   const count = counts.reduce((sum, each) => sum + each.letters, 0)
   if (count === 0) return null
-  const columns = [...new Set(letters.slice(0, 200).flatMap((letter) => letter.columns))]
+  const seen = letters.slice(0, 200)
+  // those that were refused come first: they are what one would mend
+  const columns = [...new Set([...seen.flatMap(({ column }) => column ?? []), ...seen.flatMap((each) => each.columns)])]
   const all = { where: whereOf(filter), letters: count, columns }
   return (
     <span class="letters-bulk">

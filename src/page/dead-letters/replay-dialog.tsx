@@ -53,6 +53,7 @@ export function ReplayDialog({ asked, onClose, onDone }: ReplayDialogProps) {
       setStage({ is: 'failed', problem: problemFrom(error) })
     }
   }
+  const lands = stage.is === 'asking' && stage.forecast.counts.some((count) => count.would === 'land')
   const would = stage.is === 'asking' ? stage.forecast.counts.reduce((sum, { letters }) => sum + letters, 0) : 0
   return (
     <Dialog title={`Replay ${inWords(asked.where, asked.letters)}`} onClose={onClose}>
@@ -82,13 +83,19 @@ export function ReplayDialog({ asked, onClose, onDone }: ReplayDialogProps) {
               disabled={stage.is !== 'asking' || would === 0}
               onClick={() => void replay()}
             >
-              {stage.is === 'replaying' ? 'Replaying…' : would === 0 ? 'Replay' : `Replay ${number(would)}`}
+              {buttonText(stage, would, lands)}
             </button>
           </>
         )}
       </div>
     </Dialog>
   )
+}
+
+function buttonText(stage: Stage, would: number, lands: boolean): string {
+  if (stage.is === 'replaying') return 'Replaying…'
+  if (would === 0) return 'Replay'
+  return lands ? `Replay ${number(would)}` : 'Replay all the same'
 }
 
 function Forecast({ forecast }: { forecast: DryRun }) {

@@ -65,7 +65,7 @@ export function Batches({ pipeline }: { pipeline: string }) {
           <thead>
             <tr>
               <th>Batch</th>
-              <th>Committed</th>
+              <th class="batches-when">Committed</th>
               <th class="number">Rows</th>
               <th class="batches-wide">What was not written</th>
               <th class="number">Took</th>
@@ -120,7 +120,7 @@ function BatchRows({ batch, pipeline, longest, isOpen, toggle }: BatchRowsProps)
           </button>
           {batch.kind !== 'stream' && <span class="kind">{batch.kind}</span>}
         </td>
-        <td>
+        <td class="batches-when">
           <time dateTime={batch.committed_at} title={batch.committed_at}>
             {clockTime(batch.committed_at, now)}
           </time>

@@ -8,6 +8,7 @@ export interface GraphNode {
   op: string
   x: number
   y: number
+  width: number
   /** Rows a second that end here, and as what. */
   leaving: { perSecond: number; as: string } | undefined
 }
@@ -29,9 +30,10 @@ export interface Graph {
   height: number
 }
 
-export const nodeWidth = 184
+const widest = 184
 export const nodeHeight = 52
 const leavingRoom = 30
+const gapBeside = 12
 
 // What becomes of rows that go into such a step and do not come out.
 const leavesAs: Record<string, string> = {
@@ -47,28 +49,37 @@ export function layOut(shape: Shape, room: number): Graph {
   const depths = depthsOf(shape)
   const layers = Map.groupBy(depths.keys(), (id) => depths.get(id) ?? 0)
   const count = layers.size
-  const downwards = room < count * nodeWidth + (count - 1) * 88
+  const downwards = room < count * widest + (count - 1) * 88
   const most = Math.max(...[...layers.values()].map((ids) => ids.length))
+  const width = downwards ? Math.min(widest, (room - 4 - (most - 1) * gapBeside) / most) : widest
   const places = new Map<string, { x: number; y: number }>()
   const slot = nodeHeight + leavingRoom + (downwards ? 34 : 18)
-  const gap = downwards ? 0 : Math.min(280, (room - count * nodeWidth - 4) / Math.max(1, count - 1))
-  const across = downwards ? Math.min(nodeWidth + 16, Math.max(nodeWidth * 0.6, (room - 4) / most)) : 0
+  const gap = downwards ? 0 : Math.min(400, (room - count * width - 4) / Math.max(1, count - 1))
   for (const [depth, ids] of layers) {
     for (const [index, id] of ids.entries()) {
       const shift = index - (ids.length - 1) / 2
       places.set(
         id,
         downwards
-          ? { x: room / 2 - nodeWidth / 2 + shift * across, y: 2 + depth * slot }
-          : { x: 2 + depth * (nodeWidth + gap), y: 2 + ((most - 1) / 2 + shift) * slot },
+          ? { x: room / 2 - width / 2 + shift * (width + gapBeside), y: 2 + depth * slot }
+          : { x: 2 + depth * (width + gap), y: 2 + ((most - 1) / 2 + shift) * slot },
       )
     }
   }
   const at = (id: string): { x: number; y: number } => places.get(id) ?? { x: 0, y: 0 }
   const nodes: GraphNode[] = [
-    ...shape.source.map(({ id }): GraphNode => ({ id, kind: 'source', op: 'source', ...at(id), leaving: undefined })),
+    ...shape.source.map(
+      ({ id }): GraphNode => ({ id, kind: 'source', op: 'source', ...at(id), width, leaving: undefined }),
+    ),
     ...shape.steps.map(
-      (step): GraphNode => ({ id: step.id, kind: 'step', op: step.op, ...at(step.id), leaving: leavingOf(step) }),
+      (step): GraphNode => ({
+        id: step.id,
+        kind: 'step',
+        op: step.op,
+        ...at(step.id),
+        width,
+        leaving: leavingOf(step),
+      }),
     ),
   ]
   const edges = shape.steps.flatMap((step) =>
@@ -78,7 +89,7 @@ export function layOut(shape: Shape, room: number): Graph {
       return {
         from,
         to: step.id,
-        ...(downwards ? lineDown(at(from), at(step.id)) : lineAcross(at(from), at(step.id))),
+        ...(downwards ? lineDown(at(from), at(step.id), width) : lineAcross(at(from), at(step.id), width)),
         perSecond: typeof rows === 'number' ? rows / 60 : undefined,
       }
     }),
@@ -109,16 +120,16 @@ interface Point {
   y: number
 }
 
-function lineAcross(from: Point, to: Point): { path: string; x: number; y: number } {
-  const [x1, y1] = [from.x + nodeWidth, from.y + nodeHeight / 2]
+function lineAcross(from: Point, to: Point, width: number): { path: string; x: number; y: number } {
+  const [x1, y1] = [from.x + width, from.y + nodeHeight / 2]
   const [x2, y2] = [to.x, to.y + nodeHeight / 2]
   const bend = (x2 - x1) / 2
   return { path: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`, x: (x1 + x2) / 2, y: (y1 + y2) / 2 }
 }
 
-function lineDown(from: Point, to: Point): { path: string; x: number; y: number } {
-  const [x1, y1] = [from.x + nodeWidth / 2, from.y + nodeHeight]
-  const [x2, y2] = [to.x + nodeWidth / 2, to.y]
+function lineDown(from: Point, to: Point, width: number): { path: string; x: number; y: number } {
+  const [x1, y1] = [from.x + width / 2, from.y + nodeHeight]
+  const [x2, y2] = [to.x + width / 2, to.y]
   const bend = (y2 - y1) / 2
   return { path: `M${x1} ${y1}C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`, x: (x1 + x2) / 2, y: (y1 + y2) / 2 }
 }

@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { rate } from '../format.ts'
 import { deadLettersHref, hrefWith, pipelineHref } from '../route.ts'
 import type { PipelineDetails } from '../types.ts'
-import { type Graph, type GraphEdge, type GraphNode, layOut, nodeHeight, nodeWidth } from './graph-layout.ts'
+import { type Graph, type GraphEdge, type GraphNode, layOut, nodeHeight } from './graph-layout.ts'
 import { SourceDetails, StepDetails } from './step-details.tsx'
 
 export function Steps({ details, chosen }: { details: PipelineDetails; chosen: string | undefined }) {
@@ -64,7 +64,7 @@ function GraphPicture({ graph, pipeline, chosen }: GraphPictureProps) {
 }
 
 function NodeBox({ node, pipeline, isChosen }: { node: GraphNode; pipeline: string; isChosen: boolean }) {
-  const { id, kind, op, x, y, leaving } = node
+  const { id, kind, op, x, y, width, leaving } = node
   const href = hrefWith(pipelineHref(pipeline), { step: id })
   return (
     <>
@@ -74,9 +74,9 @@ function NodeBox({ node, pipeline, isChosen }: { node: GraphNode; pipeline: stri
         aria-current={isChosen ? 'true' : undefined}
         aria-label={`${op} ${id}`}
       >
-        <rect x={x} y={y} width={nodeWidth} height={nodeHeight} rx="7" />
+        <rect x={x} y={y} width={width} height={nodeHeight} rx="7" />
         <text class="node-id" x={x + 14} y={y + 22}>
-          {shortened(id)}
+          {shortened(id, width)}
         </text>
         <text class="node-op" x={x + 14} y={y + 39}>
           {op}
@@ -119,6 +119,8 @@ function thickness({ perSecond = 0 }: GraphEdge): number {
   return 1.25 + Math.min(5, Math.log10(1 + perSecond))
 }
 
-function shortened(id: string): string {
-  return id.length > 19 ? `${id.slice(0, 18)}…` : id
+function shortened(id: string, width: number): string {
+  // of the fixed width of a letter
+  const room = Math.floor((width - 26) / 7.9)
+  return id.length > room ? `${id.slice(0, room - 1)}…` : id
 }

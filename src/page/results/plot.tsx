@@ -87,12 +87,15 @@ function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement)
     cursor: { points: { size: 7 }, drag: { x: false, y: false } },
     plugins: [readout(chart, lines), ...(chart.limit === undefined ? [] : [limitLine(chart.limit, colour, font)])],
     scales: {
-      x: { time: lines.isTime },
+      x: {
+        time: lines.isTime,
+        ...(asBars === undefined ? {} : { range: (_, first, last) => widened(first, last, lines.x.length) }),
+      },
       // a limit is seen from below too
       y: { range: (_, __, most) => [0, Math.max(most ?? 0, (chart.limit?.value ?? 0) * 1.08, 1) * 1.06] },
     },
     axes: [
-      { ...axis, grid: { show: false }, space: 70, ...(lines.isTime ? { values: timeLabels } : {}) },
+      { ...axis, grid: { show: false }, space: 56, size: 32, ...(lines.isTime ? { values: timeLabels } : {}) },
       { ...axis, size: 58, space: 36, values: (_, splits) => splits.map((value) => shortNumber(value)) },
     ],
     series: [
@@ -110,6 +113,12 @@ function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement)
       }),
     ],
   }
+}
+
+// A bar stands around its place, and the first and the last are to be seen whole.
+function widened(first: number, last: number, bars: number): [number, number] {
+  const half = (bars > 1 ? (last - first) / (bars - 1) : 1) / 2
+  return [first - half, last + half]
 }
 
 function timeLabels(_: uPlot, splits: number[], __: number, ___: number, step: number): string[] {
@@ -169,7 +178,17 @@ function limitLine(
         ctx.fillStyle = colour('bad')
         ctx.font = font.replace('12px', `${12 * scale}px`)
         ctx.textAlign = 'right'
-        ctx.fillText(`${limit.label}, ${number(limit.value)}`, bbox.left + bbox.width - 4 * scale, y - 5 * scale)
+        ctx.textBaseline = 'bottom'
+        ctx.setLineDash([])
+        ctx.strokeStyle = colour('surface')
+        ctx.lineWidth = 4 * scale
+        const words: [string, number, number] = [
+          `${limit.label}, ${number(limit.value)}`,
+          bbox.left + bbox.width - 4 * scale,
+          y - 3 * scale,
+        ]
+        ctx.strokeText(...words)
+        ctx.fillText(...words)
         ctx.restore()
       },
     },
