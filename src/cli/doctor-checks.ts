@@ -6,14 +6,14 @@ import { dirname, join } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
 import { spoolFolder } from '../engine/duckdb.ts'
+import { planOf } from '../engine/system-run.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { claimsIn, countWaiting, filesSources, leftAloneInWords } from '../sources/files/waiting.ts'
 import { database, embeddedPrograms } from './doctor-database.ts'
 import { type Finding, fault, ok, warning } from './finding.ts'
-import { planOf } from './open.ts'
 import { askServer, findServer, isAlive } from './server-file.ts'
 import { bytes, counted, printable } from './text.ts'
-import { claimsIn, countWaiting, filesSources, leftAloneInWords } from './waiting-files.ts'
 
 export async function* findings(config: Config, log: Log): AsyncGenerator<Finding> {
   yield node()

@@ -18,6 +18,7 @@ interface LedgerRow {
   files_quarantined: number
   rows_out: LedgerLine['rowsOut']
   phases_ms: Record<string, number>
+  step_rows: Record<string, number>
   ranges: unknown
 }
 
@@ -53,6 +54,7 @@ function ledgerLine(row: LedgerRow): LedgerLine {
     filesQuarantined: row.files_quarantined,
     rowsOut: row.rows_out,
     phasesMs: row.phases_ms,
+    stepRows: row.step_rows,
     ranges: row.ranges,
   }
 }

@@ -122,7 +122,8 @@ class MemoryStore implements Store {
   }
 
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
-    return this.#matching(query)
+    const found = this.#matching(query)
+    return (query.newestFirst === true ? found.reverse() : found)
       .slice(0, query.limit)
       .map((letter) => ({ ...letter, fields: letter.fields && { ...letter.fields } }))
   }

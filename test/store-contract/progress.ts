@@ -184,6 +184,7 @@ export function progress(scenario: Scenario): void {
           ranges,
           filesQuarantined: n,
           phases: { read: 12, operate: 3.5 },
+          stepRows: { validate: n },
           books: async () => books,
         })
         const line = (await world.store.ledger('shop', { last: 1 }))[0]
@@ -199,6 +200,7 @@ export function progress(scenario: Scenario): void {
           ...books,
           filesQuarantined: n,
           rowsOut: { orders: { inserted: 1, updated: 0, deleted: 0 } },
+          stepRows: { validate: n },
           ranges,
         })
         assert.partialDeepStrictEqual(phasesMs, { read: 12, operate: 3.5 })
