@@ -147,10 +147,10 @@ export function loadConfig(
   const warnings: string[] = []
   return {
     database: databaseAddress(raw, warnings),
-    postgresPort: number('POSTGRES_PORT'),
+    postgresPort: portOf('POSTGRES_PORT', number('POSTGRES_PORT')),
     dataDirectory,
     host,
-    port: number('PORT'),
+    port: portOf('PORT', number('PORT')),
     tokensFile: tokensFile === undefined ? undefined : resolve(folder, tokensFile),
     logLevel,
     batchMaxRows: atLeast('BATCH_MAX_ROWS', number('BATCH_MAX_ROWS'), 1),
@@ -244,6 +244,11 @@ export function parseBytes(value: string): number | undefined {
 function atLeast(name: string, value: number, least: number): number {
   if (value >= least) return value
   throw new MillraceError('INVALID_SETTING', { at: name, message: `${value} is less than ${least}` })
+}
+
+function portOf(name: string, value: number): number {
+  if (value <= 65_535) return value
+  throw new MillraceError('INVALID_SETTING', { at: name, message: `${value} is no port: they go up to 65535` })
 }
 
 // The first of DATABASE_URL, POSTGRES_URL and DB_HOST that is set decides; another that disagrees is worth a sentence.

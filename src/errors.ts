@@ -21,6 +21,7 @@ export const errorCodes = {
   DATABASE_UNREACHABLE: 'Postgres does not answer',
   DATABASE_REFUSED: 'Postgres refused a statement that should have worked',
   DATABASE_TOO_OLD: 'the Postgres server is older than 15',
+  DATABASE_ENCODING: 'the database is not encoded in UTF8',
   EMBEDDED_POSTGRES: 'the embedded Postgres could not be started or joined',
   TABLE_DIFFERS: 'a target table does not have the columns or keys the plan needs',
   MIGRATION_FAILED: 'a migration could not be applied',

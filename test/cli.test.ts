@@ -1,6 +1,6 @@
 /** The command line as its users meet it: spawned, on a data directory of its own, with the embedded Postgres. */
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
@@ -97,6 +97,11 @@ async function until(holds: () => Promise<boolean>, what: string): Promise<void>
     assert.ok(Date.now() < deadline, `waited for this: ${what}`)
     await sleep(50)
   }
+}
+
+function lacking(program: string): string | false {
+  const { error } = spawnSync(program, ['--version'])
+  return error === undefined ? false : `there is no ${program} here`
 }
 
 let books: Record<string, unknown> = {}
@@ -202,6 +207,30 @@ test('status and doctor say how it stands', async () => {
     [],
   )
   assert.ok(findings.some(({ name, is }) => name === 'dead letters' && is === 'warning'))
+})
+
+test('status --watch draws itself anew on a terminal, until Ctrl-C', { skip: lacking('script') }, async () => {
+  const command = `exec '${process.execPath}' '${main}' status --watch`
+  const env = { PATH: process.env['PATH'], MILLRACE_DATA: data, TERM: 'xterm', COLUMNS: '80', LINES: '40' }
+  const child = spawn('script', ['-qec', command, '/dev/null'], {
+    env,
+    cwd: folder,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  running.add(child)
+  child.once('exit', () => running.delete(child))
+  let drawn = ''
+  child.stdout.on('data', (part) => {
+    drawn += part
+  })
+  await until(async () => drawn.split('every 2 s; Ctrl-C ends it').length > 2, 'it is drawn twice')
+  const [first = '', second = ''] = drawn.split('every 2 s; Ctrl-C ends it')
+  assert.match(first, /pipeline +state +last commit +files waiting/)
+  assert.match(second, /pipeline .* rows\/s /, 'with what came in between')
+  assert.ok(second.includes('\u001b[H'), 'over the one before')
+  child.stdin.write('\u0003')
+  assert.deepEqual(await once(child, 'exit'), [0, null])
+  assert.ok(drawn.endsWith('\u001b[?25h'), 'the cursor is back')
 })
 
 test('dead letters are found, mended, tried, replayed once, and discarded', async () => {

@@ -12,10 +12,10 @@ export interface TestDatabase extends AsyncDisposable {
 }
 
 /** A fresh database: of the server in MILLRACE_TEST_DATABASE_URL if that is set, else of the embedded one. */
-export async function testDatabase(): Promise<TestDatabase> {
+export async function testDatabase(options = ''): Promise<TestDatabase> {
   const server = await openServer()
   const name = `test_${randomBytes(6).toString('hex')}`
-  await sql(server.url, `create database ${name}`)
+  await sql(server.url, `create database ${name} ${options}`)
   const url = new URL(server.url)
   url.pathname = `/${name}`
   const clients: Client[] = []

@@ -1,78 +1,88 @@
-/** What doctor looks at: this machine, its folders and ports, and by `doctor-database.ts` Postgres. */
-import { access, constants, mkdir, readdir, stat, statfs, unlink, writeFile } from 'node:fs/promises'
+/** What doctor looks at, in its order; this machine here, files and Postgres in the files beside this one. */
+import { mkdir, readdir, unlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { totalmem } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
 import { spoolFolder } from '../engine/duckdb.ts'
 import { planOf } from '../engine/system-run.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { claimsIn, countWaiting, filesSources, leftAloneInWords } from '../sources/files/waiting.ts'
+import { tlsDisagreements } from '../store/tls.ts'
 import { database, embeddedPrograms } from './doctor-database.ts'
-import { type Finding, fault, ok, warning } from './finding.ts'
+import { sourceFolders } from './doctor-files.ts'
+import { type Finding, found, ok } from './finding.ts'
+import { type Machine, thisMachine } from './machine.ts'
 import { askServer, findServer, isAlive } from './server-file.ts'
-import { bytes, counted, printable } from './text.ts'
+import { bytes, counted } from './text.ts'
 
-export async function* findings(config: Config, log: Log): AsyncGenerator<Finding> {
-  yield node()
-  yield* settings(config)
-  yield* dataDirectory(config)
+export async function* findings(config: Config, log: Log, machine: Machine = thisMachine): AsyncGenerator<Finding> {
+  yield node(machine)
+  yield* settings(config, machine)
+  yield* dataDirectory(config, machine)
   yield* port(config)
+  const plans = systems.map((system) => planOf(system, config))
   if (config.database === undefined) yield* embeddedPrograms(config)
-  yield* database(config, log)
-  for (const system of systems) yield* files(planOf(system, config).name, config, system)
+  yield* database(config, plans, log, machine)
+  for (const plan of plans) yield* sourceFolders(plan, machine)
   yield* leftovers(config)
 }
 
-// ---- this machine --------------------------------------------------------------------------------------------------
-
-function node(): Finding {
-  const major = Number(process.versions.node.split('.')[0])
-  return major >= 24
-    ? ok('node', `version ${process.versions.node}`)
-    : fault(
-        'node',
-        `version ${process.versions.node}; Millrace needs 24 or later`,
-        'use the one that npm installs here: npm run -s millrace -- <verb>',
-      )
+function node({ nodeVersion }: Machine): Finding {
+  const says = `version ${nodeVersion}`
+  return Number(nodeVersion.split('.')[0]) >= 24
+    ? ok('node', says)
+    : found('NODE_TOO_OLD', `${says}; Millrace needs 24 or later`)
 }
 
-function* settings(config: Config): Generator<Finding> {
-  const problems = [...config.warnings]
-  const memory = totalmem()
-  if (config.memoryLimitMb * 1e6 > memory / 2) {
-    problems.push(`MEMORY_LIMIT is ${config.memoryLimitMb} MB, more than half of this machine's ${bytes(memory)}`)
+function* settings({ warnings, database: address, memoryLimitMb }: Config, machine: Machine): Generator<Finding> {
+  const aboutTls = address === undefined ? [] : tlsDisagreements(address.url)
+  const problems = [
+    ...warnings.filter((warning) => !aboutTls.includes(warning)).map((warning) => found('SETTINGS_DISAGREE', warning)),
+    ...aboutTls.map((warning) => found('TLS_DISAGREES', warning)),
+  ]
+  const limit = memoryLimitMb * 1e6
+  const { memoryBytes } = machine
+  if (limit > memoryBytes) {
+    problems.push(
+      found('MEMORY_LIMIT_TOO_LARGE', `MEMORY_LIMIT is ${bytes(limit)}, and there are ${bytes(memoryBytes)} in all`),
+    )
+  } else if (limit > memoryBytes / 2) {
+    problems.push(
+      found('MEMORY_LIMIT_HIGH', `MEMORY_LIMIT is ${bytes(limit)}, more than half of the ${bytes(memoryBytes)} here`),
+    )
   }
-  for (const problem of problems)
-    yield warning('settings', problem, '`millrace config` shows every value and where it came from')
-  if (problems.length === 0) yield ok('settings', 'they can be read, and fit together')
+  if (problems.length > 0) yield* problems
+  else yield ok('settings', 'they can be read, and fit together')
 }
 
-const littleSpace = { fault: 100e6, warning: 2e9 }
+const littleSpace = { fault: 100e6, warning: 2e9, files: 1000 }
 
-async function* dataDirectory({ dataDirectory: folder }: Config): AsyncGenerator<Finding> {
+async function* dataDirectory({ dataDirectory: folder }: Config, machine: Machine): AsyncGenerator<Finding> {
   const probe = join(folder, `.doctor-${process.pid}`)
   try {
     await mkdir(folder, { recursive: true })
     await writeFile(probe, '')
     await unlink(probe)
   } catch (error) {
-    yield fault(
-      'data directory',
-      `${folder} cannot be written to: ${messageOf(error)}`,
-      'let this user write there, or name another folder with MILLRACE_DATA',
-    )
-    return
+    // a disk without a byte or a file left is one of the faults below
+    if (!isFull(error)) {
+      yield found('DATA_NOT_WRITABLE', `${folder} cannot be written to: ${messageOf(error)}`)
+      return
+    }
   }
-  const { bavail, bsize } = await statfs(folder)
-  const free = bavail * bsize
-  const says = `${folder} is writable, ${bytes(free)} free`
-  const mend = 'make room: batches pass through this disk, and the embedded Postgres lives on it'
-  if (free < littleSpace.fault) yield fault('data directory', says, mend)
-  else if (free < littleSpace.warning) yield warning('data directory', says, mend)
-  else yield ok('data directory', says)
+  const { bytes: free, files } = await machine.space(folder)
+  const room = files === undefined || files >= littleSpace.files ? '' : ` for ${counted(files, 'file')}`
+  const says = `${folder} has ${bytes(free)} free${room}`
+  if (free < littleSpace.fault || room !== '') yield found('DISK_NEARLY_FULL', says)
+  else if (free < littleSpace.warning) yield found('DISK_FILLING', says)
+  else yield ok('data directory', `${folder} is writable, ${bytes(free)} free`)
+  const network = await machine.networkDisk(folder)
+  if (network !== undefined) yield found('DATA_ON_NETWORK_DISK', `${folder} is on ${network}`)
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
 }
 
 async function* port({ host, port: wanted, dataDirectory: folder }: Config): AsyncGenerator<Finding> {
@@ -83,85 +93,30 @@ async function* port({ host, port: wanted, dataDirectory: folder }: Config): Asy
     return
   }
   if (server !== undefined) {
-    yield warning(
-      'server',
+    yield found(
+      'SERVER_SILENT',
       `pid ${server.pid} should answer on port ${server.port}, and does not within 2 s`,
       `look at its log; if that process is not Millrace, remove ${join(folder, 'server.json')}`,
     )
   }
-  const taken = wanted === 0 ? undefined : await whyNoListening(host, wanted)
-  if (taken === undefined)
-    yield ok('port', wanted === 0 ? 'any free one will be taken' : `${wanted} on ${host} is free`)
-  else
-    yield fault(
-      'port',
-      `${wanted} on ${host}: ${taken}`,
+  const why = wanted === 0 ? undefined : await whyNoListening(host, wanted)
+  if (why === undefined) yield ok('port', wanted === 0 ? 'any free one will be taken' : `${wanted} on ${host} is free`)
+  else if (why !== 'EADDRINUSE') yield found('PORT_UNUSABLE', `${wanted} on ${host} cannot be listened on: ${why}`)
+  else {
+    yield found(
+      'PORT_TAKEN',
+      `another program listens on ${wanted} on ${host}`,
       `stop what holds it (ss -ltnp 'sport = :${wanted}' names it), or choose another with PORT`,
     )
+  }
 }
 
 function whyNoListening(host: string, wanted: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const server = createServer()
-    server.once('error', (error) =>
-      resolve('code' in error && error.code === 'EADDRINUSE' ? 'another program listens there' : error.message),
-    )
+    server.once('error', (error) => resolve('code' in error ? String(error.code) : error.message))
     server.listen(wanted, host, () => server.close(() => resolve(undefined)))
   })
-}
-
-// ---- files ---------------------------------------------------------------------------------------------------------
-
-const oldClaimMs = 3_600_000
-
-async function* files(name: string, config: Config, system: (typeof systems)[number]): AsyncGenerator<Finding> {
-  const plan = planOf(system, config)
-  for (const { folder } of filesSources(plan)) {
-    const problem = await whyNoFolder(folder)
-    if (problem !== undefined) {
-      yield fault(
-        'source folder',
-        `${name} cannot use ${folder}: ${problem}`,
-        'let this user read and write there: files are taken by renaming them',
-      )
-      continue
-    }
-    const there = await stat(folder).catch(() => undefined)
-    const { waiting, leftAlone } = await countWaiting(plan)
-    yield ok(
-      'source folder',
-      there === undefined ? `${folder} is made by the first start` : `${folder}, ${counted(waiting, 'file')} waiting`,
-    )
-    if (leftAlone.length > 0) {
-      yield warning(
-        'left alone',
-        printable(`${folder} holds ${leftAloneInWords(leftAlone)}`),
-        'move them elsewhere; in place of a link or a folder, move the files themselves in',
-      )
-    }
-    const old = (await claimsIn(folder)).filter(({ claimedAt }) => Date.now() - claimedAt.getTime() > oldClaimMs)
-    if (old.length > 0) {
-      const verb = old.length === 1 ? 'was' : 'were'
-      yield warning(
-        'claimed files',
-        `${counted(old.length, 'file')} ${verb} taken over an hour ago and not finished, such as ${old[0]?.path}`,
-        `start a worker, which reads on where it stopped; if one runs, its log says why it does not`,
-      )
-    }
-  }
-}
-
-async function whyNoFolder(folder: string): Promise<string | undefined> {
-  try {
-    const stats = await stat(folder)
-    if (!stats.isDirectory()) return 'it is not a folder'
-    await access(folder, constants.R_OK | constants.W_OK | constants.X_OK)
-    return undefined
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) return messageOf(error)
-    // it will be made, if the nearest folder above it that is there lets us
-    return dirname(folder) === folder ? messageOf(error) : await whyNoFolder(dirname(folder))
-  }
 }
 
 // What passes through the disk is named after its process.
@@ -180,8 +135,8 @@ async function* leftovers({ dataDirectory: folder }: Config): AsyncGenerator<Fin
   for (const system of systems) await look(join(spool, system.name))
   if (left.length === 0) yield ok('spool', 'nothing is left of processes that ended')
   else {
-    yield warning(
-      'spool',
+    yield found(
+      'LEFTOVERS',
       `${counted(left.length, 'folder')} of processes that ended, such as ${left[0]}`,
       `the next worker clears its own; the others can go: rm -r ${left.slice(0, 3).join(' ')}${left.length > 3 ? ' ...' : ''}`,
     )

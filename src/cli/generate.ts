@@ -20,7 +20,7 @@ export const generate: Verb = {
     seed: { type: 'string', says: 'the same seed makes the same bytes, from 2026-01-01T00:00:00Z on' },
     'bad-percent': { type: 'string', says: 'of the events, so many are wrong in some way' },
     'duplicate-percent': { type: 'string', says: 'of the events, so many repeat an earlier one' },
-    to: { type: 'string', says: 'write this file instead' },
+    to: { type: 'string', says: 'write this file instead', takes: 'a path' },
     ...jsonOption,
   },
   examples: [

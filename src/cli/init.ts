@@ -21,8 +21,9 @@ export const init: Verb = {
     from: {
       type: 'string',
       says: 'CSV with a header, JSON lines or Parquet, packed or not; of a large file the beginning is read',
+      takes: 'a path',
     },
-    to: { type: 'string', says: 'the file to write; ./NAME.ts when not given' },
+    to: { type: 'string', says: 'the file to write; ./NAME.ts when not given', takes: 'a path' },
     name: { type: 'string', says: "the pipeline's name, and its table's; made of the file's when not given" },
     force: { type: 'boolean', says: 'write over a file that is there' },
     ...jsonOption,

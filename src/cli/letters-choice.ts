@@ -3,6 +3,7 @@ import type { Config } from '../config.ts'
 import { parseDuration } from '../config.ts'
 import { planOf } from '../engine/system-run.ts'
 import { MillraceError, nearest } from '../errors.ts'
+import { reasons } from '../operators/validate.ts'
 import { columnsRead, type Plan, type Source } from '../plan/plan.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import type { DeadLetter, DeadLetterFilter } from '../store/store.ts'
@@ -28,6 +29,8 @@ const names = Object.keys(conditions) as Condition[]
 /** What list, replay and discard can ask of a letter. */
 export const filterOptions: Record<string, VerbOption> = {
   ...Object.fromEntries(names.map((name) => [name, { type: 'string', says: conditions[name] } as const])),
+  pipeline: { type: 'string', says: conditions.pipeline, takes: 'a pipeline' },
+  code: { type: 'string', says: conditions.code, takes: Object.keys(reasons) },
   where: { type: 'string', multiple: true, says: 'one of these, written NAME=VALUE' },
 }
 

@@ -12,6 +12,7 @@ import { embeddedFolder } from '../store/embedded/folder.ts'
 import { type EmbeddedPostgres, openEmbedded } from '../store/embedded/open.ts'
 import type { MigrationFolder } from '../store/migrations.ts'
 import { openPostgres, type PostgresStore } from '../store/postgres.ts'
+import { tlsDisagreements } from '../store/tls.ts'
 import type { System } from '../system.ts'
 import { isModulePath, loadSystem, ownSystems } from './own-system.ts'
 import { isAlive } from './server-file.ts'
@@ -27,7 +28,9 @@ export function systemSettings(): Record<string, SettingSpec> {
 }
 
 export function readConfig({ quiet = false } = {}): { config: Config; log: Log } {
-  const config = loadConfig(systemSettings())
+  const loaded = loadConfig(systemSettings())
+  const tls = loaded.database === undefined ? [] : tlsDisagreements(loaded.database.url)
+  const config = { ...loaded, warnings: [...loaded.warnings, ...tls] }
   const log = createLog(config.logLevel)
   // quiet: who asks says the warnings in his own way
   if (!quiet) for (const warning of config.warnings) log.warn(warning)

@@ -8,7 +8,12 @@ export const run: Verb = {
   says: 'Runs a pipeline over what is there now, then stops with the books.',
   usage: '<pipeline> [--input PATH...] [--again] [--json]',
   options: {
-    input: { type: 'string', multiple: true, says: 'a file, folder or glob to read where it lies; may be repeated' },
+    input: {
+      type: 'string',
+      multiple: true,
+      says: 'a file, folder or glob to read where it lies; may be repeated',
+      takes: 'a path',
+    },
     again: { type: 'boolean', says: 'read files that were read before, and have changed or not, as new ones' },
     once: { type: 'boolean', says: 'accepted, and says what a run does anyway' },
     ...jsonOption,

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { WorkerState } from '../engine/run.ts'
 import type { PipelineStatus } from '../store/store.ts'
 import { accessOf, type PipelineStanding, type Standing, stateInWords } from './standing.ts'
-import { statusLines } from './status.ts'
+import { type Look, statusLines } from './status.ts'
 
 const now = new Date('2026-01-31T12:00:00Z')
 const stored: PipelineStatus = {
@@ -49,21 +49,24 @@ test('the state of a pipeline comes from the worker where it knows more than the
   assert.equal(stateInWords({ ...pipeline, stored: undefined }, fault), 'unknown')
 })
 
-test('status shows the books, what waits, and how to connect', () => {
-  const standing: Standing = {
-    database,
-    server: { url: 'http://127.0.0.1:4040', pid: 1, answers: true },
-    pipelines: [pipeline],
-  }
-  assert.deepEqual(statusLines(standing, now), [
-    'shop: running on host:1',
-    '  last batch    41, 3 s ago (epoch 4)',
-    '  rows          1,001 in',
-    '                  975 written',
-    '                    0 filtered',
-    '                    8 duplicates',
-    '                    0 late',
-    '                   18 dead',
+const at = now
+const running: Standing = {
+  database,
+  server: { url: 'http://127.0.0.1:4040', pid: 1, answers: true },
+  pipelines: [pipeline],
+}
+
+test('status shows tables of what runs and of the books, what waits, and how to connect', () => {
+  assert.deepEqual(statusLines({ at, standing: running }, { width: 80 }), [
+    'pipeline  state    last commit  files waiting  dead letters',
+    'shop      running  3 s ago                  3            18',
+    '',
+    'books  rows in  written  filtered  duplicates  late  dead',
+    'shop     1,001      975         0           8     0    18',
+    '',
+    'shop',
+    '  state         running on host:1',
+    '  last batch    41 (epoch 4)',
     '  dead letters  18 open: `millrace dead-letters list`',
     '  quarantined   1 file',
     '  waiting       2 files, 1 more claimed, in /data/raw',
@@ -82,6 +85,45 @@ test('status shows the books, what waits, and how to connect', () => {
   ])
 })
 
+test('the tables fit 80 columns whatever the names and numbers, and a terminal that is narrower', () => {
+  const long: PipelineStanding = {
+    ...pipeline,
+    pipeline: 'a-name-of-a-pipeline-that-somebody-made-say-everything',
+    worker: { is: 'retrying', why: `${'the database is on its way '.repeat(9)}back`, tries: 7, nextInMs: 100 },
+    stored: {
+      ...stored,
+      lastCommittedAt: new Date('2025-01-31T12:00:00Z'),
+      rowsIn: 987_654_321_012,
+      written: 987_654_321_012,
+      filtered: 987_654_321_012,
+      duplicates: 987_654_321_012,
+      late: 987_654_321_012,
+      dead: 987_654_321_012,
+      deadLettersOpen: 123_456_789,
+    },
+  }
+  const look: Look = { at, standing: { ...running, pipelines: [pipeline, long] } }
+  for (const width of [80, 72]) {
+    const lines = statusLines(look, { width, before: { ...look, at: new Date(at.getTime() - 2000) } })
+    for (const line of lines) assert.ok(line.length <= width, `${line.length}: ${line}`)
+    assert.match(lines.join('\n'), /^a-name.*\.\.\. +retrying /m)
+  }
+})
+
+test('while it watches, status tells rows per second since the look before', () => {
+  const before: Look = { at: new Date(at.getTime() - 2000), standing: running }
+  const later: Standing = {
+    ...running,
+    pipelines: [{ ...pipeline, stored: { ...stored, rowsIn: stored.rowsIn + 500 } }],
+  }
+  const [titles = '', row = ''] = statusLines({ at, standing: later }, { width: 80, before })
+  assert.match(titles, /rows\/s/)
+  assert.match(row, / 250 /)
+  // a reset took the books back
+  const reset: Standing = { ...running, pipelines: [{ ...pipeline, stored: { ...stored, rowsIn: 0 } }] }
+  assert.match(statusLines({ at, standing: reset }, { width: 80, before })[1] ?? '', / 0 /)
+})
+
 test('status names what lies in the folder and is not read', () => {
   const leftAlone = ['a\n (a folder)', 'b (a FIFO)', 'c (a socket)', 'd (a symbolic link)']
   const standing: Standing = {
@@ -89,16 +131,17 @@ test('status names what lies in the folder and is not read', () => {
     server: undefined,
     pipelines: [{ ...pipeline, files: { waiting: 0, claimed: 0, leftAlone } }],
   }
+  const lines = statusLines({ at, standing }, { width: 100 })
   assert.ok(
-    statusLines(standing, now).includes(
-      '  left alone    4 that are no regular files: a\\n (a folder), b (a FIFO), c (a socket) and 1 more',
-    ),
+    lines.includes('  left alone    4 that are no regular files: a\\n (a folder), b (a FIFO), c (a socket) and 1 more'),
+    lines.join('\n'),
   )
 })
 
 test('the password of a database that is not ours is not shown', () => {
   const foreign = { ...database, embedded: false, fault: 'DATABASE_UNREACHABLE: no answer' }
-  const lines = statusLines({ database: foreign, server: undefined, pipelines: [] }, now).join('\n')
+  const standing: Standing = { database: foreign, server: undefined, pipelines: [] }
+  const lines = statusLines({ at, standing }, { width: 80 }).join('\n')
   assert.doesNotMatch(lines, /p@ss|p%40ss/)
   assert.match(lines, /no answer/)
 })

@@ -17,6 +17,8 @@ export interface VerbOption {
   type: 'string' | 'boolean'
   multiple?: boolean
   says: string
+  /** What a shell may complete its value with; without it, nothing. */
+  takes?: 'a pipeline' | 'a path' | readonly string[]
 }
 
 export type Options = Record<string, string | boolean | string[] | undefined>

@@ -1,5 +1,6 @@
 /** The verbs, and the words that explain them. A verb of two words is found by both. */
 import { nearest } from '../errors.ts'
+import { completionsOf } from './completions.ts'
 import { config } from './config.ts'
 import { edit, list, show } from './dead-letters.ts'
 import { dev } from './dev.ts'
@@ -42,6 +43,7 @@ export const verbs: Record<string, Verb> = {
   'tokens add': tokensAdd,
   'tokens list': tokensList,
   'tokens revoke': tokensRevoke,
+  completions: completionsOf(() => verbs),
 }
 
 export type Found =

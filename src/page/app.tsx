@@ -73,7 +73,7 @@ function View({ here }: { here: Route }) {
 }
 
 function Header({ here }: { here: Route }) {
-  const open = (useCell(pipelines) ?? []).reduce((sum, each) => sum + each.dead_letters_open, 0)
+  const open = (useCell(pipelines) ?? []).reduce((sum, each) => sum + (each.dead_letters_open ?? 0), 0)
   const links = [
     { href: '#/', text: 'Overview', current: here.view === 'overview' || here.view === 'pipeline' },
     { href: '#/dead-letters', text: 'Dead letters', current: here.view === 'dead letters', count: open },

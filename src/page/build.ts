@@ -4,7 +4,6 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { build } from 'vite'
 import type { Log } from '../log.ts'
 
 const sources = import.meta.dirname
@@ -59,6 +58,8 @@ async function inChildProcess(): Promise<void> {
 
 // Into a folder of its own first: whoever serves the page meanwhile sees the old build or the new one, never half of one.
 async function buildPage(): Promise<void> {
+  // only here: whoever asks whether a build is old need not load the bundler
+  const { build } = await import('vite')
   const wanted = await hashOfSources()
   const fresh = `${pageFolder}.${process.pid}`
   await mkdir(fresh, { recursive: true })
@@ -80,10 +81,19 @@ async function buildPage(): Promise<void> {
       },
     })
     await writeFile(join(fresh, stamp), wanted)
-    await rm(pageFolder, { recursive: true, force: true })
-    await rename(fresh, pageFolder)
+    await putInPlace(fresh, wanted)
   } finally {
     await rm(fresh, { recursive: true, force: true })
+  }
+}
+
+// Another process may be doing the same: whoever is second finds the place taken, by the same build.
+async function putInPlace(fresh: string, wanted: string): Promise<void> {
+  await rm(pageFolder, { recursive: true, force: true })
+  try {
+    await rename(fresh, pageFolder)
+  } catch (error) {
+    if ((await builtFrom()) !== wanted) throw error
   }
 }
 

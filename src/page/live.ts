@@ -73,7 +73,7 @@ function take({ event, data }: ServerEvent): void {
   if (event === 'pipelines') takePipelines(JSON.parse(data))
   if (event === 'batch') takeBatch(JSON.parse(data))
   if (event === 'rows') for (const seen of rowWatchers) seen(JSON.parse(data))
-  if (event === 'dead') takeDead(JSON.parse(data))
+  if (event === 'dead') for (const seen of deadWatchers) seen(JSON.parse(data))
 }
 
 function takePipelines({ pipelines: told }: { pipelines: Pipeline[] }): void {
@@ -113,11 +113,6 @@ function takeBatch(batch: BatchEvent): void {
     batches.set({ ...all, [batch.pipeline]: newest })
   }
   for (const seen of batchWatchers) seen(batch)
-}
-
-function takeDead({ pipeline, ...rest }: { pipeline: string; [code: string]: unknown }): void {
-  const counted = Object.entries(rest).filter((entry): entry is [string, number] => typeof entry[1] === 'number')
-  for (const seen of deadWatchers) seen({ pipeline, codes: Object.fromEntries(counted) })
 }
 
 setInterval(() => {

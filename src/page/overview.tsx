@@ -80,6 +80,8 @@ function PipelineCard({ pipeline }: { pipeline: Pipeline }) {
 export function Facts({ pipeline }: { pipeline: Pipeline }) {
   const now = useNow()
   const { pipeline: name, lag, books, watermark, batch, last_committed_at: committedAt } = pipeline
+  const open = pipeline.dead_letters_open ?? 0
+  const quarantined = pipeline.files_quarantined ?? 0
   const behind = lag.files_waiting + lag.files_claimed > 0 || (lag.rows ?? 0) > 0
   return (
     <dl class="facts">
@@ -92,7 +94,7 @@ export function Facts({ pipeline }: { pipeline: Pipeline }) {
         <dt class="fact-name">Last batch</dt>
         <dd class="fact-value">{committedAt === null ? 'none yet' : ago(committedAt, now)}</dd>
         <dd class="fact-more">
-          {committedAt === null ? (
+          {committedAt === null || batch === null ? (
             'nothing has landed'
           ) : (
             <a href={pipelineHref(name, 'batches')}>batch {number(batch)}</a>
@@ -111,22 +113,18 @@ export function Facts({ pipeline }: { pipeline: Pipeline }) {
         <dd class="fact-value">{shortNumber(pipeline.late_rows)}</dd>
         <dd class="fact-more">{share(pipeline.late_rows, books?.rows_in)}</dd>
       </div>
-      <div class={pipeline.dead_letters_open > 0 ? 'fact fact-bad' : 'fact'}>
+      <div class={open > 0 ? 'fact fact-bad' : 'fact'}>
         <dt class="fact-name">Dead letters</dt>
-        <dd class="fact-value">{shortNumber(pipeline.dead_letters_open)}</dd>
+        <dd class="fact-value">{shortNumber(open)}</dd>
         <dd class="fact-more">
-          {pipeline.dead_letters_open > 0 ? (
-            <a href={deadLettersHref({ pipeline: name })}>look at them</a>
-          ) : (
-            'none open'
-          )}
+          {open > 0 ? <a href={deadLettersHref({ pipeline: name })}>look at them</a> : 'none open'}
         </dd>
       </div>
-      <div class={pipeline.files_quarantined > 0 ? 'fact fact-bad' : 'fact'}>
+      <div class={quarantined > 0 ? 'fact fact-bad' : 'fact'}>
         <dt class="fact-name">Quarantined</dt>
-        <dd class="fact-value">{number(pipeline.files_quarantined)}</dd>
+        <dd class="fact-value">{number(quarantined)}</dd>
         <dd class="fact-more">
-          {pipeline.files_quarantined > 0 ? <a href={pipelineHref(name, 'files')}>see the files</a> : 'no files'}
+          {quarantined > 0 ? <a href={pipelineHref(name, 'files')}>see the files</a> : 'no files'}
         </dd>
       </div>
     </dl>

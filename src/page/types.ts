@@ -24,16 +24,16 @@ export interface Pipeline {
   advice: string | null
   owner: string | null
   lent_by: string | null
-  epoch: number
-  batch: number
+  epoch: number | null
+  batch: number | null
   last_committed_at: string | null
   books: Books | null
   rows_per_second: number
   lag: { files_waiting: number; files_claimed: number; rows: number | null; seconds: number }
   watermark: string | null
   state_rows: number
-  files_quarantined: number
-  dead_letters_open: number
+  files_quarantined: number | null
+  dead_letters_open: number | null
   late_rows: number
   retries: number
   archiver: { is: string } | null
@@ -126,7 +126,7 @@ export interface Letter {
   settled: null | 'replayed' | 'discarded'
   settled_at: string | null
   settled_by: string | null
-  meaning: string
+  meaning: string | null
   columns: string[]
 }
 
@@ -153,6 +153,8 @@ export interface DryRun {
   dry_run: true
   counts: { would: string; code: string | null; letters: number }[]
   first: { id: number; would: string; code: string | null; why: string | null }[]
+  /** Sentences about those that cannot be replayed as they are. */
+  left: string[]
 }
 
 export interface Replay {
@@ -162,7 +164,7 @@ export interface Replay {
 
 export interface Chart {
   title: string
-  says: string
+  says?: string
   route: string
   draws: 'line' | 'bars' | 'funnel' | 'table'
   x: string

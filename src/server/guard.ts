@@ -40,7 +40,7 @@ export function guard(app: FastifyInstance, tokens: TokenFile | undefined): void
 
 // Health is always open; the page itself and what the API is like say nothing of anybody's data.
 function scopeFor({ method, url }: FastifyRequest): Scope | undefined {
-  const isAboutUs = url.startsWith('/api/docs') || url.startsWith('/api/openapi.json')
+  const isAboutUs = url.startsWith('/api/docs') || url.startsWith('/api/errors') || url.startsWith('/api/openapi.json')
   const isData = (url.startsWith('/api/') && !isAboutUs) || url.startsWith('/metrics')
   if (!isData) return undefined
   return method === 'GET' || method === 'HEAD' ? 'read' : 'write'

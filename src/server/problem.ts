@@ -1,6 +1,6 @@
 /** What every error of the server looks like: problem+json (RFC 9457), with a code and where to read about it. */
 import type { FastifyReply } from 'fastify'
-import { MillraceError } from '../errors.ts'
+import { errorCodes, MillraceError } from '../errors.ts'
 
 export interface Problem {
   type: string
@@ -9,6 +9,14 @@ export interface Problem {
   code: string
   detail: string
   hint?: string
+}
+
+/** A page that says what each code means; a problem's type leads there. */
+export function errorsPage(): string {
+  const entries = Object.entries({ ...httpCodes, ...errorCodes })
+  // no text of a user's is among them
+  const items = entries.map(([code, says]) => `<dt id="${code}"><code>${code}</code></dt><dd>${says}</dd>`)
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Errors of Millrace</title><h1>Errors</h1><dl>${items.join('\n')}</dl></html>`
 }
 
 /** What the server itself can have against a request; the other codes are those of `errors.ts`. */
@@ -28,7 +36,7 @@ export const httpCodes = {
 
 export function problem(status: number, code: string, detail: string, hint?: string): Problem {
   const title = code in httpCodes ? httpCodes[code as keyof typeof httpCodes] : code
-  return { type: `/api/docs#${code}`, title, status, code, detail, ...(hint === undefined ? {} : { hint }) }
+  return { type: `/api/errors#${code}`, title, status, code, detail, ...(hint === undefined ? {} : { hint }) }
 }
 
 export async function sendProblem(reply: FastifyReply, told: Problem): Promise<FastifyReply> {

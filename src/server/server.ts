@@ -11,7 +11,7 @@ import { codeOf, isTransient } from '../store/connection.ts'
 import type { Desk } from './desk.ts'
 import { guard } from './guard.ts'
 import { type Meter, metricsRoute } from './metrics.ts'
-import { ProblemError, problem, problemOf, sendProblem } from './problem.ts'
+import { errorsPage, ProblemError, problem, problemOf, sendProblem } from './problem.ts'
 import { deadLetterRoutes } from './routes/dead-letters.ts'
 import { eventRoutes } from './routes/events.ts'
 import { pipelineRoutes } from './routes/pipelines.ts'
@@ -105,6 +105,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     eventRoutes(scope, options.desk)
     healthRoutes(scope, options)
     scope.get('/api/openapi.json', async () => app.swagger())
+    scope.get('/api/errors', async (_request, reply) => reply.type('text/html; charset=utf-8').send(errorsPage()))
   })
   if (options.page !== undefined) {
     await app.register(staticFiles, {

@@ -46,6 +46,7 @@ import type {
   StoredFile,
 } from './store.ts'
 import { prepareTable } from './tables.ts'
+import { unfitServer } from './unfit-server.ts'
 
 export interface PostgresOptions {
   url: string
@@ -62,16 +63,8 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresSt
   const config = clientConfig(options.url)
   const client = await connectPatiently(config, options)
   try {
-    const { rows } = await client.query<{ version: number }>(
-      `select current_setting('server_version_num')::int as version`,
-    )
-    const version = rows[0]?.version ?? 0
-    if (version < 150_000) {
-      throw new MillraceError('DATABASE_TOO_OLD', {
-        at: placeOf(config),
-        message: `the server is Postgres ${Math.floor(version / 10_000)}; Millrace needs 15 or later`,
-      })
-    }
+    const unfit = await unfitServer(client, placeOf(config))
+    if (unfit !== undefined) throw unfit
     const applied = await migrate(client, [ownMigrations, ...options.migrations])
     return new PostgresStore(configOf(client), applied)
   } finally {

@@ -20,34 +20,63 @@ interface StoredColumn {
 // Tells our tables from others. It goes with the table where a list of names would not: renamed, dropped, restored.
 const madeByUs = 'made by Millrace, which adds the columns its pipeline gains'
 
+/** How a target table stands to what a sink needs of it. */
+export type TableFit =
+  | { is: 'missing' }
+  | { is: 'fits' }
+  /** It is one of ours, and lacks nothing but these nullable columns. */
+  | { is: 'gains'; columns: Column[] }
+  | { is: 'differs'; error: MillraceError }
+
 /**
  * Creates the table of a sink when it is missing; else TABLE_DIFFERS unless it can take the sink's rows, with a column
  * more if need be. Runs in a transaction of `client`; `others` ends sessions of owners that were stopped in one of theirs.
  */
 export async function prepareTable(client: Client, others: Queries, step: TableStep): Promise<void> {
-  const name = identifier(...step.table.split('.'))
-  // looked for first: "if not exists" asks for the right to create even where it creates nothing
-  if (!(await isThere(client, name))) {
-    await client.query(`${createTableSql(step)}; comment on table ${name} is '${madeByUs}'`)
-    return
+  const fit = await compareTable(client, step)
+  switch (fit.is) {
+    case 'missing': {
+      const name = tableName(step)
+      await client.query(`${createTableSql(step)}; comment on table ${name} is '${madeByUs}'`)
+      return
+    }
+    case 'fits':
+      return
+    case 'gains':
+      return await addColumns(client, others, step, fit.columns)
+    case 'differs':
+      throw fit.error
   }
+}
+
+/** Looks at the table of a sink, and changes nothing. */
+export async function compareTable(client: Queries, step: TableStep): Promise<TableFit> {
+  const name = tableName(step)
+  // looked for first: "if not exists" asks for the right to create even where it creates nothing
+  if (!(await isThere(client, name))) return { is: 'missing' }
   const stored = await columnsOf(client, name)
   const missing = step.columns.filter((column) => !stored.some((candidate) => candidate.name === column.name))
   const differences = await differencesOf(client, name, step, stored)
   const gained = missing.length > 0 && missing.every(({ nullable }) => nullable) && (await isOurs(client, name))
-  if (gained && differences.length === 0) return await addColumns(client, others, step, missing)
+  if (gained && differences.length === 0) return { is: 'gains', columns: missing }
   for (const column of missing) {
     differences.push(
       `it has no column ${column.name} (${postgresType(column.type)}${column.nullable ? '' : ' not null'})`,
     )
   }
-  if (differences.length > 0) {
-    throw new MillraceError('TABLE_DIFFERS', {
+  if (differences.length === 0) return { is: 'fits' }
+  return {
+    is: 'differs',
+    error: new MillraceError('TABLE_DIFFERS', {
       at: step.table,
       message: `the table cannot take the rows of the pipeline: ${differences.join('; ')}`,
       hint: hintFor(step, missing, differences),
-    })
+    }),
   }
+}
+
+function tableName(step: TableStep): string {
+  return identifier(...step.table.split('.'))
 }
 
 function hintFor(step: TableStep, missing: Column[], differences: string[]): string {

@@ -13,6 +13,25 @@ export interface TlsSettings {
 /** Said outright, so that no variable of the environment says otherwise. */
 export const withoutTls: TlsSettings = { ssl: false, sslnegotiation: 'postgres', plainToo: false }
 
+// As libpq names them, in the URL and in the environment.
+const tlsParameters = {
+  sslmode: 'PGSSLMODE',
+  sslrootcert: 'PGSSLROOTCERT',
+  sslcert: 'PGSSLCERT',
+  sslkey: 'PGSSLKEY',
+  sslnegotiation: 'PGSSLNEGOTIATION',
+} as const
+
+/** Sentences about variables that ask for another TLS than the URL, which wins. */
+export function tlsDisagreements(url: string, environment: Record<string, string | undefined> = process.env): string[] {
+  const { searchParams } = new URL(url)
+  return Object.entries(tlsParameters).flatMap(([name, variable]) => {
+    const [here, there] = [searchParams.get(name), environment[variable]]
+    if (!here || !there || here === there) return []
+    return [`${name}=${here} in the address of the database and ${variable}=${there} disagree; the address is used`]
+  })
+}
+
 /** `parameter` is the value of a parameter of the URL, or else of the variable. */
 export function tlsSettings(parameter: (name: string, variable: string) => string | undefined): TlsSettings {
   const mode = parameter('sslmode', 'PGSSLMODE') ?? 'prefer'

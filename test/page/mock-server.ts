@@ -65,7 +65,7 @@ export async function openMockServer(options: MockOptions = {}): Promise<MockSer
   const batches = new Map(
     pipelines.map(({ pipeline, batch }): [string, Batch[]] => [
       pipeline,
-      Array.from({ length: 260 }, (_, i) => makeBatch(random, batch - i, now() - 400 - i * 900)),
+      Array.from({ length: 260 }, (_, i) => makeBatch(random, (batch ?? 0) - i, now() - 400 - i * 900)),
     ]),
   )
   const files = makeFiles(random, now())
@@ -88,14 +88,14 @@ export async function openMockServer(options: MockOptions = {}): Promise<MockSer
     const pipeline = pipelines.find((each) => each.pipeline === name)
     const known = batches.get(name)
     if (pipeline === undefined || known === undefined) throw new Error(`no pipeline ${name}`)
-    const batch = makeBatch(random, pipeline.batch + 1, now())
+    const batch = makeBatch(random, (pipeline.batch ?? 0) + 1, now())
     known.unshift(batch)
     pipeline.batch = batch.batch
     pipeline.last_committed_at = batch.committed_at
     pipeline.rows_per_second = Math.round(batch.rows_in * (1 + random() * 0.3))
     for (let i = 0; i < batch.dead; i++) letters.unshift(makeLetter(random, (letters[0]?.id ?? 0) + 1, now()))
     tellAll('batch', { pipeline: name, ...batch })
-    if (batch.dead > 0) tellAll('dead', { pipeline: name, NOT_ONE_OF: batch.dead })
+    if (batch.dead > 0) tellAll('dead', { pipeline: name, batch: batch.batch, codes: { NOT_ONE_OF: batch.dead } })
     for (const [response, wanted] of listeners) {
       if (wanted === name)
         tellOne(response, 'rows', {

@@ -49,3 +49,16 @@ export function inWords(where: Where, count: number): string {
   if (where.until !== undefined) parts.push(`until ${where.until}`)
   return parts.join(' ')
 }
+
+const unitsMs: Record<string, number> = { s: 1000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** "2h" ago, or a date or time of ISO 8601, in UTC unless it says otherwise; nothing when it is neither. */
+export function momentOf(text: string, now: number): string | undefined {
+  const [, count = '', unit = ''] = /^(\d{1,6}) *(s|m|min|h|d)( ago)?$/.exec(text) ?? []
+  const unitMs = unitsMs[unit]
+  if (unitMs !== undefined) return new Date(now - Number(count) * unitMs).toISOString().replace(/\.\d+/, '')
+  if (!/^\d{4}-\d\d-\d\d/.test(text)) return undefined
+  const hasZone = /(Z|[+-]\d\d:?\d\d)$/.test(text.slice(10))
+  const time = new Date(text.length <= 10 || hasZone ? text : `${text}Z`)
+  return Number.isNaN(time.getTime()) ? undefined : time.toISOString().replace(/\.\d+/, '')
+}

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { number } from '../format.ts'
 import type { LetterCount } from '../types.ts'
-import { type Filter, isEmpty } from './filter.ts'
+import { type Filter, isEmpty, momentOf } from './filter.ts'
 
 interface FiltersProps {
   filter: Filter
@@ -54,7 +54,12 @@ export function Filters({ filter, counts, pipelines, onChange }: FiltersProps) {
         value={filter.batch?.toString()}
         onChange={(text) => set({ batch: /^[1-9]\d{0,14}$/.test(text) ? Number(text) : undefined })}
       />
-      <TypedField name="Since" hint="2h, or 2026-01-31" value={filter.since} onChange={(since) => set({ since })} />
+      <TypedField
+        name="Since"
+        hint="2h, or 2026-01-31"
+        value={filter.since}
+        onChange={(since) => set({ since: momentOf(since, Date.now()) })}
+      />
       <label class="check">
         <input
           type="checkbox"

@@ -75,7 +75,7 @@ export function LetterDetails({ id, known, turn, ask, close, changed }: LetterDe
         </p>
       )}
       {problem !== undefined && <ProblemNotice problem={problem} again={again} />}
-      <p class="meaning">{letter.meaning}</p>
+      {letter.meaning !== null && <p class="meaning">{letter.meaning}</p>}
       <h3>The row as it was read</h3>
       <RawText text={letter.raw} fault={letter.fault} line={letter.line} />
       {letter.raw_cut && <p class="quiet">The rest of the row is being read…</p>}

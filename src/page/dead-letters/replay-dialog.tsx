@@ -101,10 +101,13 @@ function buttonText(stage: Stage, would: number, lands: boolean): string {
 function Forecast({ forecast }: { forecast: DryRun }) {
   const most = Math.max(1, ...forecast.counts.map(({ letters }) => letters))
   const notLanding = forecast.first.filter(({ would }) => would !== 'land')
-  if (forecast.counts.length === 0) return <p>None of them can be replayed as they are.</p>
   return (
     <>
-      <p>Nothing has been changed yet. This is what a replay would do:</p>
+      <p>
+        {forecast.counts.length === 0
+          ? 'None of them can be replayed as they are.'
+          : 'Nothing has been changed yet. This is what a replay would do:'}
+      </p>
       <ul class="forecast">
         {forecast.counts.map(({ would, code, letters }) => (
           <li key={`${would} ${code}`} class={would === 'land' ? 'would-land' : 'would-not'}>
@@ -119,6 +122,7 @@ function Forecast({ forecast }: { forecast: DryRun }) {
           </li>
         ))}
       </ul>
+      {forecast.left.length > 0 && <p>These stay as they are: {forecast.left.join('; ')}.</p>}
       {notLanding.length > 0 && (
         <details>
           <summary>Why some would not land</summary>
@@ -212,9 +216,7 @@ function Done({ replay }: { replay: Replay }) {
         </div>
       ))}
       {replay.replayed.length === 0 && <p>No row was sent again.</p>}
-      {replay.left.map((sentence) => (
-        <p key={sentence}>{sentence}</p>
-      ))}
+      {replay.left.length > 0 && <p>These stay as they are: {replay.left.join('; ')}.</p>}
     </>
   )
 }

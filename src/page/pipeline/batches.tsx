@@ -21,7 +21,7 @@ export const phases: [name: string, says: string][] = [
   ['print', 'printing rows for Postgres'],
   ['letters', 'dead letters'],
   ['books', 'the ledger'],
-  ['land', 'landing in Postgres'],
+  ['land', 'landing in Postgres, and waiting for its turn'],
 ]
 
 export function Batches({ pipeline }: { pipeline: string }) {
@@ -110,6 +110,7 @@ interface BatchRowsProps {
 
 function BatchRows({ batch, pipeline, longest, isOpen, toggle }: BatchRowsProps) {
   const now = useNow()
+  const took = phasesOf(batch)
   return (
     <>
       <tr class={isOpen ? 'batch-row is-open' : 'batch-row'}>
@@ -131,7 +132,7 @@ function BatchRows({ batch, pipeline, longest, isOpen, toggle }: BatchRowsProps)
         <td class="batches-bars">
           <span class="phase-bar" style={{ width: `${(total(batch) / longest) * 100}%` }} aria-hidden="true">
             {phases.map(([name], index) => {
-              const ms = batch.phases_ms[name] ?? 0
+              const ms = took[name] ?? 0
               return ms > 0 && <span key={name} class={`phase-${index + 1}`} style={{ flexGrow: String(ms) }} />
             })}
           </span>
@@ -150,7 +151,8 @@ function BatchRows({ batch, pipeline, longest, isOpen, toggle }: BatchRowsProps)
 
 function BatchDetails({ batch, pipeline }: { batch: Batch; pipeline: string }) {
   const all = total(batch)
-  const known = phases.filter(([name]) => name in batch.phases_ms)
+  const took = phasesOf(batch)
+  const known = phases.filter(([name]) => name in took)
   return (
     <div class="batch-details">
       <div>
@@ -164,10 +166,8 @@ function BatchDetails({ batch, pipeline }: { batch: Batch; pipeline: string }) {
                   {name}
                 </td>
                 <td class="quiet">{says}</td>
-                <td class="number">{duration(batch.phases_ms[name] ?? 0)}</td>
-                <td class="number quiet">
-                  {all === 0 ? '' : `${Math.round(((batch.phases_ms[name] ?? 0) / all) * 100)} %`}
-                </td>
+                <td class="number">{duration(took[name] ?? 0)}</td>
+                <td class="number quiet">{all === 0 ? '' : `${Math.round(((took[name] ?? 0) / all) * 100)} %`}</td>
               </tr>
             ))}
           </tbody>
@@ -240,8 +240,14 @@ function notWritten(batch: Batch, pipeline: string) {
   )
 }
 
-function total({ phases_ms: ms }: Batch): number {
-  return Object.values(ms).reduce((sum, each) => sum + each, 0)
+function total({ started_at: started, committed_at: committed }: Batch): number {
+  return Math.max(0, Date.parse(committed) - Date.parse(started))
+}
+
+// The ledger is part of what lands, so that it cannot say how long landing took: it is what is left of the whole.
+function phasesOf(batch: Batch): Record<string, number> {
+  const known = Object.values(batch.phases_ms).reduce((sum, each) => sum + each, 0)
+  return { ...batch.phases_ms, land: Math.max(0, total(batch) - known) }
 }
 
 function merged(newest: Batch[], read: Batch[]): Batch[] {

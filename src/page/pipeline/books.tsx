@@ -124,7 +124,7 @@ function Positions({ details }: { details: PipelineDetails }) {
           </>
         )}
         <dt>Epoch</dt>
-        <dd>{number(details.epoch)}</dd>
+        <dd>{details.epoch ?? 'none yet'}</dd>
         <dt>Rows in state</dt>
         <dd>{number(details.state_rows)}</dd>
         <dt>Commits tried again</dt>

@@ -21,7 +21,7 @@ export function ChartCard({ chart }: { chart: Chart }) {
       <header class="chart-head">
         <div>
           <h3>{chart.title}</h3>
-          <p class="quiet">{chart.says}</p>
+          {chart.says !== undefined && <p class="quiet">{chart.says}</p>}
         </div>
         {chart.draws !== 'table' && (
           <button type="button" class="button button-small button-quiet" onClick={() => setAsTable(!asTable)}>
@@ -67,7 +67,7 @@ function Picture({ chart, results }: { chart: Chart; results: Results }) {
 }
 
 function Download({ chart, format }: { chart: Chart; format: 'csv' | 'json' | 'parquet' }) {
-  const name = chart.route.slice(chart.route.lastIndexOf('/') + 1)
+  const name = chart.route.replace(/\?.*/, '').replace(/.*\//, '')
   const words = { csv: 'CSV', json: 'JSON', parquet: 'Parquet' }
   return (
     <a

@@ -56,5 +56,5 @@ function shown(value: unknown, kind: string | undefined): string {
 }
 
 function isNumber(type: string): boolean {
-  return /^(u?(tiny|small|big|huge)?int|integer|numeric|decimal|double|float|real)/i.test(type)
+  return /^(u?(tiny|small|big|huge)?int|integer|number|numeric|decimal|double|float|real)/i.test(type)
 }
