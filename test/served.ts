@@ -31,7 +31,7 @@ const rows = [
 ]
 
 /** Each of three batches has three good rows and three bad ones. */
-export async function openServed(): Promise<Served> {
+export async function openServed(options: { page?: string } = {}): Promise<Served> {
   await using stack = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'millrace-server-'))
   stack.defer(() => rm(folder, { recursive: true, force: true }))
@@ -55,7 +55,9 @@ export async function openServed(): Promise<Served> {
   const log = createLog('error', { write: () => {} })
   const { signal } = new AbortController()
   const desk = { board, config, log, signal }
-  const server = stack.use(await openServer({ host: '127.0.0.1', port: 0, desk, notReady: async () => undefined }))
+  const server = stack.use(
+    await openServer({ host: '127.0.0.1', port: 0, desk, notReady: async () => undefined, ...options }),
+  )
   for (let n = 1; n <= 3; n++) {
     const input = join(folder, `part-${n}.csv`)
     const own = rows.map((row) =>

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systems } from '../../pipelines/index.ts'
@@ -5,6 +6,7 @@ import type { Config } from '../config.ts'
 import { runSystem } from '../engine/system-run.ts'
 import { MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { buildPageIfStale, pageFolder } from '../page/build.ts'
 import { type Board, newBoard, note, notReady, refresh } from '../server/board.ts'
 import type { Desk } from '../server/desk.ts'
 import { openServer, type Server } from '../server/server.ts'
@@ -163,14 +165,17 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
 }
 
 async function serverOf(desk: Desk): Promise<Server> {
-  const { board, config } = desk
+  const { board, config, log } = desk
   const { host, port, dataDirectory } = config
   const another = findServer(dataDirectory)
   const own = config.tokensFile === undefined ? undefined : newToken('this machine', 'admin', new Date())
+  // the pipelines are worth more than the page: without it they run all the same
+  await buildPageIfStale(log).catch((error: unknown) => log.error('no new page', { why: messageOf(error) }))
   const server = await openServer({
     host,
     port,
     desk,
+    ...(existsSync(pageFolder) ? { page: pageFolder } : {}),
     notReady: () => notReady(board),
     ...(config.tokensFile === undefined ? {} : { tokens: openTokenFile(config.tokensFile, own?.kept) }),
   }).catch((error: unknown) => {
@@ -227,7 +232,7 @@ function whereToLook(
   demo: boolean,
 ): string[] {
   const pairs: [string, string][] = []
-  if (server !== undefined) pairs.push(['server', `${urlOf({ host: config.host, port: server.port })}/api/pipelines`])
+  if (server !== undefined) pairs.push(['page', urlOf({ host: config.host, port: server.port })])
   if (opened.embedded === undefined) pairs.push(['database', `as ${config.database?.from} says`])
   else pairs.push(['psql', `psql "${opened.url}"`])
   for (const { plan } of board.lines.values()) {

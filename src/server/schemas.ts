@@ -70,6 +70,8 @@ export const pipelineDetailSchema = shape(
         reasons: listOf(shape({ code: text, column: orNull(text), message: text })),
         duckdb: listOf(text),
         store: listOf(text),
+        rows_in: { ...count, description: 'of the last minute' },
+        rows_out: { ...count, description: 'of the last minute' },
         rows_per_second: number,
       }),
     ),

@@ -57,14 +57,21 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
       const store = storeOf(desk)
       const view = (await describePipelines(desk.board)).find(({ pipeline }) => pipeline === name)
       const { hash, sources, steps } = explain(line.plan)
-      const rates = await stepRates(desk, name)
+      const flow = await flowOf(desk, name)
       const { positions } = await store.committed(name)
       return {
         ...view,
         plan: line.plan,
         hash,
         source: sources,
-        steps: steps.map((step) => ({ ...step, rows_per_second: rates.get(step.id) ?? 0 })),
+        steps: steps.map((step) => {
+          const rowsIn = step.from.reduce(
+            (sum, id) => sum + (flow.steps.get(id) ?? (id in line.plan.sources ? flow.read : 0)),
+            0,
+          )
+          const rowsOut = flow.steps.get(step.id) ?? 0
+          return { ...step, rows_in: rowsIn, rows_out: rowsOut, rows_per_second: rowsOut / 60 }
+        }),
         positions: positions.map(({ watermark, ...position }) => ({
           ...position,
           watermark: watermark === undefined ? null : new Date(watermark),
@@ -161,16 +168,24 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
   )
 }
 
-// Rows a second that each step has handed on, over the last minute.
-async function stepRates(desk: Desk, name: string): Promise<Map<string, number>> {
+// Rows of the last minute: those that were read, and those that each step handed on.
+async function flowOf(desk: Desk, name: string): Promise<{ read: number; steps: Map<string, number> }> {
   const rows = await storeOf(desk).select(
     `
-    select step.key as step, sum(step.value::bigint)::float8 / 60 as rate
-    from   millrace.batches b
-    cross join lateral jsonb_each_text(b.step_rows) step
-    where  b.pipeline = $1 and b.committed_at > clock_timestamp() - interval '1 minute'
+    with recent as (
+      select rows_in, step_rows
+      from   millrace.batches
+      where  pipeline = $1 and committed_at > clock_timestamp() - interval '1 minute'
+    )
+    select null as step, coalesce(sum(rows_in), 0)::float8 as rows
+    from   recent
+    union all
+    select step.key, sum(step.value::bigint)::float8
+    from   recent
+    cross join lateral jsonb_each_text(step_rows) step
     group by step.key`,
     [name],
   )
-  return new Map(rows.map(({ step, rate }) => [String(step), Number(rate)]))
+  const read = Number(rows.find(({ step }) => step === null)?.['rows'] ?? 0)
+  return { read, steps: new Map(rows.map(({ step, rows }) => [String(step), Number(rows)])) }
 }

@@ -31,7 +31,11 @@ export function resultRoutes(app: FastifyInstance, desk: Desk): void {
       systems: systems.map(({ name, says, charts = [] }) => ({
         name,
         says,
-        charts: charts.map(({ route, ...chart }) => ({ ...chart, route: pathOf(name, route) })),
+        charts: charts.map(({ route, refreshSeconds, ...chart }) => ({
+          ...chart,
+          route: pathOf(name, route),
+          refresh_seconds: refreshSeconds,
+        })),
       })),
     }),
   )

@@ -1,0 +1,113 @@
+/** One pipeline: its steps and what flows through them, its batches, books, files and plan. */
+import { useEffect } from 'preact/hooks'
+import { useAnswer } from '../api.ts'
+import { useCell } from '../cell.ts'
+import { rate } from '../format.ts'
+import { pipelines, rates, secondsKept, watchBatches } from '../live.ts'
+import { Facts } from '../overview.tsx'
+import { Heading } from '../parts/heading.tsx'
+import { Advice, Empty, Loading, ProblemNotice } from '../parts/notice.tsx'
+import { Sparkline } from '../parts/sparkline.tsx'
+import { StateWords } from '../parts/state.tsx'
+import { pipelineHref, type Section, sections } from '../route.ts'
+import type { PipelineDetails } from '../types.ts'
+import { Batches } from './batches.tsx'
+import { BooksSection } from './books.tsx'
+import { Files } from './files.tsx'
+import { PlanSection } from './plan.tsx'
+import { Steps } from './steps.tsx'
+
+const words: Record<Section, string> = {
+  steps: 'Steps',
+  batches: 'Batches',
+  books: 'Books and positions',
+  files: 'Files',
+  plan: 'Plan and SQL',
+}
+
+interface PipelineViewProps {
+  name: string
+  section: Section
+  query: URLSearchParams
+}
+
+export function PipelineView({ name, section, query }: PipelineViewProps) {
+  const { answer: details, problem, again } = useAnswer<PipelineDetails>(`/api/pipelines/${encodeURIComponent(name)}`)
+  const live = useCell(pipelines)?.find(({ pipeline }) => pipeline === name)
+  const known = useCell(rates)[name] ?? []
+  useEffect(() => onceIn(2000, again, name), [name, again])
+  const pipeline = live ?? details
+  if (problem?.status === 404) {
+    return (
+      <Empty title={`There is no pipeline ${name}`}>
+        <p>
+          <a href="#/">The overview</a> shows those that there are.
+        </p>
+      </Empty>
+    )
+  }
+  if (pipeline === undefined) {
+    return problem === undefined ? <Loading what={name} /> : <ProblemNotice problem={problem} again={again} />
+  }
+  return (
+    <>
+      <Heading title={name}>
+        <StateWords state={pipeline.state} long />
+        <p class="heading-says heading-line">{pipeline.says}</p>
+      </Heading>
+      {pipeline.advice !== null && (
+        <Advice tone={pipeline.state.is === 'stopped' ? 'bad' : 'warn'}>{pipeline.advice}</Advice>
+      )}
+      <div class="pipeline-facts pipeline-strip">
+        <div class="pipeline-rate">
+          <div class="fact">
+            <span class="fact-name">Rows a second</span>
+            <span class="fact-value pipeline-rate-now">{rate(pipeline.rows_per_second)}</span>
+          </div>
+          <Sparkline values={known} room={secondsKept} says="Rows a second in the last two minutes" />
+        </div>
+        <Facts pipeline={pipeline} />
+      </div>
+      <nav class="sections" aria-label={`About ${name}`}>
+        {sections.map((each) => (
+          <a key={each} href={pipelineHref(name, each)} aria-current={each === section ? 'page' : undefined}>
+            {words[each]}
+          </a>
+        ))}
+      </nav>
+      {section === 'batches' ? (
+        <Batches pipeline={name} />
+      ) : section === 'files' ? (
+        <Files pipeline={name} quarantine={details?.quarantine ?? null} />
+      ) : details === undefined ? (
+        problem === undefined ? (
+          <Loading what="the plan" />
+        ) : (
+          <ProblemNotice problem={problem} again={again} />
+        )
+      ) : section === 'steps' ? (
+        <Steps details={details} chosen={query.get('step') ?? undefined} />
+      ) : section === 'books' ? (
+        <BooksSection details={{ ...details, ...live }} />
+      ) : (
+        <PlanSection details={details} />
+      )}
+    </>
+  )
+}
+
+// Batches may come twenty times a second; what is read anew for them is read at most so often.
+function onceIn(ms: number, act: () => void, name: string): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const stop = watchBatches(({ pipeline }) => {
+    if (pipeline !== name || timer !== undefined || document.hidden) return
+    timer = setTimeout(() => {
+      timer = undefined
+      act()
+    }, ms)
+  })
+  return () => {
+    stop()
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,81 @@
+/** One chart with its title, its table for whoever would rather read, and its data to take along. */
+import { useEffect, useState } from 'preact/hooks'
+import { useAnswer, withQuery } from '../api.ts'
+import { ProblemNotice } from '../parts/notice.tsx'
+import type { Chart, Results } from '../types.ts'
+import { Bars, Funnel } from './bars.tsx'
+import { isPoint } from './chart-data.ts'
+import { Plot } from './plot.tsx'
+import { ResultsTable } from './results-table.tsx'
+
+export function ChartCard({ chart }: { chart: Chart }) {
+  const { answer, problem, again } = useAnswer<Results>(chart.route)
+  const [asTable, setAsTable] = useState(false)
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || again(), Math.max(1, chart.refresh_seconds) * 1000)
+    return () => clearInterval(timer)
+  }, [chart.refresh_seconds, again])
+  const isEmpty = answer !== undefined && answer.rows.length === 0
+  return (
+    <article class="card chart" aria-label={chart.title}>
+      <header class="chart-head">
+        <div>
+          <h3>{chart.title}</h3>
+          {chart.says !== undefined && <p class="quiet">{chart.says}</p>}
+        </div>
+        {chart.draws !== 'table' && (
+          <button type="button" class="button button-small button-quiet" onClick={() => setAsTable(!asTable)}>
+            {asTable ? 'As a picture' : 'As a table'}
+          </button>
+        )}
+      </header>
+      <div class="chart-body">
+        {problem !== undefined && <ProblemNotice problem={problem} />}
+        {isEmpty && <p class="chart-none">Nothing yet: it fills as rows land.</p>}
+        {answer === undefined && problem === undefined && <p class="chart-none">Reading…</p>}
+        {answer !== undefined && !isEmpty && (asTable || chart.draws === 'table') && (
+          <ResultsTable results={answer} title={chart.title} />
+        )}
+        {answer !== undefined && !isEmpty && !asTable && <Picture chart={chart} results={answer} />}
+      </div>
+      <footer class="chart-foot">
+        <span class="quiet">Take it as</span>
+        {(['csv', 'json', 'parquet'] as const).map((format) => (
+          <Download key={format} chart={chart} format={format} />
+        ))}
+      </footer>
+    </article>
+  )
+}
+
+function Picture({ chart, results }: { chart: Chart; results: Results }) {
+  switch (chart.draws) {
+    case 'funnel':
+      return <Funnel chart={chart} results={results} />
+    case 'line':
+      return <Plot chart={chart} results={results} />
+    case 'bars':
+      // bars along the time are a plot; bars of names are read better side by side with them
+      return isPoint(chart, results) ? (
+        <Plot chart={chart} results={results} />
+      ) : (
+        <Bars chart={chart} results={results} />
+      )
+    case 'table':
+      return null
+  }
+}
+
+function Download({ chart, format }: { chart: Chart; format: 'csv' | 'json' | 'parquet' }) {
+  const name = chart.route.replace(/\?.*/, '').replace(/.*\//, '')
+  const words = { csv: 'CSV', json: 'JSON', parquet: 'Parquet' }
+  return (
+    <a
+      href={withQuery(chart.route, { format })}
+      download={`${name}.${format}`}
+      aria-label={`${chart.title} as ${words[format]}`}
+    >
+      {words[format]}
+    </a>
+  )
+}

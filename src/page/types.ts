@@ -1,0 +1,195 @@
+/** What the API answers, as far as the page reads it. */
+
+export type State =
+  | { is: 'starting' }
+  | { is: 'running'; owner?: string }
+  | { is: 'standing by'; owner?: string }
+  | { is: 'lending'; to?: string }
+  | { is: 'retrying'; why?: string; tries?: number; next_in_ms?: number }
+  | { is: 'stopped'; why?: string }
+
+export interface Books {
+  rows_in: number
+  written: number
+  filtered: number
+  duplicates: number
+  late: number
+  dead: number
+}
+
+export interface Pipeline {
+  pipeline: string
+  says: string
+  state: State
+  advice: string | null
+  owner: string | null
+  lent_by: string | null
+  epoch: number | null
+  batch: number | null
+  last_committed_at: string | null
+  books: Books | null
+  rows_per_second: number
+  lag: { files_waiting: number; files_claimed: number; rows: number | null; seconds: number }
+  watermark: string | null
+  state_rows: number
+  files_quarantined: number | null
+  dead_letters_open: number | null
+  late_rows: number
+  retries: number
+  archiver: { is: string } | null
+}
+
+export interface Column {
+  name: string
+  type: string
+  nullable: boolean
+}
+
+export interface Source {
+  id: string
+  says: string
+  columns: Column[]
+}
+
+export interface Step {
+  id: string
+  op: string
+  from: string[]
+  says: string
+  columns: Column[]
+  reasons: { code: string; column: string | null; message: string }[]
+  duckdb: string[]
+  store: string[]
+  /** Rows of the last minute. */
+  rows_in: number | null
+  rows_out: number | null
+}
+
+export interface Position {
+  source: string
+  partition: string
+  position: unknown
+  watermark: string | null
+}
+
+export interface PipelineDetails extends Pipeline {
+  plan: unknown
+  hash: string
+  source: Source[]
+  steps: Step[]
+  positions: Position[]
+  folders: string[]
+  quarantine: string | null
+}
+
+export interface Batch extends Books {
+  batch: number
+  epoch: number
+  kind: string
+  started_at: string
+  committed_at: string
+  files_quarantined: number
+  rows_out: Record<string, { inserted: number; updated: number; deleted: number }>
+  phases_ms: Record<string, number>
+  ranges: unknown
+}
+
+export interface SourceFile {
+  id: number | string
+  path: string
+  size: number
+  state: string
+  rows_done: number
+  bytes_done: number
+  batch: number | null
+  code: string | null
+  message: string | null
+  arrived_at: string | null
+}
+
+export interface Letter {
+  id: number
+  pipeline: string
+  batch: number
+  source: string
+  place: string
+  line: number | null
+  stage: string
+  code: string
+  column: string | null
+  message: string
+  raw: string
+  raw_cut: boolean
+  fields: Record<string, string | null> | null
+  fault: { start: number; end: number } | null
+  rejected_at: string
+  settled: null | 'replayed' | 'discarded'
+  settled_at: string | null
+  settled_by: string | null
+  meaning: string | null
+  columns: string[]
+}
+
+export interface LetterCount {
+  pipeline: string
+  code: string
+  letters: number
+  replayable: number
+}
+
+/** Which dead letters are meant: all that is given must hold. */
+export interface Where {
+  ids?: number[]
+  pipeline?: string
+  code?: string
+  file?: string
+  column?: string
+  batch?: number
+  since?: string
+  until?: string
+}
+
+export interface DryRun {
+  dry_run: true
+  counts: { would: string; code: string | null; letters: number }[]
+  first: { id: number; would: string; code: string | null; why: string | null }[]
+  /** Sentences about those that cannot be replayed as they are. */
+  left: string[]
+}
+
+export interface Replay {
+  replayed: (Books & { pipeline: string; batches: number; dead_again: { code: string; letters: number }[] })[]
+  left: string[]
+}
+
+export interface Chart {
+  title: string
+  says?: string
+  route: string
+  draws: 'line' | 'bars' | 'funnel' | 'table'
+  x: string
+  y: string[]
+  by?: string
+  unit?: string
+  limit?: { value: number; label: string }
+  refresh_seconds: number
+}
+
+export interface System {
+  name: string
+  says: string
+  charts: Chart[]
+}
+
+export interface Results {
+  columns: { name: string; type: string }[]
+  rows: Record<string, unknown>[]
+}
+
+export interface LandedRows {
+  pipeline: string
+  step: string
+  table: string
+  columns: string[]
+  rows: (string | null)[][]
+}
