@@ -46,9 +46,14 @@ export const variables = {
   HOST: {
     type: 'text',
     default: '127.0.0.1',
-    says: 'address of the server; only this machine, until access tokens exist',
+    says: 'address of the server; any but this machine needs API_TOKENS_FILE',
   },
   PORT: { type: 'whole number', default: '4040', says: 'port of the server' },
+  API_TOKENS_FILE: {
+    type: 'text',
+    default: '',
+    says: 'access tokens, as millrace tokens writes them; empty: this machine alone, without tokens',
+  },
   LOG_LEVEL: { type: 'text', default: 'info', says: 'debug, info, warn or error' },
   BATCH_MAX_ROWS: { type: 'whole number', default: '200000', says: 'rows in one batch at most' },
   BATCH_MAX_BYTES: { type: 'bytes', default: '64 MB', says: 'bytes of input in one batch at most' },
@@ -76,6 +81,8 @@ export interface Config {
   dataDirectory: string
   host: string
   port: number
+  /** Access tokens; without it the server answers this machine alone, whoever asks. */
+  tokensFile: string | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
   batchMaxRows: number
   batchMaxBytes: number
@@ -122,11 +129,12 @@ export function loadConfig(
   const word = (name: keyof typeof variables): string => values[name] as string
 
   const host = word('HOST')
-  if (!['127.0.0.1', 'localhost', '::1'].includes(host)) {
+  const tokensFile = word('API_TOKENS_FILE') || undefined
+  if (tokensFile === undefined && !['127.0.0.1', 'localhost', '::1'].includes(host)) {
     throw new MillraceError('INVALID_SETTING', {
       at: 'HOST',
-      message: `"${host}" would open the server to other machines, and this version has no access tokens`,
-      hint: 'leave HOST at 127.0.0.1, and put a proxy that asks for credentials before it',
+      message: `"${host}" would open the server to other machines, and there are no access tokens`,
+      hint: 'make one with millrace tokens add NAME and set API_TOKENS_FILE, or leave HOST at 127.0.0.1',
     })
   }
   const logLevel = word('LOG_LEVEL')
@@ -143,6 +151,7 @@ export function loadConfig(
     dataDirectory,
     host,
     port: portOf('PORT', number('PORT')),
+    tokensFile: tokensFile === undefined ? undefined : resolve(folder, tokensFile),
     logLevel,
     batchMaxRows: atLeast('BATCH_MAX_ROWS', number('BATCH_MAX_ROWS'), 1),
     batchMaxBytes: atLeast('BATCH_MAX_BYTES', number('BATCH_MAX_BYTES'), 1024),

@@ -25,11 +25,13 @@ export {
 export type { Plan } from './plan/plan.ts'
 export type {
   Archive,
+  Chart,
   Compression,
   GeneratedFile,
   GenerateRequest,
   GenerateSummary,
   Generator,
+  Route,
   SettingSpec,
   SettingValues,
   System,

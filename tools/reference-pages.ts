@@ -25,6 +25,8 @@ import * as text from '../src/functions/text.ts'
 import * as time from '../src/functions/time.ts'
 import { reasons } from '../src/operators/validate.ts'
 import { typeName } from '../src/plan/columns.ts'
+import { metrics } from '../src/server/metrics.ts'
+import { httpCodes } from '../src/server/problem.ts'
 
 /** Every page, by its file in docs/reference. */
 export const pages = {
@@ -33,7 +35,23 @@ export const pages = {
   'errors.md': errors,
   'cli.md': cli,
   'doctor.md': doctor,
+  'metrics.md': metricsPage,
 } as const satisfies Record<string, () => string>
+
+// ---- metrics -------------------------------------------------------------------------------------------------------
+
+function metricsPage(): string {
+  return page(
+    'Metrics',
+    `\`GET /metrics\` answers in the text format of Prometheus; where the server has access tokens, with one that may read. Durations
+are seconds, and every counter starts anew with the process but \`millrace_rows_total\`, which is read from the ledger. Beside
+these there are the usual ones of a process: \`process_*\` and \`nodejs_*\`.`,
+    table(
+      ['metric', 'kind', 'labels', 'meaning'],
+      Object.entries(metrics).map(([name, { is, labels, says }]) => [code(name), is, labels.join(', '), says]),
+    ),
+  )
+}
 
 // ---- configuration -------------------------------------------------------------------------------------------------
 
@@ -193,6 +211,12 @@ are data, and change no exit code.`,
 done with them. A pipeline may have rules of its own, with codes of its own.
 
 ${codeTable(reasons)}`,
+    ),
+    section(
+      'Answers of the server',
+      `Beside the codes above, problem+json has these; [the API](../how-to/api.md) says more.
+
+${codeTable(httpCodes)}`,
     ),
     section('Faults that doctor finds', `They have [a page of their own](doctor.md).`),
   )

@@ -1,6 +1,7 @@
 import { decimal, files, folder, oneOf, pipeline, type System, table, text, timestamp } from 'millrace'
 import { archiveIn, archiveSettings } from '../archive.ts'
 import { generator } from './generate.ts'
+import { charts, routes } from './results.ts'
 
 export const shopEvents: System = {
   name: 'shop-events',
@@ -50,4 +51,6 @@ export const shopEvents: System = {
       ? archiveIn(`${settings['SHOP_EVENTS_DIR']}/archive`, settings)
       : undefined,
   generate: generator,
+  routes,
+  charts,
 }

@@ -1,18 +1,8 @@
-import {
-  batchNumber,
-  decimal,
-  files,
-  integer,
-  oneOf,
-  pipeline,
-  type System,
-  sourceFile,
-  table,
-  text,
-  timestamp,
-} from 'millrace'
+import { files, pipeline, type System, table } from 'millrace'
 import { archiveIn, archiveSettings } from '../archive.ts'
+import { columns } from './columns.ts'
 import { generator } from './generate.ts'
+import { charts, routes } from './results.ts'
 
 export const userActivity: System = {
   name: 'user-activity',
@@ -30,19 +20,7 @@ export const userActivity: System = {
       .from(
         files(`${settings['USER_ACTIVITY_DIR']}/input`, {
           format: 'csv',
-          columns: {
-            event_id: text().notEmpty(),
-            user_id: text().notEmpty(),
-            event_type: oneOf('view', 'purchase'),
-            product_id: text().notEmpty(),
-            product_name: text().notEmpty(),
-            category: text().notEmpty(),
-            price: decimal(12, 2).atLeast(0),
-            quantity: integer().optional(),
-            event_time: timestamp(),
-            source_file: sourceFile(),
-            batch: batchNumber(),
-          },
+          columns,
         }),
       )
       .check(
@@ -60,4 +38,6 @@ export const userActivity: System = {
   quarantine: (settings) => `${settings['USER_ACTIVITY_DIR']}/error`,
   archive: (settings) => archiveIn(`${settings['USER_ACTIVITY_DIR']}/archive`, settings),
   generate: generator,
+  routes,
+  charts,
 }

@@ -1,9 +1,9 @@
 import type { Progress } from '../engine/run.ts'
+import { runSystem, type SystemRun } from '../engine/system-run.ts'
 import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'
 import type { OpenStore } from './open.ts'
 import { progressLine } from './progress.ts'
-import { runSystem, type SystemRun } from './worker.ts'
 
 /** A run or a replay as a verb does it: its progress is shown, and the embedded Postgres kept up. */
 export async function runShown(

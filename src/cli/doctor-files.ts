@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path'
 import { messageOf } from '../errors.ts'
 import type { Plan } from '../plan/plan.ts'
 import { claimedFolder } from '../sources/files/claims.ts'
+import { claimsIn, countWaiting, filesSources, leftAloneInWords } from '../sources/files/waiting.ts'
 import { type Finding, found, ok } from './finding.ts'
 import type { Machine } from './machine.ts'
 import { counted, printable } from './text.ts'
-import { claimsIn, countWaiting, filesSources, leftAloneInWords } from './waiting-files.ts'
 
 const oldClaimMs = 3_600_000
 

@@ -1,13 +1,13 @@
 /** What doctor sees of pipelines in the database: their tables, their plans, their workers and what they put aside. */
 import { planChange } from '../plan/compatible.ts'
 import type { Plan } from '../plan/plan.ts'
+import { countWaiting } from '../sources/files/waiting.ts'
 import type { Client } from '../store/connection.ts'
 import { readStatus } from '../store/ledger.ts'
 import type { PipelineStatus } from '../store/store.ts'
 import { compareTable } from '../store/tables.ts'
 import { type Finding, found, ok } from './finding.ts'
 import { counted, duration, number } from './text.ts'
-import { countWaiting } from './waiting-files.ts'
 
 /** Whether the tables that are there can take what pipelines write. */
 export async function* targetTables(client: Client, plans: Plan[]): AsyncGenerator<Finding> {

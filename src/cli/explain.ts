@@ -1,7 +1,8 @@
 import { explain as explainPlan, explanationText } from '../engine/explain.ts'
+import { planOf } from '../engine/system-run.ts'
 import { typeOfExpression } from '../functions/type-of.ts'
 import { checkPlan } from '../plan/check.ts'
-import { planOf, readConfig, systemNamed } from './open.ts'
+import { readConfig, systemNamed } from './open.ts'
 import { jsonOption, noWords, type Verb } from './verb.ts'
 
 export const explain: Verb = {

@@ -1,12 +1,13 @@
 /** Which dead letters a command line means, and what it would change in them. */
 import type { Config } from '../config.ts'
 import { parseDuration } from '../config.ts'
+import { planOf } from '../engine/system-run.ts'
 import { MillraceError, nearest } from '../errors.ts'
 import { reasons } from '../operators/validate.ts'
 import { columnsRead, type Plan, type Source } from '../plan/plan.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import type { DeadLetter, DeadLetterFilter } from '../store/store.ts'
-import { knownSystems, planOf, systemNamed } from './open.ts'
+import { knownSystems, systemNamed } from './open.ts'
 import { isModulePath } from './own-system.ts'
 import { type Options, textOption, textsOption, type VerbOption, wholeNumber } from './verb.ts'
 

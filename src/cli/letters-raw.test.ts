@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Source } from '../plan/plan.ts'
+import { faultOf } from '../sources/letter-fault.ts'
 import type { DeadLetter } from '../store/store.ts'
-import { faultOf, rawLines } from './letters-raw.ts'
+import { rawLines } from './letters-raw.ts'
 import { widthOf } from './text.ts'
 
 const source: Source = {

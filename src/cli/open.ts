@@ -1,13 +1,12 @@
 /** What most verbs need: the configuration, and a store, embedded or not. */
 import { readdir, rm, stat } from 'node:fs/promises'
-import { hostname } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
 import { type Config, loadConfig, type SettingSpec } from '../config.ts'
 import { Duck, spoolFolder } from '../engine/duckdb.ts'
+import { planOf } from '../engine/system-run.ts'
 import { MillraceError, messageOf, nearest } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
-import type { Plan } from '../plan/plan.ts'
 import { codeOf } from '../store/connection.ts'
 import { embeddedFolder } from '../store/embedded/folder.ts'
 import { type EmbeddedPostgres, openEmbedded } from '../store/embedded/open.ts'
@@ -156,27 +155,6 @@ function memoryLimitFor(config: Config, pipelines: readonly System[]): number {
       ),
     )
   return Math.max(config.memoryLimitMb, ...needs)
-}
-
-/** The plan for these settings. Its folders are absolute: a relative one lies under MILLRACE_DATA, wherever we were called. */
-export function planOf(system: System, { settings, dataDirectory }: Config): Plan {
-  const plan = system.plan(settings)
-  const placed = <Place extends { folder: string }>(place: Place): Place => ({
-    ...place,
-    folder: resolve(dataDirectory, place.folder),
-  })
-  return {
-    ...plan,
-    sources: Object.fromEntries(
-      Object.entries(plan.sources).map(([id, source]) => [id, source.is === 'files' ? placed(source) : source]),
-    ),
-    steps: plan.steps.map((step) => (step.op === 'files' ? placed(step) : step)),
-  }
-}
-
-/** Who owns a lease, as status shows it: two workers of one process are two owners. */
-export function ownerName(): string {
-  return `${hostname()}:${process.pid}`
 }
 
 /** Whatever was thrown, as a person should read it: only a fault of ours shows where it happened. */

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { systems } from '../../pipelines/index.ts'
 import { loadConfig } from '../config.ts'
-import { knownSystems, planOf, systemNamed, systemSettings } from './open.ts'
+import { planOf } from '../engine/system-run.ts'
+import { knownSystems, systemNamed, systemSettings } from './open.ts'
 import { isModulePath } from './own-system.ts'
 
 const folder = await mkdtempDisposable(join(tmpdir(), 'millrace-own-'))

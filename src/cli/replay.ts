@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config.ts'
+import { dryRun, type Forecast, type ForecastCount } from '../engine/dry-run.ts'
 import { spoolFolder } from '../engine/duckdb.ts'
+import { deadAgain } from '../engine/replay.ts'
 import { columnsRead, type Source } from '../plan/plan.ts'
 import { type ChosenLetters, canBeReplayed, openLettersReader } from '../sources/letters.ts'
 import type { PostgresStore } from '../store/postgres.ts'
-import type { DeadLetter, DeadLetterCount } from '../store/store.ts'
 import { runShown } from './bounded-run.ts'
-import { dryRun, type Forecast, type ForecastCount } from './dry-run.ts'
 import { choiceOf, editsOf, planNamed, sourceOf } from './letters-choice.ts'
 import {
   type Chosen,
@@ -134,7 +134,7 @@ async function replayGroup(
   await using duck = await openDuck(config, [system])
   const letters = { which, set }
   const { books, batches, lastBatch } = await runShown({ system, config, duck, signal, letters }, opened)
-  const again = await deadAgain(opened.store, pipeline, before.batch, lastBatch)
+  const again = await deadAgain(opened.store, pipeline, { after: before.batch, last: lastBatch, first: shownAtMost })
   const { rowsIn, ...verdicts } = books
   const seconds = Math.round(performance.now() - started) / 1000
   if (json) {
@@ -150,25 +150,6 @@ async function replayGroup(
   const list = `millrace dead-letters list --pipeline ${pipeline} --batch ${lastBatch}`
   for (const line of someLines(lines, sumOf(again.counts), (more) => `  and ${number(more)} more: ${list}`)) out(line)
   out(`  in all: ${codesInWords(again.counts)}`)
-}
-
-// What the batches of this replay could not take.
-async function deadAgain(
-  store: PostgresStore,
-  pipeline: string,
-  after: number,
-  last: number,
-): Promise<{ counts: DeadLetterCount[]; first: DeadLetter[] }> {
-  const counts: DeadLetterCount[] = []
-  const first: DeadLetter[] = []
-  for (const { kind, batch, dead } of await store.ledger(pipeline, { after })) {
-    if (kind !== 'replay' || dead === 0 || batch > last) continue
-    const those = { pipeline, batch, settled: true }
-    counts.push(...(await store.countDeadLetters(those)))
-    const room = shownAtMost - first.length
-    if (room > 0) first.push(...(await store.deadLetters({ ...those, limit: room })))
-  }
-  return { counts, first }
 }
 
 function inWords(verdicts: Record<string, number>): string {

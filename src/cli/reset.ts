@@ -1,15 +1,16 @@
 import { join } from 'node:path'
+import { ownerName, planOf } from '../engine/system-run.ts'
 import { MillraceError } from '../errors.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { Plan } from '../plan/plan.ts'
 import { listFolder } from '../sources/files/claims.ts'
+import { filesSources } from '../sources/files/waiting.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import type { Lease } from '../store/store.ts'
 import { ask } from './ask.ts'
-import { commandLog, openStore, ownerName, planOf, readConfig, shortWaitMs, systemNamed } from './open.ts'
+import { commandLog, openStore, readConfig, shortWaitMs, systemNamed } from './open.ts'
 import { counted, number } from './text.ts'
 import { jsonOption, noWords, type Verb } from './verb.ts'
-import { filesSources } from './waiting-files.ts'
 
 export const reset: Verb = {
   says: 'Makes a pipeline forget what it has read: positions, files, state and ledger; with --results its tables too.',

@@ -9,6 +9,8 @@ export interface ServerAddress {
   pid: number
   host: string
   port: number
+  /** For other processes of this user, where the server asks for tokens. */
+  token?: string
 }
 
 /** What the server says of a pipeline: all that status needs of it. */
@@ -20,7 +22,7 @@ export interface ServedPipeline {
 
 export async function writeServerFile(dataDirectory: string, address: ServerAddress): Promise<void> {
   const path = fileIn(dataDirectory)
-  await writeFile(`${path}.${process.pid}`, `${JSON.stringify(address)}\n`)
+  await writeFile(`${path}.${process.pid}`, `${JSON.stringify(address)}\n`, { mode: 0o600 })
   await rename(`${path}.${process.pid}`, path)
 }
 
@@ -37,7 +39,7 @@ export function findServer(dataDirectory: string): ServerAddress | undefined {
 
 /** What the server's workers do; undefined when it does not answer in time. */
 export async function askServer(address: ServerAddress, waitMs = 2000): Promise<ServedPipeline[] | undefined> {
-  const answer = await getJson(`${urlOf(address)}/api/pipelines`, waitMs)
+  const answer = await getJson(`${urlOf(address)}/api/pipelines`, waitMs, address.token)
   if (typeof answer !== 'object' || answer === null || !('pipelines' in answer)) return undefined
   // as: it is our own server, of this data directory
   return Array.isArray(answer.pipelines) ? (answer.pipelines as ServedPipeline[]) : undefined
@@ -58,9 +60,10 @@ export function isAlive(pid: number): boolean {
 }
 
 // Not fetch: its pool keeps the process alive for a while, and this is asked by commands that should end.
-function getJson(url: string, waitMs: number): Promise<unknown> {
+function getJson(url: string, waitMs: number, token: string | undefined): Promise<unknown> {
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
   return new Promise((resolve) => {
-    const asked = request(url, { agent: false, signal: AbortSignal.timeout(waitMs) }, (response) => {
+    const asked = request(url, { agent: false, headers, signal: AbortSignal.timeout(waitMs) }, (response) => {
       let body = ''
       response.setEncoding('utf8')
       response.on('data', (part) => {
@@ -79,7 +82,9 @@ function readServerFile(dataDirectory: string): ServerAddress | undefined {
   if (typeof found !== 'object' || found === null || !('pid' in found) || !('host' in found) || !('port' in found))
     return
   const { pid, host, port } = found
-  if (typeof pid === 'number' && typeof host === 'string' && typeof port === 'number') return { pid, host, port }
+  const token = 'token' in found && typeof found.token === 'string' ? { token: found.token } : {}
+  if (typeof pid === 'number' && typeof host === 'string' && typeof port === 'number')
+    return { pid, host, port, ...token }
   return undefined
 }
 

@@ -2,14 +2,15 @@
 import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
 import type { WorkerState } from '../engine/run.ts'
+import { planOf } from '../engine/system-run.ts'
 import type { Log } from '../log.ts'
 import type { Plan } from '../plan/plan.ts'
+import { countWaiting, filesSources, type WaitingFiles } from '../sources/files/waiting.ts'
 import { clientConfig, codeOf, configOf, connectPatiently } from '../store/connection.ts'
 import { PostgresStore } from '../store/postgres.ts'
 import type { PipelineStatus } from '../store/store.ts'
-import { hasCluster, openDatabase, planOf, sentenceOf } from './open.ts'
+import { hasCluster, openDatabase, sentenceOf } from './open.ts'
 import { askServer, findServer, type ServerAddress, urlOf } from './server-file.ts'
-import { countWaiting, filesSources, type WaitingFiles } from './waiting-files.ts'
 
 export interface Standing {
   database: DatabaseStanding

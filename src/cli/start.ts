@@ -2,11 +2,15 @@ import { mkdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
+import { runSystem } from '../engine/system-run.ts'
 import { MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { type Board, newBoard, note, notReady, refresh } from '../server/board.ts'
+import type { Desk } from '../server/desk.ts'
 import { openServer, type Server } from '../server/server.ts'
+import { newToken, openTokenFile } from '../server/tokens.ts'
+import { filesSources } from '../sources/files/waiting.ts'
 import type { System } from '../system.ts'
-import { type Board, describePipelines, newBoard, note, notReady, refresh } from './board.ts'
 import { runGenerator } from './generate.ts'
 import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'
@@ -15,8 +19,6 @@ import { findServer, removeServerFile, urlOf, writeServerFile } from './server-f
 import { liveSummary } from './summary.ts'
 import { labelledLines } from './text.ts'
 import { type Call, jsonOption, type Verb } from './verb.ts'
-import { filesSources } from './waiting-files.ts'
-import { runSystem } from './worker.ts'
 
 export const start: Verb = {
   says: 'Runs everything in one process: server, and the pipelines named, or all that ship.',
@@ -35,6 +37,7 @@ export const start: Verb = {
     return await runAll(call, {
       chosen: await systemsNamed(call.words),
       serve: true,
+      work: true,
       demo: call.options['demo'] === true,
     })
   },
@@ -45,7 +48,17 @@ export const work: Verb = {
   usage: '[pipeline...] [--json]',
   options: { ...jsonOption },
   examples: ['millrace work', 'millrace work shop-events', 'millrace work ./orders.ts'],
-  run: async (call) => await runAll(call, { chosen: await systemsNamed(call.words), serve: false, demo: false }),
+  run: async (call) =>
+    await runAll(call, { chosen: await systemsNamed(call.words), serve: false, work: true, demo: false }),
+}
+
+export const serve: Verb = {
+  says: 'Runs the server alone, for pipelines that others work on.',
+  usage: '[pipeline...] [--json]',
+  options: { ...jsonOption },
+  examples: ['millrace serve', 'millrace serve ./orders.ts'],
+  run: async (call) =>
+    await runAll(call, { chosen: await systemsNamed(call.words), serve: true, work: false, demo: false }),
 }
 
 async function systemsNamed(words: string[]): Promise<readonly System[]> {
@@ -57,17 +70,19 @@ async function systemsNamed(words: string[]): Promise<readonly System[]> {
 interface Chosen {
   chosen: readonly System[]
   serve: boolean
+  /** Runs the pipelines, too. */
+  work: boolean
   demo: boolean
 }
 
-async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: Chosen): Promise<number> {
+async function runAll({ signal, out, options }: Call, { chosen, serve, work, demo }: Chosen): Promise<number> {
   const { config, log: plainLog } = readConfig()
   const json = options['json'] === true
   const live = serve && !json && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb'
-  const board = newBoard(chosen, config, new Date())
+  const board = newBoard(chosen, config, new Date(), work)
   await mkdir(config.dataDirectory, { recursive: true })
   // The server comes first: a taken port is told at once, and health answers while the database is waited for.
-  await using server = serve ? await serverOf(board, config, plainLog) : undefined
+  await using server = serve ? await serverOf({ board, config, log: plainLog, signal }) : undefined
   using summary = live ? liveSummary(board, process.stdout) : undefined
   const log = summary === undefined ? plainLog : logAbove(config, (line) => summary.print(line))
   if (summary === undefined) log.info('configuration', { settings: given(config), data: config.dataDirectory })
@@ -93,13 +108,21 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
       : whereToLook(opened, server, config, board, demo)
     for (const line of lines) summary === undefined ? out(line) : summary.print(line)
     await using duck = await openDuck(config, chosen)
+    board.duck = duck
     const tools = { config, log, store: opened.store, duck, signal: stop.signal }
-    const pipelines = [...board.lines.values()].map(async (line) => {
+    const pipelines = [...(work ? board.lines.values() : [])].map(async (line) => {
       try {
         await runSystem({
           ...tools,
           system: line.system,
-          onProgress: (now) => note(board, line, now),
+          onProgress: (now) => {
+            note(board, line, now)
+            server?.meter.note(line.system.name, now)
+          },
+          watch: {
+            wanted: () => board.wantsRows(line.system.name),
+            rows: (landed) => board.onRows({ pipeline: line.system.name, ...landed }),
+          },
         })
       } catch (error) {
         failed = true
@@ -128,6 +151,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
       })
       await Promise.race([refresh(board), sleep(500, undefined, { ref: false })])
       board.store = undefined
+      board.duck = undefined
       board.phase = 'stopped'
     }
   } catch (error) {
@@ -138,15 +162,17 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, demo }: C
   return failed ? 1 : 0
 }
 
-async function serverOf(board: Board, config: Config, log: Log): Promise<Server> {
+async function serverOf(desk: Desk): Promise<Server> {
+  const { board, config } = desk
   const { host, port, dataDirectory } = config
   const another = findServer(dataDirectory)
+  const own = config.tokensFile === undefined ? undefined : newToken('this machine', 'admin', new Date())
   const server = await openServer({
     host,
     port,
-    log,
+    desk,
     notReady: () => notReady(board),
-    pipelines: () => describePipelines(board),
+    ...(config.tokensFile === undefined ? {} : { tokens: openTokenFile(config.tokensFile, own?.kept) }),
   }).catch((error: unknown) => {
     if (!(error instanceof MillraceError) || error.code !== 'PORT_TAKEN' || another?.port !== port) throw error
     throw new MillraceError('PORT_TAKEN', {
@@ -155,9 +181,15 @@ async function serverOf(board: Board, config: Config, log: Log): Promise<Server>
       cause: error,
     })
   })
-  await writeServerFile(dataDirectory, { pid: process.pid, host, port: server.port })
+  await writeServerFile(dataDirectory, {
+    pid: process.pid,
+    host,
+    port: server.port,
+    ...(own ? { token: own.token } : {}),
+  })
   return {
     port: server.port,
+    meter: server.meter,
     async [Symbol.asyncDispose]() {
       removeServerFile(dataDirectory)
       await server[Symbol.asyncDispose]()

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { leftAloneInWords } from '../sources/files/waiting.ts'
 import { hasCluster, openDatabase, readConfig } from './open.ts'
 import {
   type DatabaseStanding,
@@ -23,7 +24,6 @@ import {
   wrapped,
 } from './text.ts'
 import { jsonOption, noWords, type Verb } from './verb.ts'
-import { leftAloneInWords } from './waiting-files.ts'
 
 const watchMs = 2000
 

@@ -4,7 +4,7 @@ import { stripVTControlCharacters } from 'node:util'
 import { systems } from '../../pipelines/index.ts'
 import { loadConfig } from '../config.ts'
 import type { WorkerState } from '../engine/run.ts'
-import { type Board, newBoard } from './board.ts'
+import { type Board, newBoard } from '../server/board.ts'
 import { systemSettings } from './open.ts'
 import { Rates, summaryLines } from './summary.ts'
 

@@ -1,7 +1,7 @@
 /** The live summary of `start`: what runs, how fast, how far behind, and what to do about what is wrong. */
 import { styleText } from 'node:util'
+import type { Board, BoardLine } from '../server/board.ts'
 import type { Verdicts } from '../store/store.ts'
-import type { Board, BoardLine } from './board.ts'
 import { counted, cut, duration, number, padded, printable, shortNumber, type TableColumn, tableLines } from './text.ts'
 
 export interface LiveSummary extends Disposable {

@@ -14,15 +14,17 @@ import { replay } from './replay.ts'
 import { reset } from './reset.ts'
 import { run } from './run.ts'
 import { sql } from './sql.ts'
-import { start, work } from './start.ts'
+import { serve, start, work } from './start.ts'
 import { status } from './status.ts'
 import { labelledLines, wrapped } from './text.ts'
+import { tokensAdd, tokensList, tokensRevoke } from './tokens.ts'
 import type { Verb } from './verb.ts'
 
 export const verbs: Record<string, Verb> = {
   start,
   dev,
   work,
+  serve,
   run,
   generate,
   init,
@@ -38,6 +40,9 @@ export const verbs: Record<string, Verb> = {
   'dead-letters discard': discard,
   reset,
   migrate,
+  'tokens add': tokensAdd,
+  'tokens list': tokensList,
+  'tokens revoke': tokensRevoke,
   completions: completionsOf(() => verbs),
 }
 

@@ -13,7 +13,7 @@ import {
   type Store,
   type Verdicts,
 } from '../store/store.ts'
-import { branches, countVerdicts, landedSql, settleVerdicts } from './books.ts'
+import { branches, countStepRows, countVerdicts, landedSql, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
 import { fileSinks, writePending } from './file-sink.ts'
 import type { KeyFilter } from './key-filter.ts'
@@ -48,6 +48,8 @@ export interface Batch {
   dedupKeys: Printed | undefined
   /** As far as DuckDB knows them; what the store finds there already comes in the commit. */
   verdicts: Verdicts | undefined
+  /** How many rows each step hands on. */
+  stepRows: Record<string, number>
   release(session: DuckSession): Promise<void>
 }
 
@@ -66,6 +68,7 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
     deadLetters: undefined,
     dedupKeys: undefined,
     verdicts: undefined,
+    stepRows: {},
     async release(by) {
       await releasePrinted(batch)
       await by.run(`drop schema if exists ${names.schema} cascade`)
@@ -138,6 +141,7 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     filesQuarantined: batch.range.filesQuarantined,
     ranges: batch.range.ranges,
     settles: batch.range.settles,
+    stepRows: batch.stepRows,
     phases: Object.fromEntries(Object.entries(batch.phases).map(([phase, ms]) => [phase, Math.round(ms)])),
     books: async (outcomes) => {
       for (const step of fileSinks(plan)) {
@@ -188,6 +192,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   if (await passDedupAgain(tools, batch)) return await startAgain(tools, batch)
   batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
   batch.dedupKeys = await timed(batch, 'print', () => printDedupKeys(tools, batch))
+  batch.stepRows = await timed(batch, 'books', () => countStepRows(session, plan, batch.names))
   batch.verdicts = await timed(batch, 'books', () => countVerdicts(session, plan, batch.names, batch.range, []))
 }
 

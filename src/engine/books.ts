@@ -90,6 +90,15 @@ export async function countVerdicts(
   }
 }
 
+/** How many rows each step hands on; a table does so too, with what it is sent. */
+export async function countStepRows(session: DuckSession, plan: Plan, names: Names): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (const step of plan.steps) {
+    counts[step.id] = await session.count(step.op === 'files' ? names.into(step) : names.of(step.id))
+  }
+  return counts
+}
+
 // Without branches a row that does not come out of a step has its verdict there, so it is enough to count.
 async function countInLine(session: DuckSession, plan: Plan, names: Names, range: Range): Promise<Verdicts> {
   const verdicts: Verdicts = {

@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asDiskFull, diskFull, MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { identifier } from '../plan/identifier.ts'
 import type { Plan } from '../plan/plan.ts'
 import type { Limits, Range, SourceReader } from '../sources/source.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
@@ -39,6 +40,16 @@ export interface WorkerOptions {
   log: Log
   signal: AbortSignal
   onProgress?: (progress: Progress) => void
+  /** Somebody looks at rows as they land: asked after each commit, and then told of some of them. */
+  watch?: { wanted(): boolean; rows(landed: LandedRows): void } | undefined
+}
+
+/** Some rows of a committed batch on their way into a table, as texts. */
+export interface LandedRows {
+  step: string
+  table: string
+  columns: string[]
+  rows: (string | null)[][]
 }
 
 /** What a worker is doing, in words for status and page. */
@@ -61,6 +72,9 @@ export interface Progress {
   bytesTotal: number | undefined
   lastBatch: number
   lastCommittedAt: Date | undefined
+  /** Of the last batch: milliseconds by phase, and from the arrival of its oldest input to its commit. */
+  lastPhases?: Record<string, number>
+  lastLatencyMs?: number
   retries: number
   /** Of a pipeline that archives its files. */
   archiver?: ArchiverState
@@ -83,6 +97,13 @@ export function noProgress(): Progress {
     retries: 0,
   }
 }
+
+/** The ledger is kept line by line for so long, and then by the hour. */
+const ledgerKeptMs = 7 * 24 * 3_600_000
+const foldEveryMs = 3_600_000
+
+/** Of a batch, while somebody looks. */
+const rowsShown = 20
 
 const backOff = { firstMs: 100, mostMs: 10_000 }
 
@@ -113,6 +134,7 @@ class Worker implements AsyncDisposable {
   #archiver: Archiver | undefined
   #staged: Batch[] = []
   readonly #limits: BatchLimits
+  #foldAt = 0
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
     this.#options = options
@@ -274,6 +296,27 @@ class Worker implements AsyncDisposable {
     }
   }
 
+  // Once an hour: an idle pipeline writes nothing.
+  async #foldLedger(): Promise<void> {
+    const now = Date.now()
+    if (now < this.#foldAt) return
+    this.#foldAt = now + foldEveryMs
+    await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs))
+  }
+
+  // The last ones of each table. What a duplicate or a refusal took away is shown too: it is a look, not the books.
+  async #showRows({ sinks, names }: Batch, session: DuckSession): Promise<void> {
+    for (const { step } of sinks) {
+      const columns = step.columns.map(({ name }) => name)
+      const texts = columns.map((name) => `left(${identifier(name)}::varchar, 200) as ${identifier(name)}`)
+      const found = await session.rows<Record<string, string | null>>(
+        `select ${texts.join(', ')} from ${names.of(step.id)} order by _row desc limit ${rowsShown}`,
+      )
+      const rows = found.reverse().map((row) => columns.map((name) => row[name] ?? null))
+      if (rows.length > 0) this.#options.watch?.rows({ step: step.id, table: step.table, columns, rows })
+    }
+  }
+
   #takesLess(error: MillraceError): boolean {
     const { log, plan } = this.#options
     const by = this.#limits.less()
@@ -382,19 +425,27 @@ class Worker implements AsyncDisposable {
     const { kind, log, plan } = this.#options
     const lease = this.#lease
     if (lease === undefined) throw new MillraceError('LEASE_LOST', { message: 'there is no lease', at: plan.name })
+    const landing = performance.now()
     const outcome = await commitBatch(tools, batch, lease.epoch, kind)
     this.#staged = this.#staged.filter((staged) => staged !== batch)
     this.#count(outcome.verdicts, batch.range.filesQuarantined, bytesOf(batch.range))
     this.#limits.more()
     this.#progress.lastBatch = batch.number
     this.#progress.lastCommittedAt = outcome.committedAt
+    const { arrivedAt } = batch.range
+    this.#progress.lastPhases = { ...batch.phases, land: performance.now() - landing }
+    if (arrivedAt === undefined) delete this.#progress.lastLatencyMs
+    else this.#progress.lastLatencyMs = Math.max(0, outcome.committedAt.getTime() - arrivedAt.getTime())
     this.#say({ is: 'running' })
     log.debug('committed', { pipeline: plan.name, batch: batch.number, ...outcome.verdicts, phases_ms: batch.phases })
+    if (this.#options.watch?.wanted()) await this.#showRows(batch, tools.session)
     await batch.release(tools.session)
     await this.#effects
     // not waited for here: the next batch may be committed meanwhile
     const archiver = this.#archiver
-    const effects = runEffects(this.#effectTools()).then(() => archiver?.settled(batch.number))
+    const effects = runEffects(this.#effectTools())
+      .then(() => archiver?.settled(batch.number))
+      .then(() => this.#foldLedger())
     this.#effects = effects
     effects.catch((error) => {
       this.#effectFailure = error

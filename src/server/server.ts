@@ -1,55 +1,120 @@
-/** The one server: health, and what the pipelines do. On this machine only, until there are access tokens. */
+/** The one server: the API, the page, metrics and health. On this machine only, unless there are access tokens. */
 import { execFileSync } from 'node:child_process'
-import Fastify, { type FastifyInstance } from 'fastify'
-import { MillraceError } from '../errors.ts'
-import type { Log } from '../log.ts'
+import AjvCompiler from '@fastify/ajv-compiler'
+import etag from '@fastify/etag'
+import staticFiles from '@fastify/static'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { MillraceError, messageOf } from '../errors.ts'
+import { codeOf, isTransient } from '../store/connection.ts'
+import type { Desk } from './desk.ts'
+import { guard } from './guard.ts'
+import { type Meter, metricsRoute } from './metrics.ts'
+import { errorsPage, ProblemError, problem, problemOf, sendProblem } from './problem.ts'
+import { deadLetterRoutes } from './routes/dead-letters.ts'
+import { eventRoutes } from './routes/events.ts'
+import { pipelineRoutes } from './routes/pipelines.ts'
+import { resultRoutes } from './routes/results.ts'
+import { answers, shape, text } from './schemas.ts'
+import type { TokenFile } from './tokens.ts'
 
 export interface ServerOptions {
   host: string
   port: number
-  log: Log
+  desk: Desk
   /** Why the process cannot do its work, or nothing when it can. */
   notReady(): Promise<string | undefined>
-  pipelines(): Promise<unknown[]>
+  tokens?: TokenFile
+  /** The folder of the built page; without it there is only the API. */
+  page?: string
 }
 
 export interface Server extends AsyncDisposable {
   readonly port: number
+  readonly meter: Meter
 }
 
 export async function openServer(options: ServerOptions): Promise<Server> {
+  const { log } = options.desk
   const app = Fastify({
     requestTimeout: 5_000,
     keepAliveTimeout: 10_000,
-    bodyLimit: 64 * 1024,
+    bodyLimit: 4 * 1024 * 1024,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 500 },
     http: { headersTimeout: 3_000, connectionsCheckingInterval: 500, maxHeaderSize: 16 * 1024 },
   })
-  // A page of another site can make a browser send requests here; its name for us is never ours.
-  app.addHook('onRequest', async (request, reply) => {
-    const host = (request.headers.host ?? '').replace(/:\d+$/, '')
-    if (!['127.0.0.1', 'localhost', '[::1]'].includes(host)) {
-      await reply
-        .code(421)
-        .type('application/problem+json')
-        .send(problem(421, 'WRONG_HOST', `this server does not answer for "${host}"`))
-    }
-  })
-  app.setNotFoundHandler(async (request, reply) =>
-    reply
-      .code(404)
-      .type('application/problem+json')
-      .send(problem(404, 'NOT_FOUND', `there is nothing at ${request.url}`)),
+  // a number in a query is a text at first; in a body, types are what they are
+  const validators = AjvCompiler()
+  const ofTexts = validators(
+    {},
+    { customOptions: { coerceTypes: 'array', removeAdditional: false, useDefaults: true } },
   )
-  app.setErrorHandler(async (error, _request, reply) => {
-    const status =
-      error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
-    if (status >= 500) options.log.error('a request failed', { why: String(error) })
-    return reply
-      .code(status)
-      .type('application/problem+json')
-      .send(problem(status, 'FAILED', status >= 500 ? 'the request failed; the log says why' : String(error)))
+  const ofJson = validators({}, { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true } })
+  app.setValidatorCompiler((route) => (route.httpPart === 'body' ? ofJson : ofTexts)(route))
+  const taken = methodsTaken(app)
+  // a form, or a page of another site, could send it without being asked
+  app.removeContentTypeParser('text/plain')
+  app.server.maxRequestsPerSocket = 10_000
+  guard(app, options.tokens)
+  const notTaken = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const [path = ''] = request.url.split('?')
+    const known = [...taken].flatMap(([method, paths]) => (paths.some((one) => one.test(path)) ? [method] : []))
+    if (known.length === 0) return await sendProblem(reply, problem(404, 'NOT_FOUND', `there is nothing at ${path}`))
+    reply.header('allow', known.join(', '))
+    return await sendProblem(reply, problem(405, 'WRONG_METHOD', `${path} takes ${known.join(', ')}`))
+  }
+  app.addHook('onRequest', async (request, reply) => {
+    if (!taken.has(request.method)) return await notTaken(request, reply)
   })
-  addRoutes(app, options)
+  app.setNotFoundHandler(notTaken)
+  app.setErrorHandler(async (error, request, reply) => {
+    const told = problemOf(error)
+    if (told !== undefined) return await sendProblem(reply, told)
+    if (codeOf(error) === '42P01') {
+      return await sendProblem(
+        reply,
+        problem(503, 'NOT_READY', 'the pipeline has not been started on this database yet'),
+      )
+    }
+    if (options.desk.board.postgresFault !== undefined || isTransient(error)) {
+      return await sendProblem(reply, problem(503, 'NOT_READY', `the database does not answer: ${messageOf(error)}`))
+    }
+    log.error('a request failed', {
+      url: request.url,
+      why: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    })
+    return await sendProblem(reply, problem(500, 'FAILED', 'the request failed; the log says why'))
+  })
+  await app.register(etag)
+  await app.register(swagger, { openapi: openApiHead, hideUntagged: true })
+  await app.register(swaggerUi, {
+    routePrefix: '/api/docs',
+    uiConfig: { docExpansion: 'list', validatorUrl: null },
+    staticCSP: true,
+    theme: { title: 'Millrace API' },
+  })
+  let meter: Meter = { note: () => {} }
+  await app.register(async (scope) => {
+    meter = metricsRoute(scope, options.desk)
+    pipelineRoutes(scope, options.desk)
+    deadLetterRoutes(scope, options.desk)
+    resultRoutes(scope, options.desk)
+    eventRoutes(scope, options.desk)
+    healthRoutes(scope, options)
+    scope.get('/api/openapi.json', async () => app.swagger())
+    scope.get('/api/errors', async (_request, reply) => reply.type('text/html; charset=utf-8').send(errorsPage()))
+  })
+  if (options.page !== undefined) {
+    await app.register(staticFiles, {
+      root: options.page,
+      index: 'index.html',
+      immutable: true,
+      maxAge: '1y',
+      setHeaders,
+    })
+  }
   try {
     await app.listen({ host: options.host, port: options.port })
   } catch (error) {
@@ -65,6 +130,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const address = app.server.address()
   return {
     port: typeof address === 'object' && address !== null ? address.port : options.port,
+    meter,
     async [Symbol.asyncDispose]() {
       app.server.closeAllConnections()
       await app.close()
@@ -72,21 +138,55 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   }
 }
 
-function addRoutes(app: FastifyInstance, options: ServerOptions): void {
-  app.get('/health/live', async () => ({ status: 'live' }))
-  app.get('/health/ready', async (_request, reply) => {
-    const why = await options.notReady()
-    if (why === undefined) return { status: 'ready' }
-    return reply
-      .code(503)
-      .type('application/problem+json')
-      .send(problem(503, 'NOT_READY', why))
+const openApiHead = {
+  openapi: '3.1.0',
+  info: {
+    title: 'Millrace',
+    version: '1',
+    description:
+      'Pipelines, their batches, dead letters and results. Every error is problem+json with a code. Writes are JSON; where the ' +
+      'server has access tokens, each request but those for health carries one.',
+  },
+  components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+} as const
+
+// By method, the paths of all routes, as they are added.
+function methodsTaken(app: FastifyInstance): Map<string, RegExp[]> {
+  const taken = new Map<string, RegExp[]>()
+  app.addHook('onRoute', ({ method, url }) => {
+    const parts = url.split('/').map((part) => {
+      // a parameter may say what it looks like: `:id(^\\d+$)`
+      if (part.startsWith(':')) return /\(\^(.*)\$\)$/.exec(part)?.[1] ?? '[^/]+'
+      return part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+    })
+    const path = new RegExp(`^${parts.join('/')}$`)
+    for (const one of [method].flat()) taken.set(one, [...(taken.get(one) ?? []), path])
   })
-  app.get('/api/pipelines', async () => ({ pipelines: await options.pipelines() }))
+  return taken
 }
 
-function problem(status: number, code: string, detail: string): Record<string, unknown> {
-  return { type: 'about:blank', title: code, status, code, detail }
+// What has a hash in its name never changes; the page that names it does.
+function setHeaders(reply: { header(name: string, value: string): unknown }, path: string): void {
+  if (path.endsWith('.html')) reply.header('cache-control', 'no-cache')
+}
+
+function healthRoutes(app: FastifyInstance, { notReady }: ServerOptions): void {
+  const tags = ['health']
+  const status = shape({ status: text })
+  app.get(
+    '/health/live',
+    { schema: { tags, summary: 'Whether the process lives', response: { 200: status } } },
+    async () => ({ status: 'live' }),
+  )
+  app.get(
+    '/health/ready',
+    { schema: { tags, summary: 'Whether it can do its work', response: answers(status) } },
+    async () => {
+      const why = await notReady()
+      if (why === undefined) return { status: 'ready' }
+      throw new ProblemError(503, 'NOT_READY', why)
+    },
+  )
 }
 
 // Whoever listens there, where the system tells; it is only a help.

@@ -39,8 +39,8 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
       `
       insert into millrace.batches (
         pipeline, batch, epoch, kind, started_at, rows_in, written, filtered, duplicates, late, dead,
-        files_quarantined, rows_out, ranges, phases_ms)
-      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+        files_quarantined, rows_out, ranges, phases_ms, step_rows)
+      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
       returning committed_at`,
       [
         batch.pipeline,
@@ -58,6 +58,7 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
         JSON.stringify(rowsOut),
         jsonText(batch.ranges),
         JSON.stringify({ ...batch.phases, land: Math.round(performance.now() - started) }),
+        JSON.stringify(batch.stepRows),
       ],
     )
     await failpoint('after positions')

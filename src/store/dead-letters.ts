@@ -29,17 +29,18 @@ type Queries = Pick<Client, 'query'>
 const pageBytes = 2_000_000
 
 export async function findDeadLetters(client: Queries, query: DeadLetterQuery): Promise<DeadLetter[]> {
+  const order = query.newestFirst === true ? 'desc' : 'asc'
   const chosen = `
     select *
     from   millrace.dead_letters
     where  ${conditions}
-    order by id`
+    order by id ${order}`
   const page = `
     select *
-    from  (select *, sum(octet_length(raw)) over (order by id) - octet_length(raw) as bytes_before
+    from  (select *, sum(octet_length(raw)) over (order by id ${order}) - octet_length(raw) as bytes_before
            from  (${chosen} limit $13) chosen) page
     where  bytes_before < ${pageBytes}
-    order by id`
+    order by id ${order}`
   const { rows } = await client.query<DeadLetterRow>(
     query.limit === undefined ? chosen : page,
     query.limit === undefined ? valuesOf(query) : [...valuesOf(query), query.limit],

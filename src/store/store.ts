@@ -41,10 +41,15 @@ export interface Store extends AsyncDisposable {
 
   /** In the order of the batches: all after one, the first or the last so many of them. */
   ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]>
+  /**
+   * Makes one line of those of an hour and kind that are older than `before` and have had their effects, so that the ledger
+   * stays small: the sums and the last number are kept. Answers how many lines went.
+   */
+  foldLedger(pipeline: string, before: Date): Promise<number>
   effectCursor(pipeline: string, effect: string): Promise<number>
   advanceEffect(pipeline: string, effect: string, batch: number): Promise<void>
 
-  /** In the order of their numbers. */
+  /** In the order of their numbers, unless the newest are to come first. */
   deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]>
   /** How many there are, by pipeline and code, the most first. */
   countDeadLetters(filter: DeadLetterFilter): Promise<DeadLetterCount[]>
@@ -118,6 +123,8 @@ export interface BatchCommit {
   settles: number[]
   /** Milliseconds by phase, up to now; the store adds its own. */
   phases: Record<string, number>
+  /** How many rows each step handed on. */
+  stepRows: Record<string, number>
   /** The verdicts, once it is known what each sink took. */
   books(outcomes: SinkOutcome[]): Promise<Verdicts>
 }
@@ -261,6 +268,8 @@ export interface DeadLetterFilter {
 export interface DeadLetterQuery extends DeadLetterFilter {
   /** So many at most. Where rows are very long it may be fewer, though never none: `letterPages` goes on. */
   limit?: number
+  /** The highest numbers, from above; otherwise the lowest, from below. */
+  newestFirst?: boolean
 }
 
 export interface LedgerQuery {
@@ -291,6 +300,7 @@ export interface LedgerLine extends Verdicts {
   filesQuarantined: number
   rowsOut: Record<string, { inserted: number; updated: number; deleted: number }>
   phasesMs: Record<string, number>
+  stepRows: Record<string, number>
   ranges: unknown
 }
 

@@ -136,6 +136,7 @@ export function batchOf(parts: Partial<BatchCommit> & Pick<BatchCommit, 'batch'>
     ranges: [],
     settles: [],
     phases: {},
+    stepRows: {},
     books: async (outcomes) => {
       const rowsIn = sum(sinks.map(({ rows, fresh }) => rows.rows + (fresh?.rows ?? 0))) + lettersGiven
       const duplicates = sum(outcomes.map((outcome) => outcome.duplicates))

@@ -93,6 +93,7 @@ export async function commitBatch(
     filesQuarantined: batch.filesQuarantined,
     rowsOut,
     phasesMs: { ...batch.phases, land: database.now() - began },
+    stepRows: batch.stepRows,
     ranges: JSON.parse(jsonText(batch.ranges)),
   })
   pipeline.batch = batch.batch

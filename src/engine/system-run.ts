@@ -1,17 +1,18 @@
 /** A worker for one system: everything `runPipeline` needs, from the configuration. */
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { hostname } from 'node:os'
+import { join, resolve } from 'node:path'
 import type { Config } from '../config.ts'
-import { type Duck, spoolFolder } from '../engine/duckdb.ts'
-import { type Progress, runPipeline } from '../engine/run.ts'
 import { MillraceError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Plan } from '../plan/plan.ts'
 import { sources } from '../sources/index.ts'
 import { type ChosenLetters, openLettersReader } from '../sources/letters.ts'
 import type { Store } from '../store/store.ts'
 import type { System } from '../system.ts'
-import { ownerName, planOf } from './open.ts'
+import { type Duck, spoolFolder } from './duckdb.ts'
+import { type LandedRows, type Progress, runPipeline } from './run.ts'
 
 export interface SystemRun {
   system: System
@@ -26,6 +27,7 @@ export interface SystemRun {
   letters?: ChosenLetters
   onProgress?: (progress: Progress) => void
   onProblem?: (problem: MillraceError) => void
+  watch?: { wanted(): boolean; rows(landed: LandedRows): void }
 }
 
 export async function runSystem(run: SystemRun): Promise<Progress> {
@@ -72,5 +74,27 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     log,
     signal,
     ...(run.onProgress ? { onProgress: run.onProgress } : {}),
+    ...(run.watch ? { watch: run.watch } : {}),
   })
+}
+
+/** The plan for these settings. Its folders are absolute: a relative one lies under MILLRACE_DATA, wherever we were called. */
+export function planOf(system: System, { settings, dataDirectory }: Config): Plan {
+  const plan = system.plan(settings)
+  const placed = <Place extends { folder: string }>(place: Place): Place => ({
+    ...place,
+    folder: resolve(dataDirectory, place.folder),
+  })
+  return {
+    ...plan,
+    sources: Object.fromEntries(
+      Object.entries(plan.sources).map(([id, source]) => [id, source.is === 'files' ? placed(source) : source]),
+    ),
+    steps: plan.steps.map((step) => (step.op === 'files' ? placed(step) : step)),
+  }
+}
+
+/** Who owns a lease, as status shows it: two workers of one process are two owners. */
+export function ownerName(): string {
+  return `${hostname()}:${process.pid}`
 }

@@ -3,14 +3,15 @@
  * committed. What would have landed is remembered in DuckDB, for there may be millions. (What a dedup step lets pass is
  * known within a batch only.)
  */
-import { type Batch, type BatchTools, operateBatch, stageBatch } from '../engine/batch.ts'
-import { isRunnable } from '../engine/relations.ts'
+
 import { deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
 import { keyTooLongName, postgresType, refusedName } from '../sinks/table.ts'
 import type { Limits, SourceReader } from '../sources/source.ts'
 import type { PostgresStore } from '../store/postgres.ts'
+import { type Batch, type BatchTools, operateBatch, stageBatch } from './batch.ts'
+import { isRunnable } from './relations.ts'
 
 export interface Forecast {
   id: number

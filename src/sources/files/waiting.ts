@@ -1,8 +1,8 @@
 /** What lies before a pipeline: files that wait in its source's folder, and those that were claimed and are not done. */
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { FilesSource, Plan } from '../plan/plan.ts'
-import { claimedFolder, countFolder } from '../sources/files/claims.ts'
+import type { FilesSource, Plan } from '../../plan/plan.ts'
+import { claimedFolder, countFolder } from './claims.ts'
 
 export interface WaitingFiles {
   waiting: number

@@ -1,24 +1,31 @@
 /** What `start` and `work` know at a moment: for the live summary, for `/api/pipelines` and for `/health/ready`. */
 import type { Config } from '../config.ts'
-import { noProgress, type Progress } from '../engine/run.ts'
+import type { Duck } from '../engine/duckdb.ts'
+import { type LandedRows, noProgress, type Progress } from '../engine/run.ts'
+import { planOf } from '../engine/system-run.ts'
 import { messageOf } from '../errors.ts'
 import type { Plan } from '../plan/plan.ts'
+import { countWaiting, type WaitingFiles } from '../sources/files/waiting.ts'
 import type { PostgresStore } from '../store/postgres.ts'
-import type { PipelineStatus } from '../store/store.ts'
 import type { System } from '../system.ts'
-import { planOf } from './open.ts'
-import { countWaiting, type WaitingFiles } from './waiting-files.ts'
 
 export interface Board {
   readonly startedAt: Date
+  /** Whether this process works on the pipelines; otherwise others do. */
+  readonly works: boolean
   /** Undefined until the database answers. */
   store: PostgresStore | undefined
+  /** Undefined until the workers begin. */
+  duck: Duck | undefined
   /** Why it does not answer yet. */
   waitingFor: string | undefined
   /** Why the embedded Postgres does not come up again: what the workers meet says less. */
   postgresFault: string | undefined
   phase: 'at work' | 'stopping' | 'stopped'
   readonly lines: Map<string, BoardLine>
+  /** Whether somebody looks at the rows of a pipeline as they land, and who is told of them. */
+  wantsRows(pipeline: string): boolean
+  onRows(rows: LandedRows & { pipeline: string }): void
 }
 
 export interface BoardLine {
@@ -31,7 +38,7 @@ export interface BoardLine {
   readonly quarantine: string | undefined
 }
 
-export function newBoard(chosen: readonly System[], config: Config, now: Date): Board {
+export function newBoard(chosen: readonly System[], config: Config, now: Date, works = true): Board {
   const lines = chosen.map((system): [string, BoardLine] => [
     system.name,
     {
@@ -45,11 +52,15 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date): 
   ])
   return {
     startedAt: now,
+    works,
     store: undefined,
+    duck: undefined,
     waitingFor: undefined,
     postgresFault: undefined,
     phase: 'at work',
     lines: new Map(lines),
+    wantsRows: () => false,
+    onRows: () => {},
   }
 }
 
@@ -76,7 +87,7 @@ export async function refresh(board: Board): Promise<void> {
 }
 
 /** Why the process cannot do its work, or nothing when it can. */
-export async function notReady({ store, waitingFor, phase, lines }: Board): Promise<string | undefined> {
+export async function notReady({ store, waitingFor, phase, lines, works }: Board): Promise<string | undefined> {
   if (phase !== 'at work') return `it is ${phase}`
   if (store === undefined) return `the database does not answer yet${waitingFor === undefined ? '' : `: ${waitingFor}`}`
   try {
@@ -84,6 +95,7 @@ export async function notReady({ store, waitingFor, phase, lines }: Board): Prom
   } catch (error) {
     return `the database does not answer: ${messageOf(error)}`
   }
+  if (!works) return undefined
   for (const [name, { progress }] of lines) {
     const { state } = progress
     if (state.is === 'starting') return `${name} is starting`
@@ -91,45 +103,4 @@ export async function notReady({ store, waitingFor, phase, lines }: Board): Prom
     if (state.is === 'stopped') return `${name} has stopped: ${state.why}`
   }
   return undefined
-}
-
-/** What `GET /api/pipelines` answers. Without the database it says what this process knows by itself. */
-export async function describePipelines({ store, lines }: Board): Promise<unknown[]> {
-  const stored = (await store?.status().catch(() => undefined)) ?? []
-  return [...lines].map(([name, line]) =>
-    description(
-      name,
-      line,
-      stored.find(({ pipeline }) => pipeline === name),
-    ),
-  )
-}
-
-function description(name: string, { progress, files }: BoardLine, stored: PipelineStatus | undefined): unknown {
-  return {
-    pipeline: name,
-    state: progress.state,
-    owner: stored?.owner ?? null,
-    lent_by: stored?.lentBy ?? null,
-    epoch: stored?.epoch ?? null,
-    batch: stored?.batch ?? null,
-    last_committed_at: stored?.lastCommittedAt ?? null,
-    books:
-      stored === undefined
-        ? null
-        : {
-            rows_in: stored.rowsIn,
-            written: stored.written,
-            filtered: stored.filtered,
-            duplicates: stored.duplicates,
-            late: stored.late,
-            dead: stored.dead,
-          },
-    files_quarantined: stored?.filesQuarantined ?? null,
-    dead_letters_open: stored?.deadLettersOpen ?? null,
-    files_waiting: files.waiting,
-    files_claimed: files.claimed,
-    retries: progress.retries,
-    archiver: progress.archiver ?? null,
-  }
 }

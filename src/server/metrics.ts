@@ -1,0 +1,179 @@
+/** Numbers for Prometheus: what the ledger and the workers say, and what this process costs. */
+import type { FastifyInstance } from 'fastify'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Progress } from '../engine/run.ts'
+import type { Desk } from './desk.ts'
+import { describePipelines } from './reading.ts'
+import { text } from './schemas.ts'
+
+interface MetricEntry {
+  is: 'counter' | 'gauge' | 'histogram'
+  labels: readonly string[]
+  says: string
+}
+
+/** Every metric of Millrace's own. `docs/reference/metrics.md` is made from this. */
+export const metrics = {
+  millrace_rows_total: {
+    is: 'counter',
+    labels: ['pipeline', 'verdict'],
+    says: 'Rows by what became of them: written, filtered, duplicates, late or dead. All time, from the ledger; their sum is what was read.',
+  },
+  millrace_batch_duration_seconds: {
+    is: 'histogram',
+    labels: ['pipeline', 'phase'],
+    says: 'How long the phases of a batch took in this process: list, cut, read, operate, keys, print, letters, books, land.',
+  },
+  millrace_source_lag_rows: {
+    is: 'gauge',
+    labels: ['pipeline'],
+    says: 'Rows that wait to be read. For files it is an estimate: the files that wait, times the rows that files had lately.',
+  },
+  millrace_source_lag_seconds: {
+    is: 'gauge',
+    labels: ['pipeline'],
+    says: 'How long the oldest of what waits has waited.',
+  },
+  millrace_watermark_lag_seconds: {
+    is: 'gauge',
+    labels: ['pipeline'],
+    says: 'How far the watermark is behind the clock; absent where a pipeline has none.',
+  },
+  millrace_state_rows: { is: 'gauge', labels: ['pipeline'], says: 'Rows of state that steps keep, such as keys seen.' },
+  millrace_dead_letters: {
+    is: 'gauge',
+    labels: ['pipeline'],
+    says: 'Dead letters that are open: neither replayed nor discarded.',
+  },
+  millrace_commit_retries_total: {
+    is: 'counter',
+    labels: ['pipeline'],
+    says: 'How often this process has tried again after the database failed.',
+  },
+  millrace_end_to_end_latency_seconds: {
+    is: 'histogram',
+    labels: ['pipeline'],
+    says: 'From the arrival of the oldest input of a batch to its commit, when its rows are visible.',
+  },
+  millrace_http_request_duration_seconds: {
+    is: 'histogram',
+    labels: ['route', 'code'],
+    says: 'How long requests to this server took, by route and status.',
+  },
+  millrace_duckdb_memory_bytes: { is: 'gauge', labels: [], says: 'Memory that DuckDB holds, within MEMORY_LIMIT.' },
+} as const satisfies Record<string, MetricEntry>
+
+type Name = keyof typeof metrics
+
+const batchBuckets = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+const latencyBuckets = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300]
+
+export interface Meter {
+  /** Called whenever a worker says how far it is. */
+  note(pipeline: string, progress: Progress): void
+}
+
+export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const made = <Kind>(name: Name, kind: new (options: never) => Kind, more: object = {}): Kind =>
+    // as: the library's types for options differ by kind
+    new kind({
+      name,
+      help: metrics[name].says,
+      labelNames: [...metrics[name].labels],
+      registers: [registry],
+      ...more,
+    } as never)
+  const rows = made('millrace_rows_total', Counter<string>)
+  const batches = made('millrace_batch_duration_seconds', Histogram<string>, { buckets: batchBuckets })
+  const lagRows = made('millrace_source_lag_rows', Gauge<string>)
+  const lagSeconds = made('millrace_source_lag_seconds', Gauge<string>)
+  const watermark = made('millrace_watermark_lag_seconds', Gauge<string>)
+  const state = made('millrace_state_rows', Gauge<string>)
+  const letters = made('millrace_dead_letters', Gauge<string>)
+  const retries = made('millrace_commit_retries_total', Counter<string>)
+  const latency = made('millrace_end_to_end_latency_seconds', Histogram<string>, { buckets: latencyBuckets })
+  const requests = made('millrace_http_request_duration_seconds', Histogram<string>, { buckets: batchBuckets })
+  const memory = made('millrace_duckdb_memory_bytes', Gauge<string>)
+
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'none'
+    requests.observe({ route, code: String(reply.statusCode) }, reply.elapsedTime / 1000)
+  })
+
+  app.get(
+    '/metrics',
+    {
+      schema: {
+        tags: ['metrics'],
+        summary: 'Numbers for Prometheus',
+        produces: ['text/plain'],
+        response: {
+          200: { description: 'The text format of Prometheus.', content: { 'text/plain': { schema: text } } },
+        },
+      },
+    },
+    async (_request, reply) => {
+      const rowsPerFile = await rowsPerFileOf(desk)
+      for (const counter of [rows, retries]) counter.reset()
+      for (const gauge of [lagRows, lagSeconds, watermark, state, letters]) gauge.reset()
+      for (const view of await describePipelines(desk.board)) {
+        const { pipeline, books, lag } = view
+        if (books !== null) {
+          const { rows_in: _, ...verdicts } = books
+          for (const [verdict, n] of Object.entries(verdicts)) rows.inc({ pipeline, verdict }, n)
+        }
+        lagRows.set(
+          { pipeline },
+          Math.round((lag.files_waiting + lag.files_claimed) * (rowsPerFile.get(pipeline) ?? 0)),
+        )
+        lagSeconds.set({ pipeline }, lag.seconds)
+        if (view.watermark !== null) watermark.set({ pipeline }, (Date.now() - view.watermark.getTime()) / 1000)
+        state.set({ pipeline }, view.state_rows)
+        letters.set({ pipeline }, view.dead_letters_open ?? 0)
+        retries.inc({ pipeline }, view.retries)
+      }
+      memory.set(await duckMemory(desk))
+      return await reply.type(registry.contentType).send(await registry.metrics())
+    },
+  )
+
+  const noted = new Map<string, number>()
+  return {
+    note(pipeline, { lastBatch, lastPhases, lastLatencyMs }) {
+      const before = noted.get(pipeline)
+      noted.set(pipeline, lastBatch)
+      if (before === lastBatch || lastPhases === undefined) return
+      for (const [phase, ms] of Object.entries(lastPhases)) batches.observe({ pipeline, phase }, ms / 1000)
+      if (lastLatencyMs !== undefined) latency.observe({ pipeline }, lastLatencyMs / 1000)
+    },
+  }
+}
+
+async function rowsPerFileOf({ board }: Desk): Promise<Map<string, number>> {
+  const rows = await board.store
+    ?.select(
+      `
+      select p.pipeline, coalesce(avg(f.rows_done), 0)::float8 as rows
+      from   millrace.pipelines p
+      cross join lateral (select rows_done
+                          from   millrace.files f
+                          where  f.pipeline = p.pipeline and f.state = 'done'
+                          order by batch desc
+                          limit  100) f
+      group by p.pipeline`,
+    )
+    // the workers say what is wrong with the database
+    .catch(() => [])
+  return new Map((rows ?? []).map(({ pipeline, rows: mean }) => [String(pipeline), Number(mean)]))
+}
+
+async function duckMemory({ board }: Desk): Promise<number> {
+  if (board.duck === undefined) return 0
+  using session = await board.duck.connect()
+  const [row] = await session.rows<{ bytes: number }>(
+    'select coalesce(sum(memory_usage_bytes), 0)::double as bytes from duckdb_memory()',
+  )
+  return row?.bytes ?? 0
+}

@@ -1,0 +1,176 @@
+/** Pipelines, their plans, batches, files and late rows. */
+import type { FastifyInstance } from 'fastify'
+import { explain } from '../../engine/explain.ts'
+import { filesSources } from '../../sources/files/waiting.ts'
+import type { LedgerLine } from '../../store/store.ts'
+import { type Desk, lineOf, storeOf } from '../desk.ts'
+import { describePipelines } from '../reading.ts'
+import {
+  answers,
+  batchSchema,
+  count,
+  fileSchema,
+  lateRowSchema,
+  listOf,
+  nameParameter,
+  orNull,
+  pageProperties,
+  pipelineDetailSchema,
+  pipelineSchema,
+  shape,
+} from '../schemas.ts'
+import { batchView } from '../views.ts'
+
+const tags = ['pipelines']
+const page = { type: 'object', properties: pageProperties, additionalProperties: false }
+
+interface Page {
+  Params: { name: string }
+  Querystring: { before?: number; limit: number }
+}
+
+export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
+  app.get(
+    '/api/pipelines',
+    {
+      schema: {
+        tags,
+        summary: 'All pipelines of this process',
+        response: answers(shape({ pipelines: listOf(pipelineSchema) })),
+      },
+    },
+    async () => ({ pipelines: await describePipelines(desk.board) }),
+  )
+
+  app.get<{ Params: { name: string } }>(
+    '/api/pipelines/:name',
+    {
+      schema: {
+        tags,
+        summary: 'A pipeline with its plan and its positions',
+        params: nameParameter,
+        response: answers(pipelineDetailSchema),
+      },
+    },
+    async ({ params: { name } }) => {
+      const line = lineOf(desk, name)
+      const store = storeOf(desk)
+      const view = (await describePipelines(desk.board)).find(({ pipeline }) => pipeline === name)
+      const { hash, sources, steps } = explain(line.plan)
+      const rates = await stepRates(desk, name)
+      const { positions } = await store.committed(name)
+      return {
+        ...view,
+        plan: line.plan,
+        hash,
+        source: sources,
+        steps: steps.map((step) => ({ ...step, rows_per_second: rates.get(step.id) ?? 0 })),
+        positions: positions.map(({ watermark, ...position }) => ({
+          ...position,
+          watermark: watermark === undefined ? null : new Date(watermark),
+        })),
+        folders: filesSources(line.plan).map(({ folder }) => folder),
+        quarantine: line.quarantine ?? null,
+      }
+    },
+  )
+
+  app.get<Page>(
+    '/api/pipelines/:name/batches',
+    {
+      schema: {
+        tags,
+        summary: 'The ledger of a pipeline, newest first',
+        params: nameParameter,
+        querystring: page,
+        response: answers(shape({ batches: listOf(batchSchema), next: orNull(count) })),
+      },
+    },
+    async ({ params: { name }, query: { before, limit } }) => {
+      lineOf(desk, name)
+      const rows = await storeOf(desk).select(
+        `
+        select batch, epoch, kind, started_at as "startedAt", committed_at as "committedAt", rows_in as "rowsIn",
+               written, filtered, duplicates, late, dead, files_quarantined as "filesQuarantined",
+               rows_out as "rowsOut", step_rows as "stepRows", phases_ms as "phasesMs", ranges
+        from   millrace.batches
+        where  pipeline = $1 and ($2::bigint is null or batch < $2)
+        order by batch desc
+        limit  $3`,
+        [name, before ?? null, limit],
+      )
+      // as: the columns of the statement above
+      const batches = (rows as unknown as LedgerLine[]).map(batchView)
+      return { batches, next: batches.length === limit ? (batches.at(-1)?.batch ?? null) : null }
+    },
+  )
+
+  app.get<Page>(
+    '/api/pipelines/:name/files',
+    {
+      schema: {
+        tags,
+        summary: 'The files a pipeline has read, those of the newest batches first',
+        params: nameParameter,
+        querystring: page,
+        response: answers(shape({ files: listOf(fileSchema), next: orNull(count) })),
+      },
+    },
+    async ({ params: { name }, query: { before, limit } }) => {
+      lineOf(desk, name)
+      const files = await storeOf(desk).select(
+        `
+        select id, path, size, state, rows_done, bytes_done, batch, code, message, arrived_at
+        from   millrace.files
+        where  pipeline = $1 and ($2::bigint is null or batch < $2)
+        order by batch desc
+        -- all files of the last batch, so that the next page can begin before it
+        fetch first $3 rows with ties`,
+        [name, before ?? null, limit],
+      )
+      const last = files.at(-1)?.['batch']
+      return { files, next: files.length >= limit && typeof last === 'number' ? last : null }
+    },
+  )
+
+  app.get<Page>(
+    '/api/pipelines/:name/late-rows',
+    {
+      schema: {
+        tags,
+        summary: 'Rows that came after their windows were closed, newest first',
+        params: nameParameter,
+        querystring: page,
+        response: answers(shape({ late_rows: listOf(lateRowSchema), next: orNull(count) })),
+      },
+    },
+    async ({ params: { name }, query: { before, limit } }) => {
+      lineOf(desk, name)
+      const late = await storeOf(desk).select(
+        `
+        select id, batch, step, place, event_time, window_start, late_by_ms, left(raw, 2000) as raw, arrived_at
+        from   millrace.late_rows
+        where  pipeline = $1 and ($2::bigint is null or id < $2)
+        order by id desc
+        limit  $3`,
+        [name, before ?? null, limit],
+      )
+      const last = late.at(-1)?.['id']
+      return { late_rows: late, next: late.length === limit && typeof last === 'number' ? last : null }
+    },
+  )
+}
+
+// Rows a second that each step has handed on, over the last minute.
+async function stepRates(desk: Desk, name: string): Promise<Map<string, number>> {
+  const rows = await storeOf(desk).select(
+    `
+    select step.key as step, sum(step.value::bigint)::float8 / 60 as rate
+    from   millrace.batches b
+    cross join lateral jsonb_each_text(b.step_rows) step
+    where  b.pipeline = $1 and b.committed_at > clock_timestamp() - interval '1 minute'
+    group by step.key`,
+    [name],
+  )
+  return new Map(rows.map(({ step, rate }) => [String(step), Number(rate)]))
+}

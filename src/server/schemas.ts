@@ -1,0 +1,231 @@
+/** JSON Schema of what the API takes and answers, for checking requests and for the OpenAPI document. */
+
+type Schema = Record<string, unknown>
+
+export const text: Schema = { type: 'string' }
+export const count: Schema = { type: 'integer', minimum: 0 }
+const number: Schema = { type: 'number' }
+const moment: Schema = { type: 'string', format: 'date-time' }
+export const orNull = (schema: Schema): Schema => ({ anyOf: [schema, { type: 'null' }] })
+export const listOf = (items: Schema): Schema => ({ type: 'array', items })
+/** An object that has at least these, and may have more. */
+export const shape = (properties: Record<string, Schema>, says?: string): Schema => ({
+  type: 'object',
+  ...(says === undefined ? {} : { description: says }),
+  properties,
+  required: Object.keys(properties),
+  additionalProperties: true,
+})
+
+const books = shape({ rows_in: count, written: count, filtered: count, duplicates: count, late: count, dead: count })
+
+export const problemSchema = shape(
+  { type: text, title: text, status: { type: 'integer' }, code: text, detail: text },
+  'What is wrong, and what to do about it.',
+)
+
+const columns = listOf(shape({ name: text, type: text, nullable: { type: 'boolean' } }))
+
+const pipelineProperties = {
+  pipeline: text,
+  says: text,
+  state: shape({ is: text }),
+  advice: orNull(text),
+  owner: orNull(text),
+  lent_by: orNull(text),
+  epoch: orNull(count),
+  batch: orNull(count),
+  last_committed_at: orNull(moment),
+  books: orNull(books),
+  rows_per_second: number,
+  lag: shape({ files_waiting: count, files_claimed: count, rows: orNull(count), seconds: number }),
+  files_waiting: count,
+  files_claimed: count,
+  files_left_alone: listOf(text),
+  watermark: orNull(moment),
+  state_rows: count,
+  files_quarantined: orNull(count),
+  dead_letters_open: orNull(count),
+  late_rows: count,
+  retries: count,
+}
+
+export const pipelineSchema = shape(
+  pipelineProperties,
+  'A pipeline, its books over all time, and how far behind it is.',
+)
+
+export const pipelineDetailSchema = shape(
+  {
+    ...pipelineProperties,
+    hash: text,
+    source: listOf(shape({ id: text, says: text, columns })),
+    steps: listOf(
+      shape({
+        id: text,
+        op: text,
+        from: listOf(text),
+        says: text,
+        columns,
+        reasons: listOf(shape({ code: text, column: orNull(text), message: text })),
+        duckdb: listOf(text),
+        store: listOf(text),
+        rows_per_second: number,
+      }),
+    ),
+    positions: listOf(
+      shape({ source: text, partition: text, position: { type: 'integer' }, watermark: orNull(moment) }),
+    ),
+    folders: listOf(text),
+    quarantine: orNull(text),
+  },
+  'A pipeline with its steps, the SQL they become, and its positions.',
+)
+
+export const batchSchema = shape(
+  {
+    batch: count,
+    epoch: count,
+    kind: { enum: ['stream', 'backfill', 'replay', 'spark'] },
+    started_at: moment,
+    committed_at: moment,
+    rows_in: count,
+    written: count,
+    filtered: count,
+    duplicates: count,
+    late: count,
+    dead: count,
+    files_quarantined: count,
+    rows_out: { type: 'object', additionalProperties: true },
+    step_rows: { type: 'object', additionalProperties: count },
+    phases_ms: { type: 'object', additionalProperties: number },
+  },
+  'A line of the ledger.',
+)
+
+export const fileSchema = shape({
+  id: text,
+  path: text,
+  size: count,
+  state: { enum: ['reading', 'done', 'quarantined'] },
+  rows_done: count,
+  bytes_done: count,
+  batch: count,
+  code: orNull(text),
+  message: orNull(text),
+  arrived_at: moment,
+})
+
+export const lateRowSchema = shape({
+  id: count,
+  batch: count,
+  step: text,
+  place: text,
+  event_time: moment,
+  window_start: orNull(moment),
+  late_by_ms: count,
+  raw: text,
+  arrived_at: moment,
+})
+
+const fields: Schema = { type: 'object', additionalProperties: orNull(text) }
+
+export const letterSchema = shape(
+  {
+    id: count,
+    pipeline: text,
+    batch: count,
+    source: text,
+    place: text,
+    line: orNull(count),
+    stage: text,
+    code: text,
+    column: orNull(text),
+    message: text,
+    meaning: orNull(text),
+    raw: text,
+    raw_cut: { type: 'boolean' },
+    fields: orNull(fields),
+    fault: orNull(shape({ start: count, end: count })),
+    columns: listOf(text),
+    rejected_at: moment,
+    settled: orNull({ enum: ['replayed', 'discarded'] }),
+    settled_at: orNull(moment),
+    settled_by: orNull(text),
+  },
+  'A row that did not land, as it was read, and why.',
+)
+
+/** What Postgres and JavaScript both count. */
+const wholeNumber: Schema = { type: 'integer', minimum: 0, maximum: 9_007_199_254_740_991 }
+// a NUL can be nowhere in Postgres
+const plainText: Schema = { type: 'string', maxLength: 10_000, pattern: '^[^\\u0000]*$' }
+
+export const filterProperties: Record<string, Schema> = {
+  pipeline: { ...plainText, description: 'of this pipeline' },
+  code: { ...plainText, description: 'with this reason' },
+  file: { ...plainText, description: 'from a file whose path contains this text' },
+  column: { ...plainText, description: 'in which the value of this column was wrong' },
+  batch: { ...wholeNumber, description: 'of the batch of this number' },
+  since: { ...moment, description: 'rejected then or later' },
+  until: { ...moment, description: 'rejected before then' },
+}
+
+export const where: Schema = {
+  type: 'object',
+  description: 'Which dead letters: all of it must hold. An empty object means all that are open.',
+  properties: {
+    ids: { type: 'array', items: wholeNumber, maxItems: 10_000 },
+    ...filterProperties,
+  },
+  additionalProperties: false,
+}
+
+export const edits: Schema = {
+  type: 'object',
+  description: 'Texts by column; null is an absent value.',
+  additionalProperties: orNull({ type: 'string', maxLength: 100_000, pattern: '^[^\\u0000]*$' }),
+  maxProperties: 1000,
+}
+
+export const pageProperties: Record<string, Schema> = {
+  before: { ...wholeNumber, description: 'from here on backwards: `next` of the page before' },
+  limit: { type: 'integer', minimum: 1, maximum: 500, default: 50 },
+}
+
+export const idParameter: Schema = {
+  type: 'object',
+  properties: { id: wholeNumber },
+  required: ['id'],
+}
+
+export const nameParameter: Schema = {
+  type: 'object',
+  properties: { name: { type: 'string', maxLength: 200 } },
+  required: ['name'],
+}
+
+/** The problems any address can answer with, and those of its own. */
+export function answers(success: Schema, ...own: number[]): Record<number, Schema> {
+  const problems = [400, 401, 403, 404, 421, 500, 503, ...own]
+  return Object.fromEntries([
+    [200, success],
+    ...problems.map((status) => [
+      status,
+      { description: statusSays[status] ?? '', content: { 'application/problem+json': { schema: problemSchema } } },
+    ]),
+  ])
+}
+
+const statusSays: Record<number, string> = {
+  400: 'The request cannot be understood.',
+  401: 'An access token is needed.',
+  403: 'The token, or the origin of the page, does not allow it.',
+  404: 'There is no such thing.',
+  409: 'It is in another state by now.',
+  413: 'The body is too large.',
+  415: 'The body must be JSON.',
+  421: 'The server does not answer for this name.',
+  500: 'The request failed; the log says why.',
+  503: 'The process cannot do its work yet.',
+}
