@@ -1,7 +1,7 @@
 /**
  * Every fence of the documentation that is no TypeScript, page by page, in an empty folder with a database of its own.
  *
- *     sh            is run by bash, and every command in it must succeed; start, work and dev go on until the page ends
+ *     sh            is run by bash, and every command in it must succeed; start and serve go on until the page ends
  *     text          after a sh fence: what it prints, but for times, ports, passwords and places
  *     sql           is asked of the database
  *     csv x.csv     with a name: the file is written; when it is there, it must be equal
@@ -220,9 +220,10 @@ ready() (
 `
 
 function playable(script: string): string {
+  assert.doesNotMatch(script, /^millrace (work|dev)\b/m, 'it has no end, and no server that says when it is ready')
   return (
     script
-      .replaceAll(/^(millrace start|npm start)\b/gm, 'background $1')
+      .replaceAll(/^((?:\w+=\S+ )*)(millrace (?:start|serve)|npm start)\b/gm, '$1background $2')
       // a minute of events reads well, and is no test
       .replaceAll(/--duration \d+/g, '--duration 2')
   )
