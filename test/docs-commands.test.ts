@@ -1,7 +1,7 @@
 /**
  * Every fence of the documentation that is no TypeScript, page by page, in an empty folder with a database of its own.
  *
- *     sh            is run by bash, and every command in it must succeed; start, work and dev go on until the page ends
+ *     sh            is run by bash, and every command in it must succeed; start and serve go on until the page ends
  *     text          after a sh fence: what it prints, but for times, ports, passwords and places
  *     sql           is asked of the database
  *     csv x.csv     with a name: the file is written; when it is there, it must be equal
@@ -82,12 +82,12 @@ async function check(page: string, parts: Part[], t: TestContext): Promise<void>
   const played = parts.filter(({ language, name }) => !name.startsWith('not run: ') && language !== 'mermaid')
   if (played.every(({ language, name }) => language === 'ts' && name === '')) return
   await using place = await openPlace()
-  const printed = await play(place, page, played)
+  const printed = await play(place, page, played, process.env['MILLRACE_DOCS'] === 'write')
   if (printed.size > 0) rewrite(page, printed)
 }
 
 // Answers what was printed where something else stands, when it is to be written.
-async function play(place: Place, page: string, parts: Part[]): Promise<Map<number, string>> {
+async function play(place: Place, page: string, parts: Part[], write = false): Promise<Map<number, string>> {
   const differing = new Map<number, string>()
   let printed: string | undefined
   for (const { language, name, body, line } of parts) {
@@ -102,7 +102,7 @@ async function play(place: Place, page: string, parts: Part[]): Promise<Map<numb
     else if (language === 'text') {
       assert.ok(printed !== undefined, `${at}: what printed this?`)
       const actual = printed.replaceAll(place.folder, '/home/you/shop')
-      if (masked(actual) !== masked(body) && process.env['MILLRACE_DOCS'] === 'write') differing.set(line, actual)
+      if (masked(actual) !== masked(body) && write) differing.set(line, actual)
       else assert.equal(masked(actual), masked(body), at)
     }
   }
@@ -220,9 +220,10 @@ ready() (
 `
 
 function playable(script: string): string {
+  assert.doesNotMatch(script, /^millrace (work|dev)\b/m, 'it has no end, and no server that says when it is ready')
   return (
     script
-      .replaceAll(/^(millrace start|npm start)\b/gm, 'background $1')
+      .replaceAll(/^((?:\w+=\S+ )*)(millrace (?:start|serve)|npm start)\b/gm, '$1background $2')
       // a minute of events reads well, and is no test
       .replaceAll(/--duration \d+/g, '--duration 2')
   )

@@ -39,6 +39,15 @@ test('every link to a file leads somewhere', () => {
   assert.deepEqual(dead, [])
 })
 
+test('the index of docs/ leads to every page in it', () => {
+  const index = readFileSync(join(root, 'docs/README.md'), 'utf8')
+  const lost = pages.filter((page) => page.startsWith('docs/') && page !== 'docs/README.md')
+  assert.deepEqual(
+    lost.filter((page) => !index.includes(`](${page.slice('docs/'.length)})`)),
+    [],
+  )
+})
+
 test('the lock file names a package for every platform', () => {
   const lock: { packages: Record<string, { optionalDependencies?: Record<string, string> }> } = JSON.parse(
     readFileSync(join(root, 'package-lock.json'), 'utf8'),
