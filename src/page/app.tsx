@@ -7,7 +7,7 @@ import { clockTime, counted, duration } from './format.ts'
 import { connection, heardAt, pipelines, tryNow } from './live.ts'
 import { LiveView } from './live-view.tsx'
 import { Overview } from './overview.tsx'
-import { Empty } from './parts/notice.tsx'
+import { Heading } from './parts/heading.tsx'
 import { TokenDialog } from './parts/token-dialog.tsx'
 import { PipelineView } from './pipeline/pipeline-view.tsx'
 import { ResultsView } from './results/results-view.tsx'
@@ -63,11 +63,12 @@ function View({ here }: { here: Route }) {
       return <ResultsView system={here.system} />
     case 'nowhere':
       return (
-        <Empty title="There is nothing here">
+        <>
+          <Heading title="There is nothing here" />
           <p>
-            No view has the address <code>{here.path}</code>. <a href="#/">Go to the overview</a>
+            No view has the address <code class="wrap">{here.path}</code>. <a href="#/">Go to the overview</a>
           </p>
-        </Empty>
+        </>
       )
   }
 }

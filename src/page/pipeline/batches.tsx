@@ -43,6 +43,7 @@ export function Batches({ pipeline }: { pipeline: string }) {
   }
   return (
     <section aria-label="Batches">
+      <h2 class="unseen">Batches</h2>
       <div class="batches-bar">
         <ul class="legend" aria-label="Phases">
           {phases.map(([name, says], index) => (

@@ -6,7 +6,7 @@ import { rate } from '../format.ts'
 import { pipelines, rates, secondsKept, watchBatches } from '../live.ts'
 import { Facts } from '../overview.tsx'
 import { Heading } from '../parts/heading.tsx'
-import { Advice, Empty, Loading, ProblemNotice } from '../parts/notice.tsx'
+import { Advice, Loading, ProblemNotice } from '../parts/notice.tsx'
 import { Sparkline } from '../parts/sparkline.tsx'
 import { StateWords } from '../parts/state.tsx'
 import { pipelineHref, type Section, sections } from '../route.ts'
@@ -39,15 +39,21 @@ export function PipelineView({ name, section, query }: PipelineViewProps) {
   const pipeline = live ?? details
   if (problem?.status === 404) {
     return (
-      <Empty title={`There is no pipeline ${name}`}>
+      <>
+        <Heading title={`There is no pipeline ${name}`} />
         <p>
           <a href="#/">The overview</a> shows those that there are.
         </p>
-      </Empty>
+      </>
     )
   }
   if (pipeline === undefined) {
-    return problem === undefined ? <Loading what={name} /> : <ProblemNotice problem={problem} again={again} />
+    return (
+      <>
+        <Heading title={name} />
+        {problem === undefined ? <Loading what="the pipeline" /> : <ProblemNotice problem={problem} again={again} />}
+      </>
+    )
   }
   return (
     <>
