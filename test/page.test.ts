@@ -166,6 +166,7 @@ async function look(
 // Whatever was asked has been answered, and drawn.
 async function settled(page: Page): Promise<void> {
   await page.locator('.loading').first().waitFor({ state: 'detached' })
+  await page.locator('.plot:empty').first().waitFor({ state: 'detached' })
   await page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))')
 }
 
@@ -296,6 +297,9 @@ inChromium('a token is asked for, kept for the tab, and sent with everything', a
   await using tab = await openTab(browser, mock.url)
   const { page } = tab
   const dialog = page.getByRole('dialog')
+  await dialog.getByRole('button', { name: 'Close' }).click()
+  await page.getByText('Without it there is nothing to show').waitFor()
+  await page.getByRole('button', { name: 'Give a token' }).click()
   await dialog.getByLabel('Token', { exact: true }).fill('secret')
   await shoot(page, 'token')
   assert.deepEqual(await barriers(page, 'token'), [])

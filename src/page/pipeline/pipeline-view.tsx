@@ -1,5 +1,5 @@
 /** One pipeline: its steps and what flows through them, its batches, books, files and plan. */
-import { useEffect } from 'preact/hooks'
+import { useEffect, useRef } from 'preact/hooks'
 import { useAnswer } from '../api.ts'
 import { useCell } from '../cell.ts'
 import { rate } from '../format.ts'
@@ -36,6 +36,12 @@ export function PipelineView({ name, section, query }: PipelineViewProps) {
   const live = useCell(pipelines)?.find(({ pipeline }) => pipeline === name)
   const known = useCell(rates)[name] ?? []
   useEffect(() => onceIn(2000, again, name), [name, again])
+  const tabs = useRef<HTMLElement>(null)
+  const isShown = live !== undefined || details !== undefined
+  useEffect(() => {
+    // on a narrow screen it may stand outside
+    tabs.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
+  }, [section, isShown])
   const pipeline = live ?? details
   if (problem?.status === 404) {
     return (
@@ -74,7 +80,7 @@ export function PipelineView({ name, section, query }: PipelineViewProps) {
         </div>
         <Facts pipeline={pipeline} />
       </div>
-      <nav class="sections" aria-label={`About ${name}`}>
+      <nav class="sections" aria-label={`About ${name}`} ref={tabs}>
         {sections.map((each) => (
           <a key={each} href={pipelineHref(name, each)} aria-current={each === section ? 'page' : undefined}>
             {words[each]}
