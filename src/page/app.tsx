@@ -3,11 +3,11 @@ import { useEffect, useRef } from 'preact/hooks'
 import { tokenWanted } from './api.ts'
 import { useCell, useNow } from './cell.ts'
 import { DeadLetters } from './dead-letters/dead-letters.tsx'
-import { clockTime, counted, duration } from './format.ts'
+import { clockTime, counted, duration, sentence } from './format.ts'
 import { connection, heardAt, pipelines, tryNow } from './live.ts'
 import { LiveView } from './live-view.tsx'
 import { Overview } from './overview.tsx'
-import { Empty } from './parts/notice.tsx'
+import { Heading } from './parts/heading.tsx'
 import { TokenDialog } from './parts/token-dialog.tsx'
 import { PipelineView } from './pipeline/pipeline-view.tsx'
 import { ResultsView } from './results/results-view.tsx'
@@ -63,11 +63,12 @@ function View({ here }: { here: Route }) {
       return <ResultsView system={here.system} />
     case 'nowhere':
       return (
-        <Empty title="There is nothing here">
+        <>
+          <Heading title="There is nothing here" />
           <p>
-            No view has the address <code>{here.path}</code>. <a href="#/">Go to the overview</a>
+            No view has the address <code class="wrap">{here.path}</code>. <a href="#/">Go to the overview</a>
           </p>
-        </Empty>
+        </>
       )
   }
 }
@@ -109,7 +110,7 @@ function Header({ here }: { here: Route }) {
 
 function ConnectionSign() {
   const now = useCell(connection)
-  const words = { connecting: 'Connecting', open: 'Live', waiting: 'Waiting', resting: 'Resting' }
+  const words = { connecting: 'Connecting', open: 'Live', waiting: 'Waiting', refused: 'No token', resting: 'Resting' }
   return (
     <span class={`sign sign-${now.is}`} role="status">
       <span class="dot" aria-hidden="true" />
@@ -136,7 +137,25 @@ function ThemeSwitch() {
 
 function ConnectionBanner() {
   const now = useCell(connection)
-  return now.is === 'waiting' ? <Waiting since={now.since} nextAt={now.nextAt} why={now.why} /> : null
+  switch (now.is) {
+    case 'waiting':
+      return <Waiting since={now.since} nextAt={now.nextAt} why={now.why} />
+    case 'refused':
+      return (
+        <div class="banner" role="alert">
+          <p>
+            <strong>{sentence(now.why)}</strong> Without it there is nothing to show.
+          </p>
+          <button type="button" class="button" onClick={() => tokenWanted.set(now.why)}>
+            Give a token
+          </button>
+        </div>
+      )
+    case 'connecting':
+    case 'open':
+    case 'resting':
+      return null
+  }
 }
 
 function Waiting({ since, nextAt, why }: { since: number; nextAt: number; why: string }) {
@@ -147,7 +166,7 @@ function Waiting({ since, nextAt, why }: { since: number; nextAt: number; why: s
   return (
     <div class="banner" role="alert">
       <p>
-        <strong>{why}</strong> This page goes on by itself when it is back
+        <strong>{sentence(why)}</strong> This page goes on by itself when it is back
         {now - since >= 3000 && `; it has been waiting for ${duration(now - since)}`}.
         {heard !== undefined && ` What you see is from ${clockTime(new Date(heard).toISOString(), now)}.`}
       </p>

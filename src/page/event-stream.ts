@@ -5,6 +5,8 @@ export type Connection =
   | { is: 'connecting' }
   | { is: 'open' }
   | { is: 'waiting'; since: number; nextAt: number; why: string }
+  /** Asked in vain: a token is missing, and asking again would not help. */
+  | { is: 'refused'; why: string }
   | { is: 'resting' }
 
 export interface ServerEvent {
@@ -36,12 +38,16 @@ export function openEventStream({ path, onEvent, onConnection }: StreamOptions):
     let since: number | undefined
     onConnection({ is: 'connecting' })
     while (!signal.aborted) {
-      const why = await read(signal, () => {
+      const { why, refused } = await read(signal, () => {
         tries = 0
         since = undefined
         onConnection({ is: 'open' })
       })
       if (signal.aborted) return
+      if (refused) {
+        onConnection({ is: 'refused', why })
+        return
+      }
       const delay = delaysMs[Math.min(tries++, delaysMs.length - 1)] ?? 0
       since ??= Date.now()
       onConnection({ is: 'waiting', since, nextAt: Date.now() + delay, why })
@@ -50,7 +56,7 @@ export function openEventStream({ path, onEvent, onConnection }: StreamOptions):
   }
 
   // Answers why it ended.
-  async function read(signal: AbortSignal, opened: () => void): Promise<string> {
+  async function read(signal: AbortSignal, opened: () => void): Promise<{ why: string; refused: boolean }> {
     try {
       const at = path()
       if (at !== lastPath) lastId = undefined
@@ -63,17 +69,20 @@ export function openEventStream({ path, onEvent, onConnection }: StreamOptions):
         cache: 'no-store',
         signal,
       })
-      if (!response.ok || response.body === null) return (await problemOf(response)).detail
+      if (!response.ok || response.body === null) {
+        const { status, detail } = await problemOf(response)
+        return { why: detail, refused: status === 401 || status === 403 }
+      }
       opened()
       for await (const block of blocksOf(response.body)) {
         const { id, event, data } = parsed(block)
         if (id !== undefined) lastId = id
         if (data !== undefined) onEvent({ event, data })
       }
-      return 'The server has closed the connection.'
+      return { why: 'The server has closed the connection.', refused: false }
     } catch {
       // fetch tells no more than that it failed; an abort is told by its signal
-      return 'The server does not answer.'
+      return { why: 'The server does not answer.', refused: false }
     }
   }
 

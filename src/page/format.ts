@@ -122,3 +122,9 @@ export function stateMore(state: State): string | undefined {
 export function fileName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1)
 }
+
+/** Problems come as clauses: "this server asks for an access token". */
+export function sentence(clause: string): string {
+  const text = clause.trim()
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?:]$/.test(text) ? '' : '.'}`
+}

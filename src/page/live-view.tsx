@@ -34,9 +34,12 @@ export function LiveView({ query }: { query: URLSearchParams }) {
   const pipeline = all.find((each) => each.pipeline === wanted)?.pipeline ?? first.current
   if (pipeline === undefined) {
     return (
-      <Empty title="Nothing runs">
-        <p>When a pipeline runs, its rows pass by here.</p>
-      </Empty>
+      <>
+        <Heading title="Live" />
+        <Empty title="Nothing runs">
+          <p>When a pipeline runs, its rows pass by here.</p>
+        </Empty>
+      </>
     )
   }
   return <LiveRows key={pipeline} pipeline={pipeline} names={all.map((each) => each.pipeline)} />

@@ -153,7 +153,9 @@ function summary(all: Pipeline[]): string {
     running === all.length
       ? all.length === 1
         ? 'The pipeline runs.'
-        : `All ${all.length} pipelines run.`
+        : all.length === 2
+          ? 'Both pipelines run.'
+          : `All ${all.length} pipelines run.`
       : `${running} of ${counted(all.length, 'pipeline')} ${running === 1 ? 'runs' : 'run'}.`
   if (inTrouble.length === 0) return `${says} Nothing needs you.`
   return `${says} ${inTrouble.map(({ pipeline }) => pipeline).join(' and ')} ${inTrouble.length === 1 ? 'needs' : 'need'} a look.`

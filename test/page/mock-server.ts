@@ -239,8 +239,11 @@ function replay(letters: Letter[], body: unknown, commit: MockServer['commit'], 
       const count = counts.get(`${would} ${code}`) ?? { would, code, letters: 0 }
       counts.set(`${would} ${code}`, { ...count, letters: count.letters + 1 })
     }
+    const staying = judged.filter(({ would }) => would === 'stay').length
+    const left = staying === 0 ? [] : [`${staying} that could not be told into columns`]
+    counts.delete('stay WRONG_FIELD_COUNT')
     const first = judged.slice(0, 50).map(({ letter, would, code, why }) => ({ id: letter.id, would, code, why }))
-    return { dry_run: true, counts: [...counts.values()].sort((a, b) => b.letters - a.letters), first }
+    return { dry_run: true, counts: [...counts.values()].sort((a, b) => b.letters - a.letters), first, left }
   }
   const replayable = judged.filter(({ would }) => would !== 'stay')
   for (const { letter } of replayable)
@@ -267,7 +270,7 @@ function replay(letters: Letter[], body: unknown, commit: MockServer['commit'], 
           ],
     left:
       judged.length > replayable.length
-        ? [`${judged.length - replayable.length} could not be told into columns and stay as they are.`]
+        ? [`${judged.length - replayable.length} that could not be told into columns`]
         : [],
   }
 }

@@ -98,7 +98,9 @@ export function DeadLetters({ query }: { query: URLSearchParams }) {
         </section>
         <section class="letters-right" aria-label="One dead letter">
           {chosen === undefined ? (
-            <p class="pane-hint">Choose a dead letter to see its row, and what was wrong with it.</p>
+            pages.letters.length > 0 && (
+              <p class="pane-hint">Choose a dead letter to see its row, and what was wrong with it.</p>
+            )
           ) : (
             <LetterDetails
               key={chosen}
@@ -179,11 +181,12 @@ function useFreshLetters(pipeline: string | undefined): { count: number; seen():
 function headingSays(open: number | undefined, filter: Filter): string {
   if (open === undefined) return ''
   if (open === 0) return isEmpty(filter) ? 'None is open.' : 'None open is like that.'
-  return `${counted(open, 'row')} ${open === 1 ? 'was' : 'were'} refused and ${open === 1 ? 'is' : 'are'} still open${isEmpty(filter) ? '' : ', of those chosen'}.`
+  if (!isEmpty(filter)) return `${counted(open, 'open dead letter')} ${open === 1 ? 'is' : 'are'} like that.`
+  return `${counted(open, 'row')} ${open === 1 ? 'was' : 'were'} refused and ${open === 1 ? 'is' : 'are'} still open.`
 }
 
 function listSays(loaded: number, total: number | undefined, first: boolean): string {
-  if (first) return ''
+  if (first || loaded === 0) return ''
   if (total === undefined) return `${number(loaded)} read`
   return loaded >= total
     ? `${number(loaded)}, newest first`

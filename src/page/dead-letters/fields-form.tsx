@@ -101,7 +101,9 @@ function FieldInput({ name, value, isCulprit, isChanged, readOnly, onChange }: F
     <div class={classes}>
       <label for={id} class="mono">
         {onOneLine(name)}
+        {isCulprit && ' '}
         {isCulprit && <span class="field-note">refused</span>}
+        {isChanged && ' '}
         {isChanged && <span class="field-note">changed</span>}
       </label>
       <textarea

@@ -7,14 +7,17 @@ interface DialogProps {
   children: ComponentChildren
 }
 
-/** A question in front of the page. The browser keeps the focus in it, gives it back, and lets Escape close it. */
+/** A question in front of the page. The browser keeps the focus in it, and lets Escape close it. */
 export function Dialog({ title, onClose, children }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null)
   const titleId = useId()
   useEffect(() => {
-    const shown = dialog.current
-    shown?.showModal()
-    return () => shown?.close()
+    const before = document.activeElement
+    dialog.current?.showModal()
+    return () => {
+      // the browser gives the focus back when a dialog is closed, but not when it is taken away
+      if (before instanceof HTMLElement && before.isConnected) before.focus()
+    }
   }, [])
   return (
     <dialog

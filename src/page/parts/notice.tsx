@@ -1,5 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import type { Problem } from '../api.ts'
+import { sentence } from '../format.ts'
 
 /** What stands where there is nothing to show: why, and what would bring something. */
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
@@ -24,7 +25,7 @@ export function ProblemNotice({ problem, again }: { problem: Problem; again?: ()
   return (
     <div class="notice notice-bad" role="alert">
       <p>
-        <strong>{problem.detail}</strong> {problem.hint}
+        <strong>{sentence(problem.detail)}</strong> {problem.hint !== undefined && sentence(problem.hint)}
       </p>
       <p class="notice-code">{problem.code}</p>
       {again !== undefined && (

@@ -2,16 +2,16 @@ import { useState } from 'preact/hooks'
 import { Scroller } from './scroller.tsx'
 
 /** Statements to be read, and taken along. */
-export function Sql({ title, statements }: { title: string; statements: string[] }) {
+export function Sql({ title, of, statements }: { title: string; of: string; statements: string[] }) {
   if (statements.length === 0) return null
   const text = statements.join('\n\n')
   return (
     <div class="sql">
       <div class="sql-head">
         <h3>{title}</h3>
-        <CopyButton text={text} what={title} />
+        <CopyButton text={text} what={`${title}, ${of}`} />
       </div>
-      <Scroller class="pre" label={title}>
+      <Scroller class="pre" label={`${title}, ${of}`}>
         <pre>
           <code>{text}</code>
         </pre>

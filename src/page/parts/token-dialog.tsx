@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks'
 import { giveToken, tokenWanted } from '../api.ts'
+import { sentence } from '../format.ts'
 import { tryNow } from '../live.ts'
 import { Dialog } from './dialog.tsx'
 
@@ -15,7 +16,7 @@ export function TokenDialog({ why }: { why: string }) {
         }}
       >
         <div class="dialog-body">
-          <p>{why}</p>
+          <p>{sentence(why)}</p>
           <p>
             <code>millrace tokens add</code> makes one. This page keeps it until the tab is closed.
           </p>

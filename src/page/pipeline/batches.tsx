@@ -21,7 +21,8 @@ export const phases: [name: string, says: string][] = [
   ['print', 'printing rows for Postgres'],
   ['letters', 'dead letters'],
   ['books', 'the ledger'],
-  ['land', 'landing in Postgres, and waiting for its turn'],
+  ['wait', 'waiting for its turn'],
+  ['land', 'landing in Postgres'],
 ]
 
 export function Batches({ pipeline }: { pipeline: string }) {
@@ -43,6 +44,7 @@ export function Batches({ pipeline }: { pipeline: string }) {
   }
   return (
     <section aria-label="Batches">
+      <h2 class="unseen">Batches</h2>
       <div class="batches-bar">
         <ul class="legend" aria-label="Phases">
           {phases.map(([name, says], index) => (
@@ -244,10 +246,10 @@ function total({ started_at: started, committed_at: committed }: Batch): number 
   return Math.max(0, Date.parse(committed) - Date.parse(started))
 }
 
-// The ledger is part of what lands, so that it cannot say how long landing took: it is what is left of the whole.
+// What no phase accounts for is waiting: the batch before was still landing.
 function phasesOf(batch: Batch): Record<string, number> {
   const known = Object.values(batch.phases_ms).reduce((sum, each) => sum + each, 0)
-  return { ...batch.phases_ms, land: Math.max(0, total(batch) - known) }
+  return { ...batch.phases_ms, wait: Math.max(0, total(batch) - known) }
 }
 
 function merged(newest: Batch[], read: Batch[]): Batch[] {

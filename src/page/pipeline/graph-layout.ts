@@ -53,7 +53,7 @@ export function layOut(shape: Shape, room: number): Graph {
   const most = Math.max(...[...layers.values()].map((ids) => ids.length))
   const width = downwards ? Math.min(widest, (room - 4 - (most - 1) * gapBeside) / most) : widest
   const places = new Map<string, { x: number; y: number }>()
-  const slot = nodeHeight + leavingRoom + (downwards ? 34 : 18)
+  const slot = nodeHeight + leavingRoom + (downwards ? 40 : 18)
   const gap = downwards ? 0 : Math.min(400, (room - count * width - 4) / Math.max(1, count - 1))
   for (const [depth, ids] of layers) {
     for (const [index, id] of ids.entries()) {
@@ -131,5 +131,10 @@ function lineDown(from: Point, to: Point, width: number): { path: string; x: num
   const [x1, y1] = [from.x + width / 2, from.y + nodeHeight]
   const [x2, y2] = [to.x + width / 2, to.y]
   const bend = (y2 - y1) / 2
-  return { path: `M${x1} ${y1}C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`, x: (x1 + x2) / 2, y: (y1 + y2) / 2 }
+  // not in the middle: there stands what leaves the box above
+  return {
+    path: `M${x1} ${y1}C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`,
+    x: x1 + (x2 - x1) * 0.81,
+    y: y1 + (y2 - y1) * 0.68,
+  }
 }

@@ -1,12 +1,12 @@
 /** One pipeline: its steps and what flows through them, its batches, books, files and plan. */
-import { useEffect } from 'preact/hooks'
+import { useEffect, useRef } from 'preact/hooks'
 import { useAnswer } from '../api.ts'
 import { useCell } from '../cell.ts'
 import { rate } from '../format.ts'
 import { pipelines, rates, secondsKept, watchBatches } from '../live.ts'
 import { Facts } from '../overview.tsx'
 import { Heading } from '../parts/heading.tsx'
-import { Advice, Empty, Loading, ProblemNotice } from '../parts/notice.tsx'
+import { Advice, Loading, ProblemNotice } from '../parts/notice.tsx'
 import { Sparkline } from '../parts/sparkline.tsx'
 import { StateWords } from '../parts/state.tsx'
 import { pipelineHref, type Section, sections } from '../route.ts'
@@ -36,18 +36,30 @@ export function PipelineView({ name, section, query }: PipelineViewProps) {
   const live = useCell(pipelines)?.find(({ pipeline }) => pipeline === name)
   const known = useCell(rates)[name] ?? []
   useEffect(() => onceIn(2000, again, name), [name, again])
+  const tabs = useRef<HTMLElement>(null)
+  const isShown = live !== undefined || details !== undefined
+  useEffect(() => {
+    // on a narrow screen it may stand outside
+    tabs.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
+  }, [section, isShown])
   const pipeline = live ?? details
   if (problem?.status === 404) {
     return (
-      <Empty title={`There is no pipeline ${name}`}>
+      <>
+        <Heading title={`There is no pipeline ${name}`} />
         <p>
           <a href="#/">The overview</a> shows those that there are.
         </p>
-      </Empty>
+      </>
     )
   }
   if (pipeline === undefined) {
-    return problem === undefined ? <Loading what={name} /> : <ProblemNotice problem={problem} again={again} />
+    return (
+      <>
+        <Heading title={name} />
+        {problem === undefined ? <Loading what="the pipeline" /> : <ProblemNotice problem={problem} again={again} />}
+      </>
+    )
   }
   return (
     <>
@@ -68,7 +80,7 @@ export function PipelineView({ name, section, query }: PipelineViewProps) {
         </div>
         <Facts pipeline={pipeline} />
       </div>
-      <nav class="sections" aria-label={`About ${name}`}>
+      <nav class="sections" aria-label={`About ${name}`} ref={tabs}>
         {sections.map((each) => (
           <a key={each} href={pipelineHref(name, each)} aria-current={each === section ? 'page' : undefined}>
             {words[each]}

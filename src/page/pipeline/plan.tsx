@@ -22,8 +22,8 @@ export function PlanSection({ details }: { details: PipelineDetails }) {
             <p class="quiet step-none">No SQL of its own.</p>
           ) : (
             <div class="step-parts step-sql">
-              <Sql title="In DuckDB" statements={step.duckdb} />
-              <Sql title="In Postgres" statements={step.store} />
+              <Sql title="In DuckDB" of={step.id} statements={step.duckdb} />
+              <Sql title="In Postgres" of={step.id} statements={step.store} />
             </div>
           )}
         </section>

@@ -29,8 +29,8 @@ export function StepDetails({ step }: { step: Step }) {
         {step.reasons.length > 0 && <Reasons reasons={step.reasons} />}
         {(step.duckdb.length > 0 || step.store.length > 0) && (
           <div class="step-sql">
-            <Sql title="In DuckDB" statements={step.duckdb} />
-            <Sql title="In Postgres" statements={step.store} />
+            <Sql title="In DuckDB" of={step.id} statements={step.duckdb} />
+            <Sql title="In Postgres" of={step.id} statements={step.store} />
           </div>
         )}
       </div>

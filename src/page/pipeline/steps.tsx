@@ -68,12 +68,7 @@ function NodeBox({ node, pipeline, isChosen }: { node: GraphNode; pipeline: stri
   const href = hrefWith(pipelineHref(pipeline), { step: id })
   return (
     <>
-      <a
-        href={href}
-        class={`node node-${kind}`}
-        aria-current={isChosen ? 'true' : undefined}
-        aria-label={`${op} ${id}`}
-      >
+      <a href={href} class={`node node-${kind}`} aria-current={isChosen ? 'true' : undefined}>
         <rect x={x} y={y} width={width} height={nodeHeight} rx="7" />
         <text class="node-id" x={x + 14} y={y + 22}>
           {shortened(id, width)}

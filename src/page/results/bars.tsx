@@ -24,7 +24,7 @@ export function Bars({ chart, results }: PictureProps) {
           </span>
           <span class="number">
             {number(value)}
-            {unitOf(chart)}
+            {unitOf(chart, value)}
           </span>
         </li>
       ))}
@@ -35,7 +35,7 @@ export function Bars({ chart, results }: PictureProps) {
 /** Steps of which each keeps a part of the one before. */
 export function Funnel({ chart, results }: PictureProps) {
   const steps = barsOf(chart, results)
-  const first = steps[0]?.value ?? 0
+  const most = Math.max(1, ...steps.map(({ value }) => value))
   return (
     <ol class="funnel">
       {steps.map(({ name, value }, index) => {
@@ -46,14 +46,14 @@ export function Funnel({ chart, results }: PictureProps) {
               <span class="funnel-name">{name}</span>
               <span class="number">
                 {number(value)}
-                {unitOf(chart)}
+                {unitOf(chart, value)}
               </span>
               {before !== undefined && before > 0 && (
                 <span class="quiet">{percent(value / before)} of those before</span>
               )}
             </span>
             <span class="funnel-room" aria-hidden="true">
-              <span class="funnel-bar" style={{ width: `${first === 0 ? 0 : (value / first) * 100}%` }} />
+              <span class="funnel-bar" style={{ width: `${(value / most) * 100}%` }} />
             </span>
           </li>
         )
@@ -77,10 +77,12 @@ function barsOf({ x, y, by }: Chart, { rows }: Results): { name: string; value: 
   )
 }
 
-function unitOf({ unit }: Chart): string {
-  return unit === undefined ? '' : ` ${unit}`
+function unitOf({ unit }: Chart, value: number): string {
+  if (unit === undefined) return ''
+  // "1 user", where the unit is a word in the plural
+  return ` ${value === 1 && /^[a-z]{3,}s$/.test(unit) ? unit.slice(0, -1) : unit}`
 }
 
 function percent(part: number): string {
-  return `${(part * 100).toFixed(part < 0.1 ? 1 : 0)} %`
+  return `${(part * 100).toFixed(part > 0 && part < 0.1 ? 1 : 0)} %`
 }

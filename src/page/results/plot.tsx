@@ -87,10 +87,7 @@ function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement)
     cursor: { points: { size: 7 }, drag: { x: false, y: false } },
     plugins: [readout(chart, lines), ...(chart.limit === undefined ? [] : [limitLine(chart.limit, colour, font)])],
     scales: {
-      x: {
-        time: lines.isTime,
-        ...(asBars === undefined ? {} : { range: (_, first, last) => widened(first, last, lines.x.length) }),
-      },
+      x: { time: lines.isTime, range: (_, first, last) => widened(first, last, lines, asBars !== undefined) },
       // a limit is seen from below too
       y: { range: (_, __, most) => [0, Math.max(most ?? 0, (chart.limit?.value ?? 0) * 1.08, 1) * 1.06] },
     },
@@ -106,7 +103,8 @@ function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement)
           label: name,
           stroke,
           width: asBars === undefined ? 1.75 : 0,
-          points: { show: false },
+          // a line of one point would not be seen
+          points: { show: asBars === undefined && lines.x.length < 3, size: 7, fill: stroke },
           ...(asBars === undefined ? {} : { paths: asBars, fill: stroke }),
           ...(asBars === undefined && lines.series.length === 1 ? { fill: `${stroke}1c` } : {}),
         }
@@ -115,9 +113,10 @@ function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement)
   }
 }
 
-// A bar stands around its place, and the first and the last are to be seen whole.
-function widened(first: number, last: number, bars: number): [number, number] {
-  const half = (bars > 1 ? (last - first) / (bars - 1) : 1) / 2
+// A bar stands around its place, and the first and the last are to be seen whole; one alone stands in the middle.
+function widened(first: number, last: number, { x, isTime }: Lines, asBars: boolean): [number, number] {
+  if (x.length < 2) return isTime ? [first - 1800, last + 1800] : [first - 1, last + 1]
+  const half = asBars ? (last - first) / (x.length - 1) / 2 : 0
   return [first - half, last + half]
 }
 
@@ -182,11 +181,7 @@ function limitLine(
         ctx.setLineDash([])
         ctx.strokeStyle = colour('surface')
         ctx.lineWidth = 4 * scale
-        const words: [string, number, number] = [
-          `${limit.label}, ${number(limit.value)}`,
-          bbox.left + bbox.width - 4 * scale,
-          y - 3 * scale,
-        ]
+        const words: [string, number, number] = [limit.label, bbox.left + bbox.width - 4 * scale, y - 3 * scale]
         ctx.strokeText(...words)
         ctx.fillText(...words)
         ctx.restore()
