@@ -45,14 +45,14 @@ export const routes: Route[] = [
   },
   {
     name: 'errors',
-    says: 'Rows that did not land, by reason and column',
-    answers: { reason: 'text', column: 'text', errors: 'integer' },
+    says: 'Rows that did not land, by reason',
+    answers: { reason: 'text', errors: 'integer' },
     handle: (_request, { sql }) =>
       sql(`
-        select code as reason, column_name as column, count(*) as errors
+        select code as reason, count(*) as errors
         from   user_activity_errors
-        group by code, column_name
-        order by errors desc, code, column_name
+        group by code
+        order by errors desc, code
         limit  50`),
   },
 ]

@@ -12,17 +12,16 @@ import { type Content, chunksOf } from './content.ts'
 import { type BadParquet, openParquet, rowsWithin, stageParquet, tryParquet, whyNotParquet } from './parquet.ts'
 import { needsMoreMemory, type Portion, type RowStage, type StageOptions, type Unreadable } from './stage.ts'
 
-interface Part {
-  file: number
-  table: string
-  /** Rows with a NUL, which text in Postgres cannot hold, are malformed. */
-  malformed: number
-}
-
 export class ParquetRows implements RowStage {
   readonly #options: StageOptions
   readonly #columns: string[]
-  readonly #parts: Part[] = []
+  /** The rows of all files, once there are some. */
+  readonly #table: string
+  #isMade = false
+  /** The file that the last `read` has staged. */
+  #last: number | undefined
+  /** Rows with a NUL, which text in Postgres cannot hold, are malformed. */
+  #malformed = 0
   readonly full = false
   readonly long = false
   #apart: (Sql & AsyncDisposable) | undefined
@@ -30,10 +29,12 @@ export class ParquetRows implements RowStage {
   constructor(options: StageOptions) {
     this.#options = options
     this.#columns = columnsRead(options.source).map(({ name }) => name)
+    this.#table = identifier(`${options.name}-rows`)
   }
 
   async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
     const { sql, source, spool, name } = this.#options
+    this.#last = undefined
     const why = await whyNotParquet(handle, claim.size)
     if (why !== undefined) return { is: 'bad', code: 'NOT_PARQUET', message: why }
     if (limits.setAside) return needsMoreMemory
@@ -49,21 +50,21 @@ export class ParquetRows implements RowStage {
     const within = await rowsWithin(sql, opened.file, from, limits)
     if (typeof within !== 'number') return within
     const to = from + within
-    const part = { file, table: identifier(`${name}-${file}`), malformed: 0 }
-    this.#parts.push(part)
-    const staged = await stageParquet(sql, opened.file, { from, to, table: part.table })
-    if (staged !== 'read') {
-      await this.takeBack()
-      return staged
-    }
-    const [nul] = await sql.rows<{ n: number }>(
-      `select count(*)::integer as n from ${part.table} where ${this.#hasNul()}`,
-    )
-    part.malformed = nul?.n ?? 0
+    const staged = await stageParquet(sql, opened.file, {
+      from,
+      to,
+      into: `${this.#isMade ? 'insert into' : 'create table'} ${this.#table}${this.#isMade ? '' : ' as'}`,
+      number: file,
+    })
+    if (staged !== 'read') return staged
+    this.#isMade = true
+    this.#last = file
+    const malformed = await this.#countNul(file)
+    this.#malformed += malformed
     return {
       is: 'read',
-      rows: to - from - part.malformed,
-      malformed: part.malformed,
+      rows: to - from - malformed,
+      malformed,
       bytesDone: rows === to ? claim.size : Math.floor((claim.size * to) / rows),
       linesDone: to,
       finished: to >= rows,
@@ -82,8 +83,17 @@ export class ParquetRows implements RowStage {
   }
 
   async takeBack(): Promise<void> {
-    const part = this.#parts.pop()
-    if (part !== undefined) await this.#options.sql.run(`drop table if exists ${part.table}`)
+    if (this.#last === undefined) return
+    this.#malformed -= await this.#countNul(this.#last)
+    await this.#options.sql.run(`delete from ${this.#table} where _file = ${this.#last}`)
+    this.#last = undefined
+  }
+
+  async #countNul(file: number): Promise<number> {
+    const [nul] = await this.#options.sql.rows<{ n: number }>(
+      `select count(*)::integer as n from ${this.#table} where _file = ${file} and (${this.#hasNul()})`,
+    )
+    return nul?.n ?? 0
   }
 
   async close(): Promise<void> {
@@ -92,20 +102,14 @@ export class ParquetRows implements RowStage {
   }
 
   rowsSql(): string | undefined {
-    const names = this.#columns.map((name) => identifier(name)).join(', ')
-    const selects = this.#parts.map(
-      ({ file, table }) => `select ${file} as _file, _line, ${names}\nfrom ${table}\nwhere not (${this.#hasNul()})`,
-    )
-    return selects.length === 0 ? undefined : selects.join('\nunion all\n')
+    if (!this.#isMade) return undefined
+    return `select *\nfrom ${this.#table}\nwhere not (${this.#hasNul()})`
   }
 
   malformedSql(): string | undefined {
-    const parts = this.#parts.filter(({ malformed }) => malformed > 0)
-    if (parts.length === 0) return undefined
-    return parts
-      .map(
-        ({ file, table }) => `select
-  ${file} as _file,
+    if (this.#malformed === 0) return undefined
+    return `select
+  _file,
   _line,
   'NUL_BYTE' as code,
   null as column_name,
@@ -113,10 +117,8 @@ export class ParquetRows implements RowStage {
   -- JSON writes a NUL as \\u0000
   ${this.#json('p')} as raw,
   '' as hex
-from ${table} p
-where ${this.#hasNul()}`,
-      )
-      .join('\nunion all\n')
+from ${this.#table} p
+where ${this.#hasNul()}`
   }
 
   raw(): { join: string; text: string } {
@@ -125,7 +127,7 @@ where ${this.#hasNul()}`,
 
   async release(): Promise<void> {
     await this.close()
-    while (this.#parts.length > 0) await this.takeBack()
+    await this.#options.sql.run(`drop table if exists ${this.#table}`)
   }
 
   #json(relation: string): string {

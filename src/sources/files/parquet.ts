@@ -144,14 +144,14 @@ where before < ${limits.bytes}`)
   }
 }
 
-/** Reads the rows from `from` up to `to` (0-based) into a table: `_line`, counted from 1, and the columns as text. */
+/** Reads the rows from `from` up to `to` (0-based) into a table: `_file`, `_line` counted from 1, the columns as text. */
 export async function stageParquet(
   sql: Sql,
   file: ParquetFile,
-  range: { from: number; to: number; table: string },
+  { into, number, ...range }: { from: number; to: number; into: string; number: number },
 ): Promise<'read' | BadParquet> {
   try {
-    await sql.run(`create table ${range.table} as\n${rowsSql(file, range)}`)
+    await sql.run(`${into}\nselect ${number}::integer as _file, *\nfrom (\n${rowsSql(file, range)}\n)`)
     return 'read'
   } catch (error) {
     return unreadable(error, file.path)

@@ -86,6 +86,7 @@ export class TextRows implements RowStage {
 
   async read(claim: Claim, handle: FileHandle, file: number, limits: Limits): Promise<Portion | Unreadable> {
     const { spool, name, signal } = this.#options
+    this.#marks = undefined
     const begin = await readBegin(handle, claim.size)
     if (claim.content === undefined) {
       const opened = await openContent(claim, handle, begin, join(spool, `${name}-${file}-unpacked`), signal)
