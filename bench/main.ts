@@ -6,6 +6,7 @@ import { benchBig } from './big.ts'
 import { benchFiles } from './files.ts'
 import { benchLatency, latencySystems } from './latency.ts'
 import { benchManyFiles } from './many-files.ts'
+import { benchOpenPage } from './open-page.ts'
 import { peerNames } from './peers.ts'
 import { benchRead } from './read.ts'
 
@@ -15,6 +16,7 @@ npm run bench -- read [--rows N] [--rounds N]
 npm run bench -- big [--gigabytes N]
 npm run bench -- many-files [--files N] [--seconds N]
 npm run bench -- archive [--files N] [--rounds N]
+npm run bench -- open-page [--rows N] [--rounds N]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -63,6 +65,9 @@ async function main(): Promise<number> {
         seconds: count(values.seconds),
         signal: stop.signal,
       })
+      return 0
+    case 'open-page':
+      await benchOpenPage({ root, rows: count(values.rows), rounds: count(values.rounds), signal: stop.signal })
       return 0
     case 'archive': {
       const [files, rounds] = [count(values.files ?? '10000'), count(values.rounds)]

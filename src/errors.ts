@@ -1,6 +1,6 @@
 /**
  * The one error class and its table of codes. An error says what happened, where, and what to do next.
- * Bad rows are not errors: they are data, and go to the dead letters (their codes are in `plan/reasons.ts`).
+ * Bad rows are not errors: they are data, and go to the dead letters (their codes are in `operators/validate.ts`).
  */
 export const errorCodes = {
   // the plan

@@ -20,7 +20,7 @@ for await (const page of glob('docs/**/*.md', { cwd: root })) pages.push(page)
 test('every ts fence runs and prints what stands in it', async () => {
   let fences = 0
   for (const page of pages) {
-    for (const [, code = ''] of readFileSync(join(root, page), 'utf8').matchAll(/^```ts\n(.*?)^```/gms)) {
+    for (const [, code = ''] of readFileSync(join(root, page), 'utf8').matchAll(/^```ts\b[^\n]*\n(.*?)^```/gms)) {
       fences++
       const promised = [...code.matchAll(/^\/\/ prints: (.*)$/gm)].map(([, line = '']) => line)
       assert.deepEqual((await run(code)).trimEnd().split('\n'), promised.length === 0 ? [''] : promised, page)
@@ -37,6 +37,15 @@ test('every link to a file leads somewhere', () => {
     }
   }
   assert.deepEqual(dead, [])
+})
+
+test('the index of docs/ leads to every page in it', () => {
+  const index = readFileSync(join(root, 'docs/README.md'), 'utf8')
+  const lost = pages.filter((page) => page.startsWith('docs/') && page !== 'docs/README.md')
+  assert.deepEqual(
+    lost.filter((page) => !index.includes(`](${page.slice('docs/'.length)})`)),
+    [],
+  )
 })
 
 test('the lock file names a package for every platform', () => {

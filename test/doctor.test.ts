@@ -15,6 +15,7 @@ import { type Machine, thisMachine } from '../src/cli/machine.ts'
 import { systemMigrations, systemSettings } from '../src/cli/open.ts'
 import { type Config, loadConfig } from '../src/config.ts'
 import { planOf } from '../src/engine/system-run.ts'
+import { files, pipeline, table, text } from '../src/index.ts'
 import type { Log } from '../src/log.ts'
 import { embeddedFolder } from '../src/store/embedded/folder.ts'
 import { openPostgres } from '../src/store/postgres.ts'
@@ -288,6 +289,16 @@ test('faults of pipelines', async () => {
   const plan = planOf(shop, config)
   await store.register(plan)
   assert.deepEqual(codesOf(await of()), [])
+
+  const orders = join(here.path, 'orders')
+  await mkdir(join(orders, 'folder'), { recursive: true })
+  await store.register(
+    pipeline('orders')
+      .from(files(orders, { format: 'csv', columns: { id: text() } }))
+      .into(table('orders')).plan,
+  )
+  const [own] = (await of()).filter(({ code }) => code === 'FILES_LEFT_ALONE')
+  assert.ok(own?.says.startsWith(orders), 'a pipeline of a user is looked at too')
 
   await writeFile(join(here.raw, 'waits.csv'), '')
   holds(await of(), 'NO_OWNER', /1 file of shop-events wait, and no worker runs it/)

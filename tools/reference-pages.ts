@@ -27,6 +27,7 @@ import { reasons } from '../src/operators/validate.ts'
 import { typeName } from '../src/plan/columns.ts'
 import { metrics } from '../src/server/metrics.ts'
 import { httpCodes } from '../src/server/problem.ts'
+import { fileReasons } from '../src/sources/files/reasons.ts'
 
 /** Every page, by its file in docs/reference. */
 export const pages = {
@@ -217,6 +218,12 @@ ${codeTable(reasons)}`,
       `Beside the codes above, problem+json has these; [the API](../how-to/api.md) says more.
 
 ${codeTable(httpCodes)}`,
+    ),
+    section(
+      'Reasons of quarantined files',
+      `Why a file was put aside whole: the column \`code\` of \`millrace.files\`. [Files](../how-to/files.md) says what one may hold.
+
+${codeTable(fileReasons)}`,
     ),
     section('Faults that doctor finds', `They have [a page of their own](doctor.md).`),
   )

@@ -23,8 +23,8 @@ export async function* findings(config: Config, log: Log, machine: Machine = thi
   yield* port(config)
   const plans = systems.map((system) => planOf(system, config))
   if (config.database === undefined) yield* embeddedPrograms(config)
-  yield* database(config, plans, log, machine)
-  for (const plan of plans) yield* sourceFolders(plan, machine)
+  const own = yield* database(config, plans, log, machine)
+  for (const plan of [...plans, ...own]) yield* sourceFolders(plan, machine)
   yield* leftovers(config)
 }
 

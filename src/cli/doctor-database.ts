@@ -31,11 +31,16 @@ export async function* embeddedPrograms({ dataDirectory: folder }: Config): Asyn
   }
 }
 
-/** `plans` are those of the systems that ship; those of users are known by what is stored. */
-export async function* database(config: Config, plans: Plan[], log: Log, machine: Machine): AsyncGenerator<Finding> {
+/** `plans` are those of the systems that ship; it answers those of users, which are known by what is stored. */
+export async function* database(
+  config: Config,
+  plans: Plan[],
+  log: Log,
+  machine: Machine,
+): AsyncGenerator<Finding, Plan[]> {
   if (config.database === undefined && !(await hasCluster(config))) {
     yield ok('database', 'not made yet; the first start makes it')
-    return
+    return []
   }
   try {
     await using opened = await openDatabase(config, log)
@@ -46,7 +51,7 @@ export async function* database(config: Config, plans: Plan[], log: Log, machine
       if (unfit !== undefined) {
         const code = unfit.code === 'DATABASE_TOO_OLD' ? unfit.code : 'DATABASE_ENCODING'
         yield found(code, `${placeOf(settings)}: ${unfit.message}`)
-        return
+        return []
       }
       const schema = await hasSchema(client)
       yield* server(client, placeOf(settings), schema)
@@ -55,11 +60,13 @@ export async function* database(config: Config, plans: Plan[], log: Log, machine
       const own = stored.filter(({ name }) => !plans.some((plan) => plan.name === name))
       yield* targetTables(client, [...plans, ...own])
       if (schema) yield* storedPipelines(client, stored, plans)
+      return own
     } finally {
       await client.end()
     }
   } catch (error) {
     yield unreachable(error, config)
+    return []
   }
 }
 

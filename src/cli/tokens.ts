@@ -10,7 +10,10 @@ import { jsonOption, noWords, textOption, type Verb } from './verb.ts'
 export const tokensAdd: Verb = {
   says: 'Makes an access token for the server, and prints it; it is shown this once.',
   usage: '<name> [--scope read|write|admin] [--json]',
-  options: { scope: { type: 'string', says: 'what it allows: read (the default), write or admin' }, ...jsonOption },
+  options: {
+    scope: { type: 'string', says: 'what it allows: read (the default), write or admin', takes: scopes },
+    ...jsonOption,
+  },
   examples: ['millrace tokens add grafana', 'millrace tokens add till-7 --scope write'],
   async run({ words, options, out }) {
     const name = nameIn(words)

@@ -98,6 +98,10 @@ export function noProgress(): Progress {
   }
 }
 
+/** The ledger is kept line by line for so long, and then by the hour. */
+const ledgerKeptMs = 7 * 24 * 3_600_000
+const foldEveryMs = 3_600_000
+
 /** Of a batch, while somebody looks. */
 const rowsShown = 20
 
@@ -130,6 +134,7 @@ class Worker implements AsyncDisposable {
   #archiver: Archiver | undefined
   #staged: Batch[] = []
   readonly #limits: BatchLimits
+  #foldAt = 0
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
     this.#options = options
@@ -291,6 +296,14 @@ class Worker implements AsyncDisposable {
     }
   }
 
+  // Once an hour: an idle pipeline writes nothing.
+  async #foldLedger(): Promise<void> {
+    const now = Date.now()
+    if (now < this.#foldAt) return
+    this.#foldAt = now + foldEveryMs
+    await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs))
+  }
+
   // The last ones of each table. What a duplicate or a refusal took away is shown too: it is a look, not the books.
   async #showRows({ sinks, names }: Batch, session: DuckSession): Promise<void> {
     for (const { step } of sinks) {
@@ -430,7 +443,9 @@ class Worker implements AsyncDisposable {
     await this.#effects
     // not waited for here: the next batch may be committed meanwhile
     const archiver = this.#archiver
-    const effects = runEffects(this.#effectTools()).then(() => archiver?.settled(batch.number))
+    const effects = runEffects(this.#effectTools())
+      .then(() => archiver?.settled(batch.number))
+      .then(() => this.#foldLedger())
     this.#effects = effects
     effects.catch((error) => {
       this.#effectFailure = error

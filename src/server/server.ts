@@ -53,7 +53,6 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   )
   const ofJson = validators({}, { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true } })
   app.setValidatorCompiler((route) => (route.httpPart === 'body' ? ofJson : ofTexts)(route))
-  app.addHttpMethod('QUERY', { hasBody: true })
   const taken = methodsTaken(app)
   // a form, or a page of another site, could send it without being asked
   app.removeContentTypeParser('text/plain')

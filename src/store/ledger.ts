@@ -1,5 +1,5 @@
 /** What the ledger says: its lines, and what they come to for each pipeline. */
-import type { Queries } from './connection.ts'
+import type { Client, Queries } from './connection.ts'
 import type { BatchKind, LedgerLine, LedgerQuery, PipelineStatus } from './store.ts'
 
 interface LedgerRow {
@@ -57,6 +57,81 @@ function ledgerLine(row: LedgerRow): LedgerLine {
     stepRows: row.step_rows,
     ranges: row.ranges,
   }
+}
+
+/** In a transaction. */
+export async function foldLedger(client: Client, pipeline: string, before: Date): Promise<number> {
+  const { rows } = await client.query<{ gone: number }>(
+    `
+    with old as (
+      select *, kind || date_trunc('hour', committed_at) as hour
+      from   millrace.batches
+      where  pipeline = $1
+      and    committed_at < date_trunc('hour', $2::timestamptz)
+      and    batch <= (select coalesce(min(batch), 0) from millrace.effects where pipeline = $1)
+    ),
+    sinks as (
+      select hour, jsonb_object_agg(step, sums) as rows_out
+      from  (select hour,
+                    sink.key as step,
+                    jsonb_build_object('inserted', sum((sink.value ->> 'inserted')::bigint),
+                                       'updated', sum((sink.value ->> 'updated')::bigint),
+                                       'deleted', sum((sink.value ->> 'deleted')::bigint)) as sums
+             from   old
+             cross join lateral jsonb_each(rows_out) sink
+             group by hour, sink.key) each
+      group by hour
+    ),
+    phases as (
+      select hour, jsonb_object_agg(phase, ms) as phases_ms
+      from  (select hour, phase.key as phase, sum(phase.value::float8) as ms
+             from   old
+             cross join lateral jsonb_each_text(phases_ms) phase
+             group by hour, phase.key) each
+      group by hour
+    ),
+    steps as (
+      select hour, jsonb_object_agg(step, rows) as step_rows
+      from  (select hour, step.key as step, sum(step.value::bigint) as rows
+             from   old
+             cross join lateral jsonb_each_text(step_rows) step
+             group by hour, step.key) each
+      group by hour
+    ),
+    -- the last line of an hour becomes all of it
+    folded as (
+      update millrace.batches b
+      set    epoch = h.epoch, started_at = h.started_at,
+             rows_in = h.rows_in, written = h.written, filtered = h.filtered, duplicates = h.duplicates, late = h.late,
+             dead = h.dead, files_quarantined = h.files_quarantined,
+             rows_out = coalesce(sinks.rows_out, '{}'), phases_ms = coalesce(phases.phases_ms, '{}'),
+             step_rows = coalesce(steps.step_rows, '{}'), ranges = '[]'
+      from  (select hour,
+                    max(batch) as last,
+                    max(epoch) as epoch,
+                    min(started_at) as started_at,
+                    sum(rows_in) as rows_in, sum(written) as written, sum(filtered) as filtered,
+                    sum(duplicates) as duplicates, sum(late) as late, sum(dead) as dead,
+                    sum(files_quarantined) as files_quarantined
+             from   old
+             group by hour
+             having count(*) > 1) h
+      left join sinks using (hour)
+      left join phases using (hour)
+      left join steps using (hour)
+      where  b.pipeline = $1 and b.batch = h.last
+      returning hour, batch
+    ),
+    gone as (
+      delete from millrace.batches b
+      using  old, folded
+      where  b.pipeline = $1 and b.batch = old.batch and old.hour = folded.hour and old.batch <> folded.batch
+      returning 1
+    )
+    select count(*) as gone from gone`,
+    [pipeline, before],
+  )
+  return rows[0]?.gone ?? 0
 }
 
 interface StatusRow {

@@ -112,6 +112,19 @@ class MemoryStore implements Store {
     return chosen.map((line) => structuredClone(line))
   }
 
+  async foldLedger(pipeline: string, before: Date): Promise<number> {
+    const { ledger, effects } = this.#known(pipeline)
+    const done = Math.min(...effects.values(), Number.POSITIVE_INFINITY)
+    const hour = (at: Date) => at.toISOString().slice(0, 13)
+    const isOld = (line: LedgerLine) => hour(line.committedAt) < hour(before) && effects.size > 0 && line.batch <= done
+    const hours = Map.groupBy(ledger.filter(isOld), ({ kind, committedAt }) => pair(kind, hour(committedAt)))
+    const folded = [...hours.values()].map((lines) => lines.reduce(addLines))
+    const kept = [...folded, ...ledger.filter((line) => !isOld(line))].sort((a, b) => a.batch - b.batch)
+    const gone = ledger.length - kept.length
+    ledger.splice(0, ledger.length, ...kept)
+    return gone
+  }
+
   async effectCursor(pipeline: string, effect: string): Promise<number> {
     return this.#database.pipelines.get(pipeline)?.effects.get(effect) ?? 0
   }
@@ -241,4 +254,33 @@ function checkPlan(before: Plan, after: Plan): void {
     message: `the pipeline was started with another plan: ${change.differences.join('; ')}`,
     hint: `take the change back, give the pipeline another name, or forget its state with: millrace reset ${after.name}`,
   })
+}
+
+// Two lines of the ledger as one; of the first only the sums are left.
+function addLines(first: LedgerLine, second: LedgerLine): LedgerLine {
+  const sums = (a: Record<string, number>, b: Record<string, number>): Record<string, number> =>
+    Object.fromEntries(
+      [...new Set([...Object.keys(a), ...Object.keys(b)])].map((key) => [key, (a[key] ?? 0) + (b[key] ?? 0)]),
+    )
+  const steps = new Set([...Object.keys(first.rowsOut), ...Object.keys(second.rowsOut)])
+  const none = { inserted: 0, updated: 0, deleted: 0 }
+  const counts = ['rowsIn', 'written', 'filtered', 'duplicates', 'late', 'dead', 'filesQuarantined'] as const
+  return {
+    ...second,
+    ...Object.fromEntries(counts.map((count) => [count, first[count] + second[count]])),
+    epoch: Math.max(first.epoch, second.epoch),
+    startedAt: first.startedAt,
+    rowsOut: Object.fromEntries(
+      [...steps].map((step) => {
+        const [a, b] = [first.rowsOut[step] ?? none, second.rowsOut[step] ?? none]
+        return [
+          step,
+          { inserted: a.inserted + b.inserted, updated: a.updated + b.updated, deleted: a.deleted + b.deleted },
+        ]
+      }),
+    ),
+    ranges: [],
+    phasesMs: sums(first.phasesMs, second.phasesMs),
+    stepRows: sums(first.stepRows, second.stepRows),
+  }
 }

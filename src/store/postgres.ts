@@ -26,7 +26,7 @@ import { countDeadLetters, discard, editFields, findDeadLetters } from './dead-l
 import { filesOfBatch, findFiles } from './files.ts'
 import type { TableHabits } from './land-rows.ts'
 import { leaseTimes, livingOwner, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
-import { readLedger, readStatus } from './ledger.ts'
+import { foldLedger, readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
 import type {
   BatchCommit,
@@ -297,6 +297,10 @@ export class PostgresStore implements Store {
 
   async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
     return await readLedger(this.#pool, pipeline, query)
+  }
+
+  async foldLedger(pipeline: string, before: Date): Promise<number> {
+    return await this.#transaction((client) => foldLedger(client, pipeline, before))
   }
 
   async effectCursor(pipeline: string, effect: string): Promise<number> {

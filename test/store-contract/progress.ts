@@ -244,6 +244,40 @@ export function progress(scenario: Scenario): void {
       }
       assert.deepEqual(await store.ledger('nobody', {}), [])
     })
+
+    scenario('is folded by the hour when it is old and all effects are done, and its sums stay', async (world) => {
+      const worker = await work(world.store)
+      for (const [n, kind] of (['stream', 'stream', 'replay', 'stream', 'stream'] as const).entries()) {
+        const sinks = [await into(world, oncePerId, [[`k${n}`, null, '1']])]
+        await worker.commit({ kind, sinks, stepRows: { validate: 1 }, phases: { read: 2 } })
+      }
+      const before = (await world.store.status())[0]
+      const { store } = world
+      const later = new Date(Date.now() + 2 * 3_600_000)
+      assert.equal(await store.foldLedger('shop', later), 0, 'no effect has come so far')
+      await store.advanceEffect('shop', 'metrics', 4)
+      assert.equal(await store.foldLedger('shop', new Date(0)), 0, 'it is too young')
+      assert.equal(await store.foldLedger('shop', later), 2)
+      const lines = await store.ledger('shop', {})
+      assert.deepEqual(
+        lines.map(({ batch, kind, rowsIn, written, rowsOut, stepRows, phasesMs }) => [
+          batch,
+          kind,
+          rowsIn,
+          written,
+          rowsOut['orders']?.inserted,
+          stepRows['validate'],
+          phasesMs['read'],
+        ]),
+        [
+          [3, 'replay', 1, 1, 1, 1, 2],
+          [4, 'stream', 3, 3, 3, 3, 6],
+          [5, 'stream', 1, 1, 1, 1, 2],
+        ],
+      )
+      assert.deepEqual((await store.status())[0], before)
+      assert.equal(await store.foldLedger('shop', later), 0, 'once is enough')
+    })
   })
 
   describe('an effect', () => {

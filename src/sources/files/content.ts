@@ -9,6 +9,7 @@ import { pipeline } from 'node:stream/promises'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { asDiskFull, messageOf } from '../../errors.ts'
 import type { Claim } from './claims.ts'
+import type { FileReason } from './reasons.ts'
 
 export interface Content {
   path: string
@@ -19,7 +20,7 @@ export interface Content {
 
 export type Opened = { is: 'content'; content: Content } | { is: 'bad'; code: UnpackProblem; message: string }
 
-export type UnpackProblem = 'CUT_SHORT' | 'NOT_PACKED_RIGHT' | 'UNPACKS_TOO_LARGE' | 'NOT_TEXT'
+export type UnpackProblem = Extract<FileReason, 'CUT_SHORT' | 'NOT_PACKED_RIGHT' | 'UNPACKS_TOO_LARGE' | 'NOT_TEXT'>
 
 /** A file may unpack to 256 MiB, or to 200 times its size where that is more, and to 64 GiB at most. */
 export function mostUnpacked(size: number): number {

@@ -9,6 +9,7 @@ import { identifier, sqlText } from '../../plan/identifier.ts'
 import { columnsRead, type FilesSource, type SourceColumn } from '../../plan/plan.ts'
 import type { Sql } from '../source.ts'
 import { matchHeader } from './header-csv.ts'
+import type { FileReason } from './reasons.ts'
 
 export interface ParquetFile {
   path: string
@@ -26,7 +27,7 @@ export type OpenedParquet = { is: 'parquet'; file: ParquetFile } | BadParquet
 
 export interface BadParquet {
   is: 'bad'
-  code: string
+  code: FileReason
   message: string
 }
 

@@ -11,6 +11,7 @@ import type { Limits, Range, Sql } from '../source.ts'
 import { type Claim, kindOf } from './claims.ts'
 import { dropContent } from './content.ts'
 import { ParquetRows } from './parquet-rows.ts'
+import type { FileReason } from './reasons.ts'
 import { TextRows } from './text-rows.ts'
 
 export interface StageOptions {
@@ -67,7 +68,7 @@ export interface Portion {
 
 export interface Unreadable {
   is: 'bad'
-  code: string
+  code: FileReason
   message: string
 }
 
@@ -165,7 +166,7 @@ export class Stage {
     return portion.finished ? 'done' : 'more'
   }
 
-  async #quarantine(claim: Claim, code: string, why: string): Promise<'done'> {
+  async #quarantine(claim: Claim, code: FileReason, why: string): Promise<'done'> {
     await dropContent(claim)
     const message = claim.rowsDone === 0 ? why : `${why}; its first ${claim.rowsDone} rows have been read before`
     this.files.push({ ...this.#progress(claim, 'quarantined'), code, message })
