@@ -1,4 +1,4 @@
-import type { Progress } from '../engine/run.ts'
+import type { Progress } from '../engine/progress.ts'
 import { runSystem, type SystemRun } from '../engine/system-run.ts'
 import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { noProgress, type Progress, type WorkerState } from '../engine/run.ts'
+import { noProgress, type Progress, type WorkerState } from '../engine/progress.ts'
 import { barLine, progressLine, progressText } from './progress.ts'
 
 const running: WorkerState = { is: 'running' }

@@ -1,5 +1,5 @@
 /** Progress of a bounded run on stderr: a bar drawn over itself on a terminal, a line now and then elsewhere. */
-import type { Progress } from '../engine/run.ts'
+import type { Progress } from '../engine/progress.ts'
 import { bytes, counted, cut, duration, number, printable, shortNumber } from './text.ts'
 
 export interface ProgressLine extends Disposable {

@@ -3,7 +3,7 @@ import { readFileSync, rmSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
-import type { WorkerState } from '../engine/run.ts'
+import type { WorkerState } from '../engine/progress.ts'
 
 export interface ServerAddress {
   pid: number

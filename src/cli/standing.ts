@@ -1,7 +1,7 @@
 /** What stands where: the store's word on each pipeline, the server's, and the files that wait. For status. */
 import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
-import type { WorkerState } from '../engine/run.ts'
+import type { WorkerState } from '../engine/progress.ts'
 import { planOf } from '../engine/system-run.ts'
 import type { Log } from '../log.ts'
 import type { Plan } from '../plan/plan.ts'

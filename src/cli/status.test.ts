@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { WorkerState } from '../engine/run.ts'
+import type { WorkerState } from '../engine/progress.ts'
 import type { PipelineStatus } from '../store/store.ts'
 import { accessOf, type PipelineStanding, type Standing, stateInWords } from './standing.ts'
 import { type Look, statusLines } from './status.ts'

@@ -9,7 +9,8 @@ import type { FilesSource, Plan } from '../plan/plan.ts'
 import { openFilesReader } from '../sources/files/reader.ts'
 import { memoryDatabase, openMemoryStore } from '../store/memory.ts'
 import type { Store } from '../store/store.ts'
-import { type Progress, runPipeline } from './run.ts'
+import type { Progress } from './progress.ts'
+import { runPipeline } from './run.ts'
 
 let bench: Bench
 before(async () => {

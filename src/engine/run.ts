@@ -15,6 +15,7 @@ import { BatchLimits } from './batch-limits.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
 import type { KeyFilter } from './key-filter.ts'
+import { type LandedRows, noProgress, type Progress, type WorkerState } from './progress.ts'
 
 export interface WorkerOptions {
   plan: Plan
@@ -44,59 +45,8 @@ export interface WorkerOptions {
   watch?: { wanted(): boolean; rows(landed: LandedRows): void } | undefined
 }
 
-/** Some rows of a committed batch on their way into a table, as texts. */
-export interface LandedRows {
-  step: string
-  table: string
-  columns: string[]
-  rows: (string | null)[][]
-}
-
-/** What a worker is doing, in words for status and page. */
-export type WorkerState =
-  | { is: 'starting' }
-  | { is: 'running' }
-  | { is: 'standing by'; owner: string }
-  | { is: 'lending'; to: string }
-  | { is: 'retrying'; why: string; tries: number; nextInMs: number }
-  | { is: 'stopped'; why: string }
-
-export interface Progress {
-  state: WorkerState
-  /** Sums of this worker's batches since it started. */
-  books: Verdicts
-  batches: number
-  filesQuarantined: number
-  /** Input that is committed, and all there was when a bounded run began; undefined where nobody knows. */
-  bytesDone: number
-  bytesTotal: number | undefined
-  lastBatch: number
-  lastCommittedAt: Date | undefined
-  /** Of the last batch: milliseconds by phase, and from the arrival of its oldest input to its commit. */
-  lastPhases?: Record<string, number>
-  lastLatencyMs?: number
-  retries: number
-  /** Of a pipeline that archives its files. */
-  archiver?: ArchiverState
-}
-
 /** How long a bounded run waits for a file that was copied in a moment ago. */
 const patienceMs = 3000
-
-/** Before the first batch. */
-export function noProgress(): Progress {
-  return {
-    state: { is: 'starting' },
-    books: { rowsIn: 0, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 },
-    batches: 0,
-    filesQuarantined: 0,
-    bytesDone: 0,
-    bytesTotal: undefined,
-    lastBatch: 0,
-    lastCommittedAt: undefined,
-    retries: 0,
-  }
-}
 
 /** The ledger is kept line by line for so long, and then by the hour. */
 const ledgerKeptMs = 7 * 24 * 3_600_000

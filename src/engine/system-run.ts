@@ -12,7 +12,8 @@ import { type ChosenLetters, openLettersReader } from '../sources/letters.ts'
 import type { Store } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { type Duck, spoolFolder } from './duckdb.ts'
-import { type LandedRows, type Progress, runPipeline } from './run.ts'
+import type { LandedRows, Progress } from './progress.ts'
+import { runPipeline } from './run.ts'
 
 export interface SystemRun {
   system: System

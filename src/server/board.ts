@@ -1,7 +1,7 @@
 /** What `start` and `work` know at a moment: for the live summary, for `/api/pipelines` and for `/health/ready`. */
 import type { Config } from '../config.ts'
 import type { Duck } from '../engine/duckdb.ts'
-import { type LandedRows, noProgress, type Progress } from '../engine/run.ts'
+import { type LandedRows, noProgress, type Progress } from '../engine/progress.ts'
 import { planOf } from '../engine/system-run.ts'
 import { messageOf } from '../errors.ts'
 import type { Plan } from '../plan/plan.ts'

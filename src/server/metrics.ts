@@ -1,7 +1,7 @@
 /** Numbers for Prometheus: what the ledger and the workers say, and what this process costs. */
 import type { FastifyInstance } from 'fastify'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { Progress } from '../engine/run.ts'
+import type { Progress } from '../engine/progress.ts'
 import type { Desk } from './desk.ts'
 import { describePipelines } from './reading.ts'
 import { text } from './schemas.ts'
