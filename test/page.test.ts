@@ -308,6 +308,11 @@ inChromium('a token is asked for, kept for the tab, and sent with everything', a
   await page.getByRole('link', { name: 'Results' }).click()
   await page.getByRole('heading', { name: 'Funnel' }).waitFor()
   assert.equal(await dialog.count(), 0)
+  const [file] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('link', { name: 'CSV of Top products' }).click(),
+  ])
+  assert.equal(file.suggestedFilename(), 'top-products.csv')
 })
 
 // ---- dead letters --------------------------------------------------------------------------------------------------

@@ -78,10 +78,33 @@ export async function problemOf(response: Response): Promise<Problem> {
   return problem
 }
 
+/** Saves what a path answers as a file; a link cannot carry a token. */
+export async function download(path: string, name: string): Promise<void> {
+  const response = await fetch(path, { headers: headersWithToken({}) })
+  if (!response.ok) throw new Refused(await problemOf(response))
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(await response.blob())
+  link.download = name
+  link.click()
+  URL.revokeObjectURL(link.href)
+}
+
 export function problemFrom(error: unknown): Problem {
   if (error instanceof Refused) return error.problem
   return { status: 0, code: 'FAILED', detail: error instanceof Error ? error.message : String(error) }
 }
+
+/** Asks again after a while when that may help: nothing answered, or the server was not ready. */
+export function useRetry(problem: Problem | undefined, again: () => void): void {
+  const helps = problem?.status === 0 || problem?.status === 503
+  useEffect(() => {
+    if (!helps) return
+    const timer = setTimeout(again, retryMs)
+    return () => clearTimeout(timer)
+  }, [problem])
+}
+
+const retryMs = 3000
 
 export interface Answer<T> {
   answer: T | undefined
@@ -113,6 +136,7 @@ export function useAnswer<T>(path: string | undefined): Answer<T> {
   }, [path, turn, asked])
   const again = useCallback(() => setAsked((count) => count + 1), [])
   const current = shown.path === path ? shown : undefined
+  useRetry(current?.problem, again)
   return { answer: current?.answer, problem: current?.problem, again }
 }
 

@@ -1,6 +1,6 @@
 /** The frame around every view: where one is, where one can go, and whether the server is there. */
-import { useEffect, useRef } from 'preact/hooks'
-import { tokenWanted } from './api.ts'
+import { useEffect, useErrorBoundary, useRef } from 'preact/hooks'
+import { problemFrom, tokenWanted } from './api.ts'
 import { useCell, useNow } from './cell.ts'
 import { DeadLetters } from './dead-letters/dead-letters.tsx'
 import { clockTime, counted, duration, sentence } from './format.ts'
@@ -8,6 +8,7 @@ import { connection, heardAt, pipelines, tryNow } from './live.ts'
 import { LiveView } from './live-view.tsx'
 import { Overview } from './overview.tsx'
 import { Heading } from './parts/heading.tsx'
+import { ProblemNotice } from './parts/notice.tsx'
 import { TokenDialog } from './parts/token-dialog.tsx'
 import { PipelineView } from './pipeline/pipeline-view.tsx'
 import { ResultsView } from './results/results-view.tsx'
@@ -37,7 +38,7 @@ export function App() {
       <Header here={here} />
       <ConnectionBanner />
       <main id="main" tabIndex={-1} ref={main}>
-        <View here={here} />
+        <Guarded key={place} here={here} />
       </main>
       <footer class="foot">
         <span class="foot-says">All times are UTC.</span>
@@ -45,6 +46,18 @@ export function App() {
         <a href="/metrics">Metrics</a>
       </footer>
       {wanted !== undefined && <TokenDialog why={wanted} />}
+    </>
+  )
+}
+
+// A fault of one view must not take the rest of the page with it.
+function Guarded({ here }: { here: Route }) {
+  const [error, again] = useErrorBoundary()
+  if (error === undefined) return <View here={here} />
+  return (
+    <>
+      <Heading title={titleOf(here)} />
+      <ProblemNotice problem={{ ...problemFrom(error), code: 'NOT_DRAWN' }} again={again} />
     </>
   )
 }

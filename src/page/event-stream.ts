@@ -27,6 +27,8 @@ export interface EventStream {
 }
 
 const delaysMs = [500, 1000, 2000, 3000]
+// The server says that it is there every 15 s: a connection so quiet has been lost without a word.
+const quietMs = 40_000
 
 export function openEventStream({ path, onEvent, onConnection }: StreamOptions): EventStream {
   let stop = new AbortController()
@@ -57,7 +59,14 @@ export function openEventStream({ path, onEvent, onConnection }: StreamOptions):
 
   // Answers why it ended.
   async function read(signal: AbortSignal, opened: () => void): Promise<{ why: string; refused: boolean }> {
+    const quiet = new AbortController()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const heard = (): void => {
+      clearTimeout(timer)
+      timer = setTimeout(() => quiet.abort(), quietMs)
+    }
     try {
+      heard()
       const at = path()
       if (at !== lastPath) lastId = undefined
       lastPath = at
@@ -67,7 +76,7 @@ export function openEventStream({ path, onEvent, onConnection }: StreamOptions):
           ...(lastId === undefined ? {} : { 'last-event-id': lastId }),
         }),
         cache: 'no-store',
-        signal,
+        signal: AbortSignal.any([signal, quiet.signal]),
       })
       if (!response.ok || response.body === null) {
         const { status, detail } = await problemOf(response)
@@ -75,6 +84,7 @@ export function openEventStream({ path, onEvent, onConnection }: StreamOptions):
       }
       opened()
       for await (const block of blocksOf(response.body)) {
+        heard()
         const { id, event, data } = parsed(block)
         if (id !== undefined) lastId = id
         if (data !== undefined) onEvent({ event, data })
@@ -83,6 +93,8 @@ export function openEventStream({ path, onEvent, onConnection }: StreamOptions):
     } catch {
       // fetch tells no more than that it failed; an abort is told by its signal
       return { why: 'The server does not answer.', refused: false }
+    } finally {
+      clearTimeout(timer)
     }
   }
 

@@ -1,6 +1,6 @@
 /** Dead letters page by page, as far as somebody has scrolled. */
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
-import { ask, generation, type Problem, problemFrom, withQuery } from '../api.ts'
+import { ask, generation, type Problem, problemFrom, useRetry, withQuery } from '../api.ts'
 import { useCell } from '../cell.ts'
 import type { Letter } from '../types.ts'
 import type { Filter } from './filter.ts'
@@ -75,11 +75,13 @@ export function useLetterPages(filter: Filter): LetterPages {
     const byId = new Map(changed.map((letter) => [letter.id, letter]))
     show((before) => ({ ...before, letters: before.letters.map((letter) => byId.get(letter.id) ?? letter) }))
   }, [])
+  const problem = 'problem' in current ? current.problem : undefined
+  useRetry(problem, reload)
   return {
     letters: current.letters,
     more: current.next !== null && current.next !== undefined,
     first: current.next === undefined && !('problem' in current),
-    problem: 'problem' in current ? current.problem : undefined,
+    problem,
     readMore,
     reload,
     replace,

@@ -1,6 +1,6 @@
 /** Pages of what a pipeline has many of: batches and files, newest first. */
-import { useEffect, useState } from 'preact/hooks'
-import { ask, generation, type Problem, problemFrom, withQuery } from '../api.ts'
+import { useCallback, useEffect, useState } from 'preact/hooks'
+import { ask, generation, type Problem, problemFrom, useRetry, withQuery } from '../api.ts'
 import { useCell } from '../cell.ts'
 
 export interface Pages<T> {
@@ -38,11 +38,13 @@ export function usePages<T>(path: string, name: string): Pages<T> {
     void read(undefined, [], stop.signal)
     return () => stop.abort()
   }, [path, turn, round])
+  const reload = useCallback(() => setRound((count) => count + 1), [])
+  useRetry(problem, reload)
   return {
     all,
     next,
     problem,
     readMore: () => void (next !== null && next !== undefined && read(next, all)),
-    reload: () => setRound((count) => count + 1),
+    reload,
   }
 }

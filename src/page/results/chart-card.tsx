@@ -1,6 +1,6 @@
 /** One chart with its title, its table for whoever would rather read, and its data to take along. */
 import { useEffect, useState } from 'preact/hooks'
-import { useAnswer, withQuery } from '../api.ts'
+import { download, type Problem, problemFrom, useAnswer, withQuery } from '../api.ts'
 import { ProblemNotice } from '../parts/notice.tsx'
 import type { Chart, Results } from '../types.ts'
 import { Bars, Funnel } from './bars.tsx'
@@ -15,6 +15,7 @@ export function ChartCard({ chart }: { chart: Chart }) {
     const timer = setInterval(() => document.hidden || again(), Math.max(1, chart.refresh_seconds) * 1000)
     return () => clearInterval(timer)
   }, [chart.refresh_seconds, again])
+  const [failure, setFailure] = useState<Problem>()
   const isEmpty = answer !== undefined && answer.rows.length === 0
   return (
     <article class="card chart" aria-label={chart.title}>
@@ -31,6 +32,7 @@ export function ChartCard({ chart }: { chart: Chart }) {
       </header>
       <div class="chart-body">
         {problem !== undefined && <ProblemNotice problem={problem} />}
+        {failure !== undefined && <ProblemNotice problem={failure} />}
         {isEmpty && <p class="chart-none">Nothing yet: it fills as rows land.</p>}
         {answer === undefined && problem === undefined && <p class="chart-none">Reading…</p>}
         {answer !== undefined && !isEmpty && (asTable || chart.draws === 'table') && (
@@ -41,7 +43,7 @@ export function ChartCard({ chart }: { chart: Chart }) {
       <footer class="chart-foot">
         <span class="quiet">Take it as</span>
         {(['csv', 'json', 'parquet'] as const).map((format) => (
-          <Download key={format} chart={chart} format={format} />
+          <Download key={format} chart={chart} format={format} failed={setFailure} />
         ))}
       </footer>
     </article>
@@ -66,14 +68,28 @@ function Picture({ chart, results }: { chart: Chart; results: Results }) {
   }
 }
 
-function Download({ chart, format }: { chart: Chart; format: 'csv' | 'json' | 'parquet' }) {
-  const name = chart.route.replace(/\?.*/, '').replace(/.*\//, '')
+interface DownloadProps {
+  chart: Chart
+  format: 'csv' | 'json' | 'parquet'
+  failed(problem: Problem | undefined): void
+}
+
+function Download({ chart, format, failed }: DownloadProps) {
+  const name = `${chart.route.replace(/\?.*/, '').replace(/.*\//, '')}.${format}`
+  const path = withQuery(chart.route, { format })
   const words = { csv: 'CSV', json: 'JSON', parquet: 'Parquet' }
   return (
     <a
-      href={withQuery(chart.route, { format })}
-      download={`${name}.${format}`}
-      aria-label={`${chart.title} as ${words[format]}`}
+      href={path}
+      download={name}
+      aria-label={`${words[format]} of ${chart.title}`}
+      onClick={(event) => {
+        event.preventDefault()
+        download(path, name).then(
+          () => failed(undefined),
+          (error: unknown) => failed(problemFrom(error)),
+        )
+      }}
     >
       {words[format]}
     </a>

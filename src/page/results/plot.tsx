@@ -115,7 +115,8 @@ function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement)
 
 // A bar stands around its place, and the first and the last are to be seen whole; one alone stands in the middle.
 function widened(first: number, last: number, { x, isTime }: Lines, asBars: boolean): [number, number] {
-  if (x.length < 2) return isTime ? [first - 1800, last + 1800] : [first - 1, last + 1]
+  const beside = isTime ? 1800 : 1
+  if (x.length < 2) return [first - beside, first + beside]
   const half = asBars ? (last - first) / (x.length - 1) / 2 : 0
   return [first - half, last + half]
 }
