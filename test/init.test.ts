@@ -141,7 +141,7 @@ test('a pipeline made from a sample is accepted by tsc, lands every row, and rea
 test('the page on it shows what is written, and its commands are those that are printed', async () => {
   const page = readFileSync(join(root, 'docs', 'how-to', 'your-own-pipeline.md'), 'utf8')
   const fence = (language: string): string =>
-    new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'ms').exec(page)?.[1] ?? assert.fail(`no ${language} fence`)
+    new RegExp(`^\`\`\`${language}[^\n]*\n(.*?)^\`\`\``, 'ms').exec(page)?.[1] ?? assert.fail(`no ${language} fence`)
   await writeFile(join(folder.path, 'orders.csv'), fence('csv'))
   const { next } = await init('--from orders.csv')
   assert.equal(await readFile(join(folder.path, 'orders.ts'), 'utf8'), fence('ts'))
