@@ -31,7 +31,12 @@ function json(method: string, body: unknown, headers: Record<string, string> = {
 }
 
 /** Sends a head as it stands, which fetch would not. */
-function raw(head: { path: string; method?: string; headers?: Record<string, string> }): Promise<number> {
+function raw(head: {
+  path: string
+  method?: string
+  headers?: Record<string, string>
+  port?: number
+}): Promise<number> {
   return new Promise((resolve, reject) => {
     const asked = request({ host: '127.0.0.1', port: served.server.port, agent: false, ...head }, (answer) => {
       answer.resume()
@@ -111,6 +116,10 @@ describe('the API', () => {
     const where = { ids: [letter.id] }
     const dry = (await ask('/api/dead-letters/replay', json('POST', { where, dry_run: true }))).body
     assert.deepEqual([dry.counts, dry.first.length], [[{ would: 'land', code: null, letters: 1 }], 1])
+    const many = Array.from({ length: 4 }, () =>
+      ask('/api/dead-letters/replay', json('POST', { where: {}, dry_run: true })),
+    )
+    for (const { status, body } of await Promise.all(many)) assert.equal(status, 200, JSON.stringify(body))
     const done = (await ask('/api/dead-letters/replay', json('POST', { where }))).body
     assert.partialDeepStrictEqual(done.replayed, [{ pipeline: 'shop-events', rows_in: 1, written: 1, dead_again: [] }])
     const settled = (await ask(`/api/dead-letters/${letter.id}`)).body
@@ -293,6 +302,17 @@ describe('the server refuses', () => {
       [200, 401, 401, 401, 401, 200, 403, 200],
     )
     assert.ok(!told.join('').includes(reader.token))
+    // one address can be written in many ways
+    for (const path of [
+      '/%61pi/pipelines',
+      'http://x/api/pipelines',
+      '/%6detrics',
+      '/api/pipelines?x=1',
+      '//api/pipelines',
+    ]) {
+      const found = await raw({ path, port: guarded.port })
+      assert.ok([401, 404].includes(found), `${path}: ${found}`)
+    }
   })
 })
 

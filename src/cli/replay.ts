@@ -183,7 +183,12 @@ async function forecastGroup(
   try {
     await using reader = await openLettersReader({ ...group, store, spool })
     const limits = { rows: config.batchMaxRows, bytes: config.batchMaxBytes }
-    const counts = await dryRun({ plan, store, session, spool, filters: new Map() }, reader, limits, tell)
+    const counts = await dryRun(
+      { plan, store, session, spool, apart: 'dry-run', filters: new Map() },
+      reader,
+      limits,
+      tell,
+    )
     if (json) return
     const all = counts.reduce((sum, { letters }) => sum + letters, 0)
     for (const line of someLines(lines, all, (more) => `and ${number(more)} more, which --json lists`)) out(line)

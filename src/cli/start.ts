@@ -177,7 +177,13 @@ async function serverOf(desk: Desk): Promise<Server> {
     desk,
     ...(existsSync(pageFolder) ? { page: pageFolder } : {}),
     notReady: () => notReady(board),
-    ...(config.tokensFile === undefined ? {} : { tokens: openTokenFile(config.tokensFile, own?.kept) }),
+    ...(config.tokensFile === undefined
+      ? {}
+      : {
+          tokens: openTokenFile(config.tokensFile, own?.kept, (error) =>
+            desk.log.error('the tokens cannot be read', { why: messageOf(error) }),
+          ),
+        }),
   }).catch((error: unknown) => {
     if (!(error instanceof MillraceError) || error.code !== 'PORT_TAKEN' || another?.port !== port) throw error
     throw new MillraceError('PORT_TAKEN', {

@@ -31,6 +31,8 @@ export interface BatchTools {
   session: DuckSession
   /** Where rows pass between DuckDB and Postgres. */
   spool: string
+  /** Keeps the relations of a dry run apart from those of workers and of others. */
+  apart?: string
   /** What this worker has written to each table, by step. */
   filters: Map<string, KeyFilter>
 }
@@ -56,7 +58,7 @@ export interface Batch {
 /** Stages a range and runs every step that needs nothing but the batch. */
 export async function stageBatch(tools: BatchTools, number: number, range: Range, startedAt: Date): Promise<Batch> {
   const { plan, session } = tools
-  const names = relationNames(plan, number)
+  const names = relationNames(plan, tools.apart === undefined ? number : `${tools.apart} ${number}`)
   const batch: Batch = {
     number,
     range,

@@ -27,6 +27,7 @@ export interface ForecastCount extends Pick<Forecast, 'would' | 'code'> {
 
 export interface DryRunTools extends Omit<BatchTools, 'store'> {
   store: PostgresStore
+  apart: string
 }
 
 /** Tells of each letter what would become of it, in the order of their numbers, and answers how many of each there are. */
@@ -37,7 +38,7 @@ export async function dryRun(
   tell: (forecast: Forecast) => void,
 ): Promise<ForecastCount[]> {
   const counts = new Map<string, ForecastCount>()
-  await tools.session.run(`create schema ${landed}`)
+  await tools.session.run(`create schema ${landedIn(tools)}`)
   for (let number = 1; ; number++) {
     const range = await reader.next(limits)
     if (range === undefined) return [...counts.values()].sort((a, b) => b.letters - a.letters)
@@ -58,8 +59,10 @@ export async function dryRun(
   }
 }
 
-// A table for each sink: the keys of the rows that would be there by now.
-const landed = identifier('would have landed')
+/** Where it keeps, in a table for each sink, the keys of the rows that would be there by now. */
+export function landedIn({ apart }: Pick<DryRunTools, 'apart'>): string {
+  return identifier(`would have landed ${apart}`)
+}
 
 const lettersAtOnce = 5000
 
@@ -182,7 +185,7 @@ async function meetTable(
   const going = `${batch.names.schema}.${identifier(`${step.id} going`)}`
   const there = `${batch.names.schema}.${identifier(`${step.id} there`)}`
   const first = `${batch.names.schema}.${identifier(`${step.id} first`)}`
-  const keys = `${landed}.${identifier(step.id)}`
+  const keys = `${landedIn(tools)}.${identifier(step.id)}`
   const texts = key.map((name) => `${identifier(name)}::varchar`)
   const names = key.map((_, i) => `k${i}`)
   await session.run(`

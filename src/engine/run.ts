@@ -388,7 +388,12 @@ class Worker implements AsyncDisposable {
     else this.#progress.lastLatencyMs = Math.max(0, outcome.committedAt.getTime() - arrivedAt.getTime())
     this.#say({ is: 'running' })
     log.debug('committed', { pipeline: plan.name, batch: batch.number, ...outcome.verdicts, phases_ms: batch.phases })
-    if (this.#options.watch?.wanted()) await this.#showRows(batch, tools.session)
+    if (this.#options.watch?.wanted()) {
+      // it is a look at what is committed, and stops nothing
+      await this.#showRows(batch, tools.session).catch((error: unknown) => {
+        log.warn('rows could not be shown', { pipeline: plan.name, why: messageOf(error) })
+      })
+    }
     await batch.release(tools.session)
     await this.#effects
     // not waited for here: the next batch may be committed meanwhile

@@ -38,13 +38,15 @@ export function guard(app: FastifyInstance, tokens: TokenFile | undefined): void
   })
 }
 
-// Health is always open; the page itself and what the API is like say nothing of anybody's data.
-function scopeFor({ method, url }: FastifyRequest): Scope | undefined {
-  const isAboutUs = url.startsWith('/api/docs') || url.startsWith('/api/errors') || url.startsWith('/api/openapi.json')
-  const isData = (url.startsWith('/api/') && !isAboutUs) || url.startsWith('/metrics')
-  if (!isData) return undefined
+// By the route that answers, since one address can be written in many ways. Health is always open; the page itself, and
+// what the API is like, say nothing of anybody's data. Everything else is closed, whatever is added.
+function scopeFor({ method, routeOptions: { url } }: FastifyRequest): Scope | undefined {
+  const isOpen = url === undefined || open.includes(url) || url.startsWith('/health/') || url.startsWith('/api/docs')
+  if (isOpen) return undefined
   return method === 'GET' || method === 'HEAD' ? 'read' : 'write'
 }
+
+const open = ['/', '/*', '/api/openapi.json', '/api/errors']
 
 async function checkToken(
   request: FastifyRequest,

@@ -115,29 +115,36 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
       },
     },
     async (_request, reply) => {
-      const rowsPerFile = await rowsPerFileOf(desk)
-      for (const counter of [rows, retries]) counter.reset()
-      for (const gauge of [lagRows, lagSeconds, watermark, state, letters]) gauge.reset()
-      for (const view of await describePipelines(desk.board)) {
-        const { pipeline, books, lag } = view
-        if (books !== null) {
-          const { rows_in: _, ...verdicts } = books
-          for (const [verdict, n] of Object.entries(verdicts)) rows.inc({ pipeline, verdict }, n)
-        }
-        lagRows.set(
-          { pipeline },
-          Math.round((lag.files_waiting + lag.files_claimed) * (rowsPerFile.get(pipeline) ?? 0)),
-        )
-        lagSeconds.set({ pipeline }, lag.seconds)
-        if (view.watermark !== null) watermark.set({ pipeline }, (Date.now() - view.watermark.getTime()) / 1000)
-        state.set({ pipeline }, view.state_rows)
-        letters.set({ pipeline }, view.dead_letters_open ?? 0)
-        retries.inc({ pipeline }, view.retries)
-      }
-      memory.set(await duckMemory(desk))
-      return await reply.type(registry.contentType).send(await registry.metrics())
+      return await reply.type(registry.contentType).send(await inTurn(() => scrape()))
     },
   )
+  // two at once would add to the same counters
+  let turn: Promise<unknown> = Promise.resolve()
+  const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const done = turn.then(work)
+    turn = done.catch(() => {})
+    return done
+  }
+  const scrape = async (): Promise<string> => {
+    const rowsPerFile = await rowsPerFileOf(desk)
+    for (const counter of [rows, retries]) counter.reset()
+    for (const gauge of [lagRows, lagSeconds, watermark, state, letters]) gauge.reset()
+    for (const view of await describePipelines(desk.board)) {
+      const { pipeline, books, lag } = view
+      if (books !== null) {
+        const { rows_in: _, ...verdicts } = books
+        for (const [verdict, n] of Object.entries(verdicts)) rows.inc({ pipeline, verdict }, n)
+      }
+      lagRows.set({ pipeline }, Math.round((lag.files_waiting + lag.files_claimed) * (rowsPerFile.get(pipeline) ?? 0)))
+      lagSeconds.set({ pipeline }, lag.seconds)
+      if (view.watermark !== null) watermark.set({ pipeline }, (Date.now() - view.watermark.getTime()) / 1000)
+      state.set({ pipeline }, view.state_rows)
+      letters.set({ pipeline }, view.dead_letters_open ?? 0)
+      retries.inc({ pipeline }, view.retries)
+    }
+    memory.set(await duckMemory(desk))
+    return await registry.metrics()
+  }
 
   const noted = new Map<string, number>()
   return {

@@ -1,4 +1,5 @@
 /** What is read for the API beyond what the store's contract offers: read-only statements over Millrace's own tables. */
+import type { Dirent } from 'node:fs'
 import { opendir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { filesSources } from '../sources/files/waiting.ts'
@@ -69,13 +70,23 @@ async function oldestSeconds({ plan, files }: BoardLine): Promise<number> {
   if (files.waiting === 0) return 0
   let oldest = Date.now()
   for (const { folder } of filesSources(plan)) {
-    let looked = 0
-    for await (const entry of await opendir(folder).catch(() => [])) {
+    const entries = await readFirst(folder)
+    for (const entry of entries) {
       if (!entry.isFile() || entry.name.startsWith('.')) continue
       const found = await stat(join(folder, entry.name)).catch(() => undefined)
       if (found !== undefined) oldest = Math.min(oldest, found.ctimeMs)
-      if (++looked >= looksAt) break
     }
   }
   return Math.max(0, Math.round((Date.now() - oldest) / 100) / 10)
+}
+
+// A folder that cannot be read has nothing that waits; the worker says what is wrong with it.
+async function readFirst(folder: string): Promise<Dirent[]> {
+  const found: Dirent[] = []
+  try {
+    for await (const entry of await opendir(folder)) if (found.push(entry) >= looksAt) break
+  } catch {
+    return []
+  }
+  return found
 }

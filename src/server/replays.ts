@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { dryRun, type Forecast } from '../engine/dry-run.ts'
+import { dryRun, type Forecast, landedIn } from '../engine/dry-run.ts'
 import { spoolFolder } from '../engine/duckdb.ts'
 import { deadAgain } from '../engine/replay.ts'
 import { runSystem } from '../engine/system-run.ts'
@@ -76,16 +76,17 @@ async function forecastGroup(desk: Desk, { line, ...letters }: Group, tell: (for
   const source = Object.values(line.plan.sources)[0]
   if (source === undefined) return []
   // not among the pipeline's own: a worker that starts clears what it finds there
-  const spool = join(spoolFolder(config.dataDirectory), `dry-run-${process.pid}-${randomBytes(4).toString('hex')}`)
+  const apart = `dry-run-${process.pid}-${randomBytes(4).toString('hex')}`
+  const spool = join(spoolFolder(config.dataDirectory), apart)
   await mkdir(spool, { recursive: true })
   using session = await duckOf(desk).connect()
   try {
     const store = storeOf(desk)
     await using reader = await openLettersReader({ ...letters, source, store, spool })
     const limits = { rows: config.batchMaxRows, bytes: config.batchMaxBytes }
-    return await dryRun({ plan: line.plan, store, session, spool, filters: new Map() }, reader, limits, tell)
+    return await dryRun({ plan: line.plan, store, session, spool, apart, filters: new Map() }, reader, limits, tell)
   } finally {
-    await session.run('drop schema if exists "would have landed" cascade').catch(() => {})
+    await session.run(`drop schema if exists ${landedIn({ apart })} cascade`).catch(() => {})
     await rm(spool, { recursive: true, force: true })
   }
 }

@@ -23,15 +23,18 @@ export interface TokenFile {
 }
 
 /** Tokens of a file, which may change while the server runs, and one that is known to this process alone. */
-export function openTokenFile(path: string, own?: Token): TokenFile {
+export function openTokenFile(path: string, own?: Token, onFault: (error: unknown) => void = () => {}): TokenFile {
   let tokens = readTokens(path)
   let readAt = stampOf(path)
   return {
     holder(token) {
-      const stamp = stampOf(path)
-      if (stamp !== readAt) {
-        tokens = readTokens(path)
+      // while the file is being replaced, or is gone, those that were read last hold
+      try {
+        const stamp = stampOf(path)
+        if (stamp !== readAt) tokens = readTokens(path)
         readAt = stamp
+      } catch (error) {
+        onFault(error)
       }
       const hash = Buffer.from(hashOf(token), 'hex')
       let found: Token | undefined

@@ -2,6 +2,7 @@
 import type { ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
+import { messageOf } from '../../errors.ts'
 import type { Board } from '../board.ts'
 import type { Desk } from '../desk.ts'
 import { describePipelines } from '../reading.ts'
@@ -103,20 +104,23 @@ async function watch(desk: Desk, watchers: Set<Watcher>): Promise<void> {
   let shown = ''
   let shownAt = 0
   while (watchers.size > 0 && !desk.signal.aborted) {
-    if (performance.now() - shownAt >= pipelinesEveryMs || [...watchers].some(({ told }) => !told.has(''))) {
-      const pipelines = await describePipelines(desk.board)
-      const now = JSON.stringify(pipelines)
-      for (const watcher of watchers) {
-        // whoever has just come gets it in any case
-        if (now !== shown || !watcher.told.has('')) send(watcher, watchers, 'pipelines', { pipelines })
-        watcher.told.set('', 0)
+    try {
+      if (performance.now() - shownAt >= pipelinesEveryMs || [...watchers].some(({ told }) => !told.has(''))) {
+        const pipelines = await describePipelines(desk.board)
+        const now = JSON.stringify(pipelines)
+        for (const watcher of watchers) {
+          // whoever has just come gets it in any case
+          if (now !== shown || !watcher.told.has('')) send(watcher, watchers, 'pipelines', { pipelines })
+          watcher.told.set('', 0)
+        }
+        shown = now
+        shownAt = performance.now()
       }
-      shown = now
-      shownAt = performance.now()
+      await tellBatches(desk.board, watchers)
+    } catch (error) {
+      // the pipelines' own state says what is wrong with the database; whoever looks hears more at the next look
+      desk.log.debug('a look at the pipelines failed', { why: messageOf(error) })
     }
-    await tellBatches(desk.board, watchers).catch(() => {
-      // the pipelines' own state says what is wrong with the database
-    })
     await sleep(lookEveryMs, undefined, { signal: desk.signal }).catch(() => {})
   }
 }

@@ -546,3 +546,38 @@ test('of long rows a range takes few, and one beyond 32 MiB is malformed', async
   assert.match(found.malformed[0] ?? '', /^long.csv:8 ROW_TOO_LONG/)
   assert.ok(found.ranges >= 2, 'the rows came in several ranges')
 })
+
+test('what is to be read again is read again also after the run has gone back to what is stored', async () => {
+  const paths = [
+    await given('again-a.csv', 'id,n,price\na,1,1.00\n'),
+    await given('again-b.csv', 'id,n,price\nb,1,1.00\n'),
+  ]
+  const batches = new Map(paths.map((path) => [path, 1]))
+  await using reader = await openFilesReader({
+    id: 'files',
+    source: csv,
+    inputs: { paths, again: true },
+    spool,
+    sql: session,
+    known: async (ids) => {
+      // as: of what is stored, only this is asked
+      const stored = ids.map(
+        (id) => ({ id, state: 'done', size: 0, mtimeNs: 0n, batch: batches.get(id) }) as StoredFile,
+      )
+      return new Map(stored.map((file) => [file.id, file]))
+    },
+    onProblem: (problem) => assert.equal(problem.code, 'FILE_CHANGED'),
+  })
+  const one = { rows: 1, bytes: 1e9 }
+  const read = async () => {
+    const range = await reader.next(one)
+    await range?.release()
+    return range?.files.map(({ path }) => basename(path))
+  }
+  assert.deepEqual(await read(), ['again-a.csv'])
+  await reader.rewind()
+  assert.deepEqual(await read(), ['again-a.csv'], 'nothing was committed')
+  batches.set(paths[0] ?? '', 2)
+  await reader.rewind()
+  assert.deepEqual(await read(), ['again-b.csv'], 'the first one was')
+})

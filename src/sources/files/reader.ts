@@ -275,9 +275,11 @@ class FilesReader implements SourceReader {
       const stored = known.get(claim.id)
       if (stored === undefined) return [claim]
       const same = stored.size === claim.size && stored.mtimeNs === claim.mtimeNs
-      if (again && !this.#reread.has(claim.id)) {
-        this.#reread.add(claim.id)
-        return [claim]
+      if (again) {
+        const before = this.#before.get(claim.id) ?? stored.batch
+        this.#before.set(claim.id, before)
+        // no batch of this run has come to it yet
+        if (stored.batch === before) return [claim]
       }
       if (same) return stored.state === 'reading' ? [{ ...claim, ...doneOf(stored) }] : []
       this.#options.onProblem(
@@ -291,8 +293,8 @@ class FilesReader implements SourceReader {
     })
   }
 
-  /** Inputs read anew on request: once in a run, also when the run goes back to what is stored. */
-  readonly #reread = new Set<string>()
+  /** Of inputs that are read anew on request, the batch that had read them before this run. */
+  readonly #before = new Map<string, number>()
 }
 
 function doneOf(stored: StoredFile): Pick<Claim, 'bytesDone' | 'linesDone' | 'rowsDone'> {
