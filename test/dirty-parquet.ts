@@ -165,6 +165,8 @@ async function readByDuckdb(bench: Bench, source: FilesSource, bytes: Buffer, pa
   await using session = await bench.duck.apart()
   const file = `read_parquet(${sqlText(path)}, file_row_number = true)`
   try {
+    // names that are no text are found only here
+    await session.rows(`select name from parquet_schema(${sqlText(path)})`)
     const described = await session.rows<{ column_name: string; column_type: string }>(
       `describe select * exclude (file_row_number) from ${file}`,
     )

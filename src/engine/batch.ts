@@ -1,3 +1,7 @@
+/**
+ * The story of a batch, top to bottom: stage the bytes of a range, part good rows from bad, let the operators work,
+ * commit. Staging and the steps that need nothing but the batch run while the batch before is being committed.
+ */
 import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { keyedName } from '../operators/dedup.ts'
@@ -20,7 +24,7 @@ import type { KeyFilter } from './key-filter.ts'
 import { fetchSeenKeys, findKnownKeys, printDedupKeys } from './keys.ts'
 import { printDeadLetters } from './print-letters.ts'
 import { passDedupAgain, takeOut } from './refused-rows.ts'
-import { createSql, isStateless, type Names, relationNames, relationsOf } from './relations.ts'
+import { createSql, isStateless, type Names, relationNames, relationsOf, replaceSql } from './relations.ts'
 import { type Printed, printRows } from './row-file.ts'
 
 /** What a batch needs of the worker that runs it. */
@@ -181,7 +185,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     for (const relation of relationsOf(plan, step, batch.names)) {
       // it was made when the rows were staged
       if (relation.name === checkedName(batch.names.of(step.id))) continue
-      await timed(batch, 'operate', () => session.run(createSql(relation).replace(/^create /, 'create or replace ')))
+      await timed(batch, 'operate', () => session.run(replaceSql(relation)))
       if (step.op === 'table' && relation.name === keyTooLongName(batch.names.of(step.id)))
         await timed(batch, 'keys', () => findKnownKeys(tools, batch, step))
       if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id)))

@@ -94,6 +94,11 @@ export function createSql(relation: Relation): string {
   return `create ${relation.as} ${relation.name} as\n${relation.select}`
 }
 
+/** As `createSql`, of a step that may run again without the rows that the database refused. */
+export function replaceSql(relation: Relation): string {
+  return `create or replace ${relation.as} ${relation.name} as\n${relation.select}`
+}
+
 /** The steps that read what a step leaves behind, and those after them. */
 export function stepsAfter(plan: Plan, id: string): Step[] {
   const reached = new Set([id])
