@@ -156,7 +156,7 @@ async function millraceRead(
     const batch = await stageBatch(tools, number, range, new Date())
     await operateBatch(tools, batch)
     for (const [phase, ms] of Object.entries(batch.phases)) phases[phase] = (phases[phase] ?? 0) + ms
-    rows += batch.verdicts?.rowsIn ?? 0
+    rows += batch.counted?.verdicts?.rowsIn ?? 0
     await batch.release(session)
   }
   return { rows, phases }

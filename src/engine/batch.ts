@@ -9,15 +9,8 @@ import { checkedName, uncheckedSql } from '../operators/validate.ts'
 import type { FilesStep, Plan, Step, TableStep } from '../plan/plan.ts'
 import { copySql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
-import {
-  type BatchKind,
-  type CommitOutcome,
-  RowsRefused,
-  type SinkOutcome,
-  type Store,
-  type Verdicts,
-} from '../store/store.ts'
-import { branches, countStepRows, countVerdicts, landedSql, settleVerdicts } from './books.ts'
+import { type BatchKind, type CommitOutcome, RowsRefused, type SinkOutcome, type Store } from '../store/store.ts'
+import { branches, type Counted, countBatch, landedSql, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
 import { fileSinks, writePending } from './file-sink.ts'
 import type { KeyFilter } from './key-filter.ts'
@@ -52,10 +45,8 @@ export interface Batch {
   sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined }[]
   deadLetters: Printed | undefined
   dedupKeys: Printed | undefined
-  /** As far as DuckDB knows them; what the store finds there already comes in the commit. */
-  verdicts: Verdicts | undefined
-  /** How many rows each step hands on. */
-  stepRows: Record<string, number>
+  /** When every step has run. What the store finds there already comes in the commit. */
+  counted: Counted | undefined
   release(session: DuckSession): Promise<void>
 }
 
@@ -73,8 +64,7 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
     sinks: [],
     deadLetters: undefined,
     dedupKeys: undefined,
-    verdicts: undefined,
-    stepRows: {},
+    counted: undefined,
     async release(by) {
       await releasePrinted(batch)
       await by.run(`drop schema if exists ${names.schema} cascade`)
@@ -101,7 +91,7 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
 
 /** Runs the steps that need stored state, once the batch before is committed. */
 export async function operateBatch(tools: BatchTools, batch: Batch): Promise<void> {
-  if (batch.verdicts === undefined) await runSteps(tools, batch, () => true)
+  if (batch.counted === undefined) await runSteps(tools, batch, () => true)
 }
 
 /**
@@ -128,6 +118,9 @@ export async function commitBatch(
 async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: BatchKind): Promise<CommitOutcome> {
   const { plan, session, store } = tools
   const ordinals = branches(plan)
+  const { counted } = batch
+  if (counted === undefined)
+    throw new MillraceError('INVALID_PLAN', { message: 'a batch is committed after its steps have run' })
   return await store.commit({
     pipeline: plan.name,
     epoch,
@@ -147,14 +140,14 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     filesQuarantined: batch.range.filesQuarantined,
     ranges: batch.range.ranges,
     settles: batch.range.settles,
-    stepRows: batch.stepRows,
+    stepRows: counted.stepRows,
     phases: Object.fromEntries(Object.entries(batch.phases).map(([phase, ms]) => [phase, Math.round(ms)])),
     books: async (outcomes) => {
       for (const step of fileSinks(plan)) {
         const rows = fileRowsSql(batch, step, outcomes)
         await writePending(session, tools.spool, plan, step, { rows, epoch, number: batch.number })
       }
-      return await settleVerdicts(session, plan, batch.names, batch.range, batch.verdicts, outcomes)
+      return await settleVerdicts(session, plan, batch.names, batch.range, counted.verdicts, outcomes)
     },
   })
 }
@@ -198,8 +191,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   if (await passDedupAgain(tools, batch)) return await startAgain(tools, batch)
   batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
   batch.dedupKeys = await timed(batch, 'print', () => printDedupKeys(tools, batch))
-  batch.stepRows = await timed(batch, 'books', () => countStepRows(session, plan, batch.names))
-  batch.verdicts = await timed(batch, 'books', () => countVerdicts(session, plan, batch.names, batch.range, []))
+  batch.counted = await timed(batch, 'books', () => countBatch(session, plan, batch.names, batch.range))
 }
 
 async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Promise<Batch['sinks'][number]> {
@@ -226,7 +218,7 @@ async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   batch.sinks = []
   batch.deadLetters = undefined
   batch.dedupKeys = undefined
-  batch.verdicts = undefined
+  batch.counted = undefined
   await runSteps(tools, batch, () => true)
 }
 

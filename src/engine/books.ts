@@ -10,7 +10,32 @@ import type { DuckSession } from './duckdb.ts'
 import { fileSinks } from './file-sink.ts'
 import type { Names } from './relations.ts'
 
-export async function countVerdicts(
+export interface Counted {
+  /** As far as DuckDB knows them. */
+  verdicts: Verdicts
+  /** How many rows each step hands on; a table does so too, with what it is sent. */
+  stepRows: Record<string, number>
+}
+
+export async function countBatch(session: DuckSession, plan: Plan, names: Names, range: Range): Promise<Counted> {
+  // what one step hands on is what the next one takes: each relation is counted once
+  const counted = new Map<string, number>()
+  const count = async (relation: string): Promise<number> => {
+    const rows = counted.get(relation) ?? (await session.count(relation))
+    counted.set(relation, rows)
+    return rows
+  }
+  const stepRows: Record<string, number> = {}
+  for (const step of plan.steps) {
+    stepRows[step.id] = await count(step.op === 'files' ? names.into(step) : names.of(step.id))
+  }
+  const verdicts = branches(plan)
+    ? await countBranches(session, plan, names, range, [])
+    : await countInLine(count, plan, names, range)
+  return { verdicts, stepRows }
+}
+
+async function countBranches(
   session: DuckSession,
   plan: Plan,
   names: Names,
@@ -19,7 +44,6 @@ export async function countVerdicts(
 ): Promise<Verdicts> {
   const sinks = plan.steps.filter((step): step is TableStep => isSink(step) && step.op === 'table')
   const rowsIn = range.rows + range.malformed
-  if (!branches(plan)) return await countInLine(session, plan, names, range)
   if (rowsIn === 0) return { rowsIn, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 }
 
   const taken: string[] = []
@@ -90,17 +114,13 @@ export async function countVerdicts(
   }
 }
 
-/** How many rows each step hands on; a table does so too, with what it is sent. */
-export async function countStepRows(session: DuckSession, plan: Plan, names: Names): Promise<Record<string, number>> {
-  const counts: Record<string, number> = {}
-  for (const step of plan.steps) {
-    counts[step.id] = await session.count(step.op === 'files' ? names.into(step) : names.of(step.id))
-  }
-  return counts
-}
-
 // Without branches a row that does not come out of a step has its verdict there, so it is enough to count.
-async function countInLine(session: DuckSession, plan: Plan, names: Names, range: Range): Promise<Verdicts> {
+async function countInLine(
+  count: (relation: string) => Promise<number>,
+  plan: Plan,
+  names: Names,
+  range: Range,
+): Promise<Verdicts> {
   const verdicts: Verdicts = {
     rowsIn: range.rows + range.malformed,
     written: 0,
@@ -113,27 +133,27 @@ async function countInLine(session: DuckSession, plan: Plan, names: Names, range
   for (const step of plan.steps) {
     const [input, out] = [names.into(step), names.of(step.id)]
     if (names.refused.has(step.id)) {
-      verdicts.dead += (await session.count(names.of(step.from[0] ?? ''))) - (await session.count(input))
+      verdicts.dead += (await count(names.of(step.from[0] ?? ''))) - (await count(input))
     }
     switch (step.op) {
       case 'validate':
-        verdicts.dead += await session.count(`${names.staged} where _failed is not null`)
+        verdicts.dead += await count(`${names.staged} where _failed is not null`)
         break
       case 'filter':
-        verdicts.filtered += (await session.count(input)) - (await session.count(out))
+        verdicts.filtered += (await count(input)) - (await count(out))
         break
       case 'dedup':
-        verdicts.duplicates += (await session.count(input)) - (await session.count(out))
+        verdicts.duplicates += (await count(input)) - (await count(out))
         break
       case 'table': {
-        const long = step.mode.is === 'append' ? 0 : await session.count(keyTooLongName(out))
+        const long = step.mode.is === 'append' ? 0 : await count(keyTooLongName(out))
         verdicts.dead += long
         // a row that another of its key replaces has been taken
-        verdicts.written += step.mode.is === 'upsert' ? (await session.count(input)) - long : await session.count(out)
+        verdicts.written += step.mode.is === 'upsert' ? (await count(input)) - long : await count(out)
         break
       }
       case 'files':
-        verdicts.written += await session.count(input)
+        verdicts.written += await count(input)
         break
       case 'select':
       case 'window':
@@ -166,13 +186,12 @@ export async function settleVerdicts(
   plan: Plan,
   names: Names,
   range: Range,
-  before: Verdicts | undefined,
+  before: Verdicts,
   outcomes: SinkOutcome[],
 ): Promise<Verdicts> {
-  const verdicts = before ?? (await countVerdicts(session, plan, names, range, []))
   const duplicates = outcomes.reduce((sum, outcome) => sum + outcome.duplicates, 0)
-  if (duplicates === 0) return verdicts
+  if (duplicates === 0) return before
   // Where a row has other branches to go, what one sink did not take may be written by another.
-  if (branches(plan)) return await countVerdicts(session, plan, names, range, outcomes)
-  return { ...verdicts, written: verdicts.written - duplicates, duplicates: verdicts.duplicates + duplicates }
+  if (branches(plan)) return await countBranches(session, plan, names, range, outcomes)
+  return { ...before, written: before.written - duplicates, duplicates: before.duplicates + duplicates }
 }

@@ -52,8 +52,9 @@ const patienceMs = 3000
 const ledgerKeptMs = 7 * 24 * 3_600_000
 const foldEveryMs = 3_600_000
 
-/** Of a batch, while somebody looks. */
+/** Of a batch, while somebody looks: so many rows, found among so many that were read last. */
 const rowsShown = 20
+const rowsLookedAt = 500
 
 const backOff = { firstMs: 100, mostMs: 10_000 }
 
@@ -256,11 +257,15 @@ class Worker implements AsyncDisposable {
 
   // The last ones of each table. What a duplicate or a refusal took away is shown too: it is a look, not the books.
   async #showRows({ sinks, names }: Batch, session: DuckSession): Promise<void> {
+    // a number in the text of the select lets DuckDB skip the rows before it
+    const [last] = await session.rows<{ from: string }>(
+      `select min(_row)::varchar as from from (select _row from ${names.staged} order by _row desc limit ${rowsLookedAt})`,
+    )
     for (const { step } of sinks) {
       const columns = step.columns.map(({ name }) => name)
       const texts = columns.map((name) => `left(${identifier(name)}::varchar, 200) as ${identifier(name)}`)
       const found = await session.rows<Record<string, string | null>>(
-        `select ${texts.join(', ')} from ${names.of(step.id)} order by _row desc limit ${rowsShown}`,
+        `select ${texts.join(', ')} from ${names.of(step.id)} where _row >= ${last?.from ?? 0} order by _row desc limit ${rowsShown}`,
       )
       const rows = found.reverse().map((row) => columns.map((name) => row[name] ?? null))
       if (rows.length > 0) this.#options.watch?.rows({ step: step.id, table: step.table, columns, rows })

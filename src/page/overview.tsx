@@ -1,12 +1,12 @@
 /** Every pipeline: how it is, how fast, how far behind, what was refused, and what to do about it. */
-import { useCell, useNow } from './cell.ts'
-import { ago, clockTime, counted, duration, number, rate, shortNumber } from './format.ts'
-import { connection, pipelines, rates, secondsKept } from './live.ts'
+import { useCell } from './cell.ts'
+import { counted } from './format.ts'
+import { connection, pipelines } from './live.ts'
 import { Heading } from './parts/heading.tsx'
 import { Advice, Empty, Loading } from './parts/notice.tsx'
-import { Sparkline } from './parts/sparkline.tsx'
+import { PipelineFacts } from './parts/pipeline-facts.tsx'
 import { StateWords } from './parts/state.tsx'
-import { deadLettersHref, pipelineHref } from './route.ts'
+import { pipelineHref } from './route.ts'
 import type { Pipeline } from './types.ts'
 
 export function Overview() {
@@ -49,7 +49,6 @@ export function Overview() {
 
 function PipelineCard({ pipeline }: { pipeline: Pipeline }) {
   const { pipeline: name, says, state, advice } = pipeline
-  const known = useCell(rates)[name] ?? []
   return (
     <li class="card pipeline-card">
       <div class="pipeline-top">
@@ -62,88 +61,9 @@ function PipelineCard({ pipeline }: { pipeline: Pipeline }) {
         <StateWords state={state} long />
       </div>
       {advice !== null && <Advice tone={state.is === 'stopped' ? 'bad' : 'warn'}>{advice}</Advice>}
-      <div class="pipeline-facts">
-        <div class="pipeline-rate">
-          <div class="fact">
-            <span class="fact-name">Rows a second</span>
-            <span class="fact-value pipeline-rate-now">{rate(pipeline.rows_per_second)}</span>
-          </div>
-          <Sparkline values={known} room={secondsKept} says="Rows a second in the last two minutes" />
-        </div>
-        <Facts pipeline={pipeline} />
-      </div>
+      <PipelineFacts pipeline={pipeline} />
     </li>
   )
-}
-
-/** The numbers of a pipeline that one looks at first. */
-export function Facts({ pipeline }: { pipeline: Pipeline }) {
-  const now = useNow()
-  const { pipeline: name, lag, books, watermark, batch, last_committed_at: committedAt } = pipeline
-  const open = pipeline.dead_letters_open ?? 0
-  const quarantined = pipeline.files_quarantined ?? 0
-  const behind = lag.files_waiting + lag.files_claimed > 0 || (lag.rows ?? 0) > 0
-  return (
-    <dl class="facts">
-      <div class="fact">
-        <dt class="fact-name">Lag</dt>
-        <dd class="fact-value">{behind ? duration(lag.seconds * 1000) : 'none'}</dd>
-        <dd class="fact-more">{lagMore(lag)}</dd>
-      </div>
-      <div class="fact">
-        <dt class="fact-name">Last batch</dt>
-        <dd class="fact-value">{committedAt === null ? 'none yet' : ago(committedAt, now)}</dd>
-        <dd class="fact-more">
-          {committedAt === null || batch === null ? (
-            'nothing has landed'
-          ) : (
-            <a href={pipelineHref(name, 'batches')}>batch {number(batch)}</a>
-          )}
-        </dd>
-      </div>
-      <div class="fact">
-        <dt class="fact-name">Watermark</dt>
-        <dd class="fact-value">{watermark === null ? 'none' : clockTime(watermark, now)}</dd>
-        <dd class="fact-more">
-          {watermark === null ? 'no step waits for time' : `${duration(now - Date.parse(watermark))} behind the clock`}
-        </dd>
-      </div>
-      <div class="fact">
-        <dt class="fact-name">Late</dt>
-        <dd class="fact-value">{shortNumber(pipeline.late_rows)}</dd>
-        <dd class="fact-more">{share(pipeline.late_rows, books?.rows_in)}</dd>
-      </div>
-      <div class={open > 0 ? 'fact fact-bad' : 'fact'}>
-        <dt class="fact-name">Dead letters</dt>
-        <dd class="fact-value">{shortNumber(open)}</dd>
-        <dd class="fact-more">
-          {open > 0 ? <a href={deadLettersHref({ pipeline: name })}>look at them</a> : 'none open'}
-        </dd>
-      </div>
-      <div class={quarantined > 0 ? 'fact fact-bad' : 'fact'}>
-        <dt class="fact-name">Quarantined</dt>
-        <dd class="fact-value">{number(quarantined)}</dd>
-        <dd class="fact-more">
-          {quarantined > 0 ? <a href={pipelineHref(name, 'files')}>see the files</a> : 'no files'}
-        </dd>
-      </div>
-    </dl>
-  )
-}
-
-function lagMore({ files_waiting: waiting, files_claimed: claimed, rows }: Pipeline['lag']): string {
-  const parts = [
-    waiting > 0 ? `${counted(waiting, 'file')} ${waiting === 1 ? 'waits' : 'wait'}` : undefined,
-    claimed > 0 ? `${number(claimed)} in hand` : undefined,
-    rows !== null && rows > 0 ? counted(rows, 'row') : undefined,
-  ].filter((part) => part !== undefined)
-  return parts.length === 0 ? 'all is read' : parts.join(', ')
-}
-
-function share(rows: number, of: number | undefined): string {
-  if (of === undefined || of === 0) return 'of no rows yet'
-  const percent = (rows / of) * 100
-  return rows === 0 ? 'no rows' : `${percent < 0.01 ? '< 0.01' : number(percent)} % of all`
 }
 
 function summary(all: Pipeline[]): string {

@@ -19,10 +19,9 @@ export function chooseTheme(next: Theme): void {
 }
 
 export function apply(): void {
-  const chosen = theme.get()
-  if (chosen === 'system') document.documentElement.removeAttribute('data-theme')
-  else document.documentElement.setAttribute('data-theme', chosen)
-  shownTheme.set(shownNow())
+  const shown = shownNow()
+  document.documentElement.setAttribute('data-theme', shown)
+  shownTheme.set(shown)
 }
 
 function shownNow(): 'light' | 'dark' {

@@ -2,12 +2,10 @@
 import { useEffect, useRef } from 'preact/hooks'
 import { useAnswer } from '../api.ts'
 import { useCell } from '../cell.ts'
-import { rate } from '../format.ts'
-import { pipelines, rates, secondsKept, watchBatches } from '../live.ts'
-import { Facts } from '../overview.tsx'
+import { pipelines, watchBatches } from '../live.ts'
 import { Heading } from '../parts/heading.tsx'
 import { Advice, Loading, ProblemNotice } from '../parts/notice.tsx'
-import { Sparkline } from '../parts/sparkline.tsx'
+import { PipelineFacts } from '../parts/pipeline-facts.tsx'
 import { StateWords } from '../parts/state.tsx'
 import { pipelineHref, type Section, sections } from '../route.ts'
 import type { PipelineDetails } from '../types.ts'
@@ -34,7 +32,6 @@ interface PipelineViewProps {
 export function PipelineView({ name, section, query }: PipelineViewProps) {
   const { answer: details, problem, again } = useAnswer<PipelineDetails>(`/api/pipelines/${encodeURIComponent(name)}`)
   const live = useCell(pipelines)?.find(({ pipeline }) => pipeline === name)
-  const known = useCell(rates)[name] ?? []
   useEffect(() => onceIn(2000, again, name), [name, again])
   const tabs = useRef<HTMLElement>(null)
   const isShown = live !== undefined || details !== undefined
@@ -70,15 +67,8 @@ export function PipelineView({ name, section, query }: PipelineViewProps) {
       {pipeline.advice !== null && (
         <Advice tone={pipeline.state.is === 'stopped' ? 'bad' : 'warn'}>{pipeline.advice}</Advice>
       )}
-      <div class="pipeline-facts pipeline-strip">
-        <div class="pipeline-rate">
-          <div class="fact">
-            <span class="fact-name">Rows a second</span>
-            <span class="fact-value pipeline-rate-now">{rate(pipeline.rows_per_second)}</span>
-          </div>
-          <Sparkline values={known} room={secondsKept} says="Rows a second in the last two minutes" />
-        </div>
-        <Facts pipeline={pipeline} />
+      <div class="pipeline-strip">
+        <PipelineFacts pipeline={pipeline} />
       </div>
       <nav class="sections" aria-label={`About ${name}`} ref={tabs}>
         {sections.map((each) => (
