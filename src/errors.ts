@@ -35,6 +35,14 @@ export const errorCodes = {
   FILE_UNREADABLE: 'a file cannot be opened or read',
   NO_INPUT: 'an input names no file',
   DISK_FULL: 'a disk has no room left: it is waited for',
+  // topics
+  POSITION_LOST: 'a topic no longer has the records that come next',
+  LOG_TRUNCATED: 'a topic ends before the stored position',
+  TOPIC_LOCKED: 'another process writes this local topic',
+  TOPIC_DAMAGED: 'a local topic holds bytes that cannot be its own',
+  BROKER_UNREACHABLE: 'no broker of Kafka answers',
+  BROKER_REFUSED: 'Kafka refused a request that should have worked',
+  RECORD_TOO_LARGE: 'a record is larger than the topic takes',
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
   NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',
