@@ -51,7 +51,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     duck,
     spool,
     openReader: () => {
-      if (letters !== undefined) return openLettersReader({ ...letters, source, store, spool })
+      if (letters !== undefined) return openLettersReader({ ...letters, id, source, store, spool })
       return sources.files({
         id,
         source,

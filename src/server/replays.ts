@@ -73,8 +73,8 @@ export async function forecast(desk: Desk, where: DeadLetterFilter, set: Edits) 
 
 async function forecastGroup(desk: Desk, { line, ...letters }: Group, tell: (forecast: Forecast) => void) {
   const { config } = desk
-  const source = Object.values(line.plan.sources)[0]
-  if (source === undefined) return []
+  const [[id, source] = []] = Object.entries(line.plan.sources)
+  if (id === undefined || source === undefined) return []
   // not among the pipeline's own: a worker that starts clears what it finds there
   const apart = `dry-run-${process.pid}-${randomBytes(4).toString('hex')}`
   const spool = join(spoolFolder(config.dataDirectory), apart)
@@ -82,7 +82,7 @@ async function forecastGroup(desk: Desk, { line, ...letters }: Group, tell: (for
   using session = await duckOf(desk).connect()
   try {
     const store = storeOf(desk)
-    await using reader = await openLettersReader({ ...letters, source, store, spool })
+    await using reader = await openLettersReader({ ...letters, id, source, store, spool })
     const limits = { rows: config.batchMaxRows, bytes: config.batchMaxBytes }
     return await dryRun({ plan: line.plan, store, session, spool, apart, filters: new Map() }, reader, limits, tell)
   } finally {

@@ -33,7 +33,7 @@ async function opened(letters: Partial<DeadLetter>[], chosen: Partial<LettersRea
   }
   letters.forEach(add)
   const which = { upTo: letters.length }
-  const reader = await openLettersReader({ source, store, spool: folder.path, which, set: {}, ...chosen })
+  const reader = await openLettersReader({ id: 'files', source, store, spool: folder.path, which, set: {}, ...chosen })
   return { reader, store, add, [Symbol.asyncDispose]: () => folder.remove() }
 }
 
@@ -136,7 +136,7 @@ test('a range ends at its rows, at its bytes, and early where lines are very lon
     countDeadLetters: (filter) => mixed.store.countDeadLetters(filter),
   }
   await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-letters-'))
-  const options = { source, store: few, spool: folder.path, which: { upTo: 4 }, set: {} }
+  const options = { id: 'files', source, store: few, spool: folder.path, which: { upTo: 4 }, set: {} }
   await using byLength = await openLettersReader(options)
   assert.deepEqual(await idsOf(byLength, { rows: 9, bytes: 1e9 }), [
     [1, 2],

@@ -19,6 +19,7 @@ interface LedgerRow {
   rows_out: LedgerLine['rowsOut']
   phases_ms: Record<string, number>
   step_rows: Record<string, number>
+  watermark: Date | null
   ranges: unknown
 }
 
@@ -55,6 +56,7 @@ function ledgerLine(row: LedgerRow): LedgerLine {
     rowsOut: row.rows_out,
     phasesMs: row.phases_ms,
     stepRows: row.step_rows,
+    watermark: row.watermark?.getTime(),
     ranges: row.ranges,
   }
 }

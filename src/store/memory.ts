@@ -11,6 +11,7 @@ import { commitBatch, keysOf, settle } from './memory/commit.ts'
 import { type MemoryDatabase, memoryDatabase, pair, type StoredPipeline } from './memory/database.ts'
 import { freeLease, holds, leave, takeLease } from './memory/leases.ts'
 import { printCsv, readRows } from './memory/rows.ts'
+import { writeState } from './memory/state.ts'
 import { emptyTable, fitted, type Table } from './memory/tables.ts'
 import type {
   BatchCommit,
@@ -28,6 +29,7 @@ import type {
   RowFile,
   Store,
   StoredFile,
+  StoredState,
 } from './store.ts'
 
 export { type MemoryDatabase, memoryDatabase }
@@ -73,6 +75,7 @@ class MemoryStore implements Store {
       batch: stored?.batch ?? 0,
       epoch: stored?.lease.epoch ?? 0,
       positions: [...(stored?.positions.values() ?? [])].map((position) => ({ ...position })),
+      watermark: stored?.watermark,
     }
   }
 
@@ -102,6 +105,10 @@ class MemoryStore implements Store {
     const seen = wanted.filter((key) => key !== null && known.has(key))
     await writeFile(into, printCsv(seen.map((key) => [key])))
     return seen.length
+  }
+
+  async state(pipeline: string, folder: string): Promise<StoredState> {
+    return await writeState(this.#known(pipeline), folder)
   }
 
   async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
@@ -243,6 +250,9 @@ function newPipeline(plan: Plan): StoredPipeline {
     ledger: [],
     effects: new Map(),
     dedupKeys: new Map(),
+    watermark: undefined,
+    paneNumbers: new Map(),
+    paneSets: [],
   }
 }
 

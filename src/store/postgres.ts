@@ -28,6 +28,7 @@ import type { TableHabits } from './land-rows.ts'
 import { leaseTimes, livingOwner, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { foldLedger, readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
+import { readState } from './state.ts'
 import type {
   BatchCommit,
   CommitOutcome,
@@ -44,6 +45,7 @@ import type {
   RowFile,
   Store,
   StoredFile,
+  StoredState,
 } from './store.ts'
 import { prepareTable } from './tables.ts'
 import { unfitServer } from './unfit-server.ts'
@@ -208,9 +210,9 @@ export class PostgresStore implements Store {
   }
 
   async committed(pipeline: string): Promise<Committed> {
-    const { rows } = await this.#pool.query<{ batch: number; epoch: number }>(
+    const { rows } = await this.#pool.query<{ batch: number; epoch: number; watermark: Date | null }>(
       `
-      select p.batch, coalesce(l.epoch, 0) as epoch
+      select p.batch, coalesce(l.epoch, 0) as epoch, p.watermark
       from   millrace.pipelines p
       left join millrace.leases l using (pipeline)
       where  p.pipeline = $1`,
@@ -229,6 +231,7 @@ export class PostgresStore implements Store {
       batch: rows[0]?.batch ?? 0,
       epoch: rows[0]?.epoch ?? 0,
       positions: positions.rows.map(({ watermark, ...rest }) => ({ ...rest, watermark: watermark?.getTime() })),
+      watermark: rows[0]?.watermark?.getTime(),
     }
   }
 
@@ -293,6 +296,10 @@ export class PostgresStore implements Store {
       })
       return found.rowCount
     })
+  }
+
+  async state(pipeline: string, folder: string): Promise<StoredState> {
+    return await this.#transaction((client) => readState(client, pipeline, folder))
   }
 
   async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
@@ -368,13 +375,15 @@ export class PostgresStore implements Store {
         'files',
         'batches',
         'dedup_keys',
+        'pane_numbers',
+        'pane_sets',
         ...(tables.length > 0 ? ['dead_letters', 'late_rows'] : []),
       ]
       for (const name of forgotten) await client.query(`delete from millrace.${name} where pipeline = $1`, [plan.name])
       await client.query(
         `
         update millrace.pipelines
-        set    plan_hash = $2, plan = $3, updated_at = now()
+        set    plan_hash = $2, plan = $3, watermark = null, updated_at = now()
         where  pipeline = $1`,
         [plan.name, planHash(plan), JSON.stringify(plan)],
       )

@@ -39,6 +39,9 @@ export interface Store extends AsyncDisposable {
    */
   seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number>
 
+  /** What is kept of open windows, written into files of a folder. */
+  state(pipeline: string, folder: string): Promise<StoredState>
+
   /** In the order of the batches: all after one, the first or the last so many of them. */
   ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]>
   /**
@@ -89,6 +92,8 @@ export interface Committed {
   batch: number
   epoch: number
   positions: Position[]
+  /** By which the next batch judges its rows; milliseconds. */
+  watermark: number | undefined
 }
 
 export interface Position {
@@ -115,8 +120,14 @@ export interface BatchCommit {
   deadLetters: RowFile | undefined
   /** Columns: step, key. Keys that no committed batch has. */
   dedupKeys: RowFile | undefined
+  /** Columns: `lateColumns`. */
+  lateRows?: RowFile | undefined
+  /** What changes in the state of windows. */
+  state?: StateChange | undefined
   files: FileProgress[]
   positions: Position[]
+  /** Where the batch moves the watermark; it never moves back. */
+  watermark?: number | undefined
   filesQuarantined: number
   ranges: unknown
   /** Dead letters that this batch settles, when it is a replay. */
@@ -127,6 +138,33 @@ export interface BatchCommit {
   stepRows: Record<string, number>
   /** The verdicts, once it is known what each sink took. */
   books(outcomes: SinkOutcome[]): Promise<Verdicts>
+}
+
+/** The columns of `BatchCommit.lateRows`, in order. */
+export const lateColumns = ['step', 'place', 'event_time', 'window_start', 'late_by_ms', 'raw'] as const
+
+export interface StateChange {
+  /** Columns: `numberColumns`. The numbers of a pane as they are now. */
+  numbers: RowFile | undefined
+  /** Columns: `setColumns`. What is new in a pane. */
+  sets: RowFile | undefined
+  /** Columns: step, key, pane. Numbers that are no longer needed. */
+  gone: RowFile | undefined
+  /** Of these steps, panes before this one are no longer needed. */
+  closed: { step: string; before: number }[]
+  /** Nothing will follow: all of it goes. */
+  forget?: boolean
+}
+
+/** `key` is a JSON list of texts, `numbers` a JSON object of texts. */
+export const numberColumns = ['step', 'key', 'pane', 'numbers'] as const
+/** `members` are hashes as a Postgres array, `items` a JSON object of counts; one of them is null. */
+export const setColumns = ['step', 'aggregate', 'key', 'pane', 'members', 'items'] as const
+
+/** Files with these columns. Of a set, what several batches added may be in several rows. */
+export interface StoredState {
+  numbers: RowFile
+  sets: RowFile
 }
 
 export type BatchKind = 'stream' | 'backfill' | 'replay' | 'spark'
@@ -301,6 +339,7 @@ export interface LedgerLine extends Verdicts {
   rowsOut: Record<string, { inserted: number; updated: number; deleted: number }>
   phasesMs: Record<string, number>
   stepRows: Record<string, number>
+  watermark: number | undefined
   ranges: unknown
 }
 

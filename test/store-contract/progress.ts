@@ -182,6 +182,7 @@ export function progress(scenario: Scenario): void {
           startedAt,
           sinks,
           ranges,
+          watermark: 1000 * n,
           filesQuarantined: n,
           phases: { read: 12, operate: 3.5 },
           stepRows: { validate: n },
@@ -201,6 +202,7 @@ export function progress(scenario: Scenario): void {
           filesQuarantined: n,
           rowsOut: { orders: { inserted: 1, updated: 0, deleted: 0 } },
           stepRows: { validate: n },
+          watermark: 1000 * n,
           ranges,
         })
         assert.partialDeepStrictEqual(phasesMs, { read: 12, operate: 3.5 })

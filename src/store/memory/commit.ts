@@ -18,6 +18,7 @@ import {
 } from '../store.ts'
 import { type MemoryDatabase, pair, type StoredPipeline } from './database.ts'
 import { type Row, readRows } from './rows.ts'
+import { readStateChange } from './state.ts'
 import { apply, type Draft, draftOf, merge } from './tables.ts'
 
 type Letter = NewDeadLetter & { rawBytes: Buffer | null }
@@ -45,6 +46,8 @@ export async function commitBatch(
   const letters = await readLetters(batch.deadLetters)
   await failpoint('after rows')
 
+  const lateRows = batch.lateRows ? await readRows(batch.lateRows) : []
+  const changeState = await readStateChange(batch.state)
   const dedupKeys = batch.dedupKeys ? await readRows(batch.dedupKeys) : []
   await failpoint('after state')
 
@@ -75,6 +78,11 @@ export async function commitBatch(
     database.deadLetters.push(stored(letter, batch, database.deadLetters.length + 1, committedAt))
   for (const id of new Set(batch.settles)) settle(database, id, 'replayed', `batch ${batch.batch}`)
   for (const { step, key } of dedupKeys) keysOf(pipeline, step ?? '').add(key ?? '')
+  for (const row of lateRows) {
+    database.lateRows.push({ ...row, pipeline: batch.pipeline, batch: String(batch.batch) })
+  }
+  changeState(pipeline)
+  pipeline.watermark = highest(pipeline.watermark, batch.watermark)
   for (const file of batch.files) pipeline.files.set(pair(file.source, file.id), { ...file, batch: batch.batch })
   for (const position of batch.positions) {
     const at = pair(position.source, position.partition)
@@ -94,6 +102,7 @@ export async function commitBatch(
     rowsOut,
     phasesMs: { ...batch.phases, land: database.now() - began },
     stepRows: batch.stepRows,
+    watermark: batch.watermark,
     ranges: JSON.parse(jsonText(batch.ranges)),
   })
   pipeline.batch = batch.batch
