@@ -299,8 +299,8 @@ export class PostgresStore implements Store {
     return await readLedger(this.#pool, pipeline, query)
   }
 
-  async foldLedger(pipeline: string, before: Date): Promise<number> {
-    return await this.#transaction((client) => foldLedger(client, pipeline, before))
+  async foldLedger(pipeline: string, before: Date, upTo: number): Promise<number> {
+    return await this.#transaction((client) => foldLedger(client, pipeline, before, upTo))
   }
 
   async effectCursor(pipeline: string, effect: string): Promise<number> {

@@ -42,10 +42,11 @@ export interface Store extends AsyncDisposable {
   /** In the order of the batches: all after one, the first or the last so many of them. */
   ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]>
   /**
-   * Makes one line of those of an hour and kind that are older than `before` and have had their effects, so that the ledger
-   * stays small: the sums and the last number are kept. Answers how many lines went.
+   * Makes one line of those of an hour and kind that are older than `before`, so that the ledger stays small: the sums and
+   * the last number are kept. `upTo` is the last batch whose effects are done, for they read the lines one by one. Answers
+   * how many lines went.
    */
-  foldLedger(pipeline: string, before: Date): Promise<number>
+  foldLedger(pipeline: string, before: Date, upTo: number): Promise<number>
   effectCursor(pipeline: string, effect: string): Promise<number>
   advanceEffect(pipeline: string, effect: string, batch: number): Promise<void>
 
