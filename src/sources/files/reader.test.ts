@@ -258,6 +258,27 @@ test('a gzip file may be padded with zeros, and nothing follows them', async () 
   assert.deepEqual(found.quarantined, ['2-followed.csv.gz NOT_PACKED_RIGHT', '3-followed.csv.gz NOT_PACKED_RIGHT'])
 })
 
+test('a column may have the name of one that a reader of DuckDB adds by itself', async () => {
+  const added = ['file_row_number', 'filename', 'FILE_INDEX', 'rowid']
+  const columns = Object.fromEntries(added.map((name) => [name, text()]))
+  const rows = Array.from({ length: 5 }, (_, i) => added.map((name) => `${name}-${i}`))
+  const selects = rows.map((row) => `select ${row.map((value, i) => `'${value}' as ${added[i]}`).join(', ')}`)
+  const paths = {
+    csv: await given('added.csv', [added, ...rows].map((row) => `${row.join(',')}\n`).join('')),
+    'json lines': await given('added.jsonl', selects.map((_, i) => jsonOf(added, rows[i])).join('')),
+    parquet: await parquetFile('added.parquet', selects.join(' union all ')),
+  }
+  for (const format of ['csv', 'json lines', 'parquet'] as const) {
+    const found = await readAll(sourceOf(files('in', { format, columns })), [paths[format]], { rows: 2 })
+    const told = found.rows.map((row) => row.replace(/^\S+ /, ''))
+    assert.deepEqual([told, found.quarantined], [rows.map((row) => row.join(' ')), []], format)
+  }
+})
+
+function jsonOf(names: string[], values: string[] = []): string {
+  return `${JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]])))}\n`
+}
+
 test('what people send in place of text is called by its name', async () => {
   const workbook = await given('workbook.csv', Buffer.from('504b030414000600', 'hex'))
   const found = await readAll(csv, [workbook, await given('xz.csv', Buffer.from('fd377a585a000004', 'hex'))])
