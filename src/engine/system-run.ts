@@ -57,7 +57,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
         source,
         spool,
         sql: session,
-        apart: () => duck.apart(),
+        apart: (share) => duck.apart(share),
         signal,
         known: (ids) => store.files(plan.name, id, ids),
         onLeftAlone: (path, why) => log.warn('left alone', { pipeline: plan.name, path, why }),
