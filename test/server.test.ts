@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { createLog } from '../src/log.ts'
+import { notReady } from '../src/server/board.ts'
 import { openServer } from '../src/server/server.ts'
 import { newToken, openTokenFile, writeTokens } from '../src/server/tokens.ts'
 import { openServed, type Served } from './served.ts'
@@ -278,8 +279,20 @@ describe('the server refuses', () => {
       port: 0,
       desk,
       tokens: openTokenFile(path),
-      notReady: async () => undefined,
+      notReady: () => notReady({ ...board, store: undefined, waitingFor: 'connect ECONNREFUSED db.internal:5432' }),
     })
+    const readiness = async (token?: string) => {
+      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+      const answer = await fetch(`http://127.0.0.1:${guarded.port}/health/ready`, { headers })
+      return { status: answer.status, body: await answer.text() }
+    }
+    for (const token of [undefined, 'mr_wrong']) {
+      const { status, body } = await readiness(token)
+      assert.equal(status, 503)
+      assert.match(body, /the database does not answer/)
+      assert.doesNotMatch(body, /ECONNREFUSED|db\.internal/)
+    }
+    assert.match((await readiness(reader.token)).body, /ECONNREFUSED db\.internal:5432/)
     const status = async (where: string, token?: string, init: RequestInit = {}) => {
       const headers = {
         ...(init.headers as Record<string, string>),

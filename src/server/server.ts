@@ -8,8 +8,9 @@ import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { MillraceError, messageOf } from '../errors.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
+import type { NotReady } from './board.ts'
 import type { Desk } from './desk.ts'
-import { guard } from './guard.ts'
+import { guard, tokenOf } from './guard.ts'
 import { type Meter, metricsRoute } from './metrics.ts'
 import { errorsPage, ProblemError, problem, problemOf, sendProblem } from './problem.ts'
 import { deadLetterRoutes } from './routes/dead-letters.ts'
@@ -24,7 +25,7 @@ export interface ServerOptions {
   port: number
   desk: Desk
   /** Why the process cannot do its work, or nothing when it can. */
-  notReady(): Promise<string | undefined>
+  notReady(): Promise<NotReady | undefined>
   tokens?: TokenFile
   /** The folder of the built page; without it there is only the API. */
   page?: string
@@ -170,7 +171,7 @@ function setHeaders(reply: { header(name: string, value: string): unknown }, pat
   if (path.endsWith('.html')) reply.header('cache-control', 'no-cache')
 }
 
-function healthRoutes(app: FastifyInstance, { notReady }: ServerOptions): void {
+function healthRoutes(app: FastifyInstance, { notReady, tokens }: ServerOptions): void {
   const tags = ['health']
   const status = shape({ status: text })
   app.get(
@@ -181,10 +182,13 @@ function healthRoutes(app: FastifyInstance, { notReady }: ServerOptions): void {
   app.get(
     '/health/ready',
     { schema: { tags, summary: 'Whether it can do its work', response: answers(status) } },
-    async () => {
-      const why = await notReady()
-      if (why === undefined) return { status: 'ready' }
-      throw new ProblemError(503, 'NOT_READY', why)
+    async (request) => {
+      const reason = await notReady()
+      if (reason === undefined) return { status: 'ready' }
+      // a cause names hosts and databases
+      const mayKnow = tokens === undefined || tokenOf(request, tokens) !== undefined
+      if (mayKnow) throw new ProblemError(503, 'NOT_READY', reason.why)
+      throw new ProblemError(503, 'NOT_READY', reason.short, 'with an access token it says why')
     },
   )
 }
