@@ -98,7 +98,7 @@ export async function notReady({ store, waitingFor, phase, lines, works }: Board
   const short = 'the database does not answer'
   if (store === undefined) return { short, why: `${short} yet${waitingFor === undefined ? '' : `: ${waitingFor}`}` }
   try {
-    await store.select('select 1')
+    await store.answers()
   } catch (error) {
     return { short, why: `${short}: ${messageOf(error)}` }
   }

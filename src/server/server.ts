@@ -8,6 +8,7 @@ import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { MillraceError, messageOf } from '../errors.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
+import { longestReadMs } from '../store/reads.ts'
 import type { NotReady } from './board.ts'
 import type { Desk } from './desk.ts'
 import { guard, tokenOf } from './guard.ts'
@@ -79,7 +80,18 @@ export async function openServer(options: ServerOptions): Promise<Server> {
         problem(503, 'NOT_READY', 'the pipeline has not been started on this database yet'),
       )
     }
-    if (options.desk.board.postgresFault !== undefined || isTransient(error)) {
+    if (codeOf(error) === '57014') {
+      const detail = `the database did not answer this within ${longestReadMs / 1000} s, and was told to leave it`
+      const hint = 'ask for less; what a system of your own asks may need an index'
+      return await sendProblem(reply, problem(504, 'TOO_SLOW', detail, hint))
+    }
+    const postgresFailed = options.desk.board.postgresFault !== undefined
+    if (!postgresFailed && /timeout exceeded when trying to connect/.test(messageOf(error))) {
+      const detail = 'no session with the database was free in time'
+      const hint = `try again in a moment: what others have asked ends within ${longestReadMs / 1000} s`
+      return await sendProblem(reply, problem(503, 'BUSY', detail, hint))
+    }
+    if (postgresFailed || isTransient(error)) {
       return await sendProblem(reply, problem(503, 'NOT_READY', `the database does not answer: ${messageOf(error)}`))
     }
     log.error('a request failed', {
