@@ -186,6 +186,7 @@ class MemoryStore implements Store {
       })
     }
     letter.fields = { ...letter.fields, ...fields }
+    letter.revision++
   }
 
   async discardDeadLetters(filter: DeadLetterFilter, reason: string): Promise<number> {

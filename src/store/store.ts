@@ -24,8 +24,9 @@ export interface Store extends AsyncDisposable {
   committed(pipeline: string): Promise<Committed>
 
   /**
-   * The one transaction of a batch. Throws LEASE_LOST when another worker owns the pipeline now, and `RowsRefused` when
-   * the database does not take some of the rows: then nothing is written, and the batch can be committed without them.
+   * The one transaction of a batch. Throws LEASE_LOST when another worker owns the pipeline now, DEAD_LETTER_SETTLED or
+   * DEAD_LETTER_EDITED when a letter that it settles is no longer as it was read, and `RowsRefused` when the database does
+   * not take some of the rows: then nothing is written, and the batch can be committed without them.
    */
   commit(batch: BatchCommit): Promise<CommitOutcome>
 
@@ -120,8 +121,8 @@ export interface BatchCommit {
   positions: Position[]
   filesQuarantined: number
   ranges: unknown
-  /** Dead letters that this batch settles, when it is a replay. */
-  settles: number[]
+  /** Dead letters that this batch settles, when it is a replay: as they were read, and not as they were edited since. */
+  settles: LetterRevision[]
   /** Milliseconds by phase, up to now; the store adds its own. */
   phases: Record<string, number>
   /** How many rows each step handed on. */
@@ -232,8 +233,14 @@ export const deadLetterColumns = [
   'fields',
 ] as const
 
-export interface DeadLetter extends NewDeadLetter {
+/** A dead letter as it was at a time. */
+export interface LetterRevision {
   id: number
+  /** How often it had been edited. */
+  revision: number
+}
+
+export interface DeadLetter extends NewDeadLetter, LetterRevision {
   pipeline: string
   batch: number
   rawBytes: Buffer | null
