@@ -273,11 +273,11 @@ class Worker implements AsyncDisposable {
   }
 
   // Once an hour: an idle pipeline writes nothing.
-  async #foldLedger(): Promise<void> {
+  async #foldLedger(upTo: number): Promise<void> {
     const now = Date.now()
     if (now < this.#foldAt) return
     this.#foldAt = now + foldEveryMs
-    await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs))
+    await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs), upTo)
   }
 
   // The last ones of each table. What a duplicate or a refusal took away is shown too: it is a look, not the books.
@@ -491,7 +491,7 @@ class Worker implements AsyncDisposable {
     const archiver = this.#archiver
     const effects = runEffects(this.#effectTools())
       .then(() => archiver?.settled(batch.number))
-      .then(() => this.#foldLedger())
+      .then(() => this.#foldLedger(batch.number))
     this.#effects = effects
     effects.catch((error) => {
       this.#effectFailure = error

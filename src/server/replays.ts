@@ -22,7 +22,7 @@ interface Group extends ChosenLetters {
 
 /** The chosen letters by pipeline, without those that cannot be replayed: sentences say which are left. */
 async function groupsOf(desk: Desk, where: DeadLetterFilter, set: Edits): Promise<{ groups: Group[]; left: string[] }> {
-  const counts = await storeOf(desk).countDeadLetters(where)
+  const counts = await storeOf(desk).reads.countDeadLetters(where)
   const upTo = Math.max(0, ...counts.map(({ lastId }) => lastId))
   const groups: Group[] = []
   const left: string[] = []
@@ -107,7 +107,7 @@ export async function replay(desk: Desk, where: DeadLetterFilter, set: Edits) {
       duck: duckOf(desk),
       letters: { which, set },
     })
-    const again = await deadAgain(store, name, { after: before.batch, last: lastBatch, first: 0 })
+    const again = await deadAgain(store.reads, name, { after: before.batch, last: lastBatch, first: 0 })
     const { rowsIn, ...verdicts } = books
     replayed.push({
       pipeline: name,

@@ -8,7 +8,7 @@ import { asDiskFull } from '../errors.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import { columnsRead, type Origin, type Source, type SourceColumn } from '../plan/plan.ts'
 import { letterPages } from '../store/letter-pages.ts'
-import type { DeadLetter, DeadLetterFilter, Store } from '../store/store.ts'
+import type { DeadLetter, DeadLetterFilter, LetterRevision, Store } from '../store/store.ts'
 import type { Limits, Range, SourceReader } from './source.ts'
 
 /** Dead letters to be replayed. */
@@ -38,7 +38,7 @@ export async function openLettersReader(options: LettersReaderOptions): Promise<
     async next(limits: Limits) {
       const letters = letterPages(store, { ...which, after, limit: limits.rows })
       const range = await stage(letters, { id, source, set }, limits, join(spool, `letters-${++ranges}.csv`))
-      after = range.settles.at(-1) ?? after
+      after = range.settles.at(-1)?.id ?? after
       if (range.rows > 0) return range
       await range.release()
       return undefined
@@ -76,7 +76,7 @@ async function stage(
   path: string,
 ): Promise<Range> {
   const columns = columnsRead(source).map(({ name }) => name)
-  const settles: number[] = []
+  const settles: LetterRevision[] = []
   let bytes = 0
   let lineBytes = 0
   let longestLine = 0
@@ -85,7 +85,7 @@ async function stage(
     for await (const page of letters) {
       const lines = page.map((letter) => {
         const line = lineOf(letter, columns, set)
-        settles.push(letter.id)
+        settles.push({ id: letter.id, revision: letter.revision })
         bytes += Buffer.byteLength(letter.raw)
         lineBytes += Buffer.byteLength(line)
         longestLine = Math.max(longestLine, Buffer.byteLength(line))
@@ -125,7 +125,7 @@ from read_csv(
     files: [],
     filesQuarantined: 0,
     positions: [],
-    ranges: settles.slice(0, 100).map((id) => ({ dead_letter: id })),
+    ranges: settles.slice(0, 100).map(({ id }) => ({ dead_letter: id })),
     phases: {},
     arrivedAt: undefined,
     settles,

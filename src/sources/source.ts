@@ -1,5 +1,5 @@
 /** What a source promises the engine: ranges of rows, staged where DuckDB can read them. */
-import type { FileProgress, Position } from '../store/store.ts'
+import type { FileProgress, LetterRevision, Position } from '../store/store.ts'
 
 export interface Limits {
   rows: number
@@ -35,8 +35,8 @@ export interface Range {
   phases: Record<string, number>
   /** When the oldest of it arrived. */
   arrivedAt: Date | undefined
-  /** Dead letters that a replay settles with it. */
-  settles: number[]
+  /** Dead letters that a replay settles with it, as they were read. */
+  settles: LetterRevision[]
   /** Removes what was staged. */
   release(): Promise<void>
 }

@@ -2,9 +2,11 @@
  * The one transaction of a batch: rows, state, positions, dead letters and the ledger line, and last the epoch. A crash
  * at any place leaves all of it or nothing, which is why starting again needs no recovery.
  */
+
 import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { type Client, codeOf, isTransient } from './connection.ts'
+import { letterEdited, letterSettled } from './dead-letters.ts'
 import { writeFiles } from './files.ts'
 import { jsonText } from './json-text.ts'
 import { copy, landSinks, type TableHabits } from './land-rows.ts'
@@ -131,19 +133,20 @@ function asDate(ms: number | undefined): Date | null {
 
 async function settle(client: Client, batch: BatchCommit): Promise<void> {
   if (batch.settles.length === 0) return
+  const ids = batch.settles.map(({ id }) => id)
   const { rowCount } = await client.query(
     `
-    update millrace.dead_letters
-    set    settled = 'replayed', settled_at = clock_timestamp(), settled_by = $3
-    where  pipeline = $1 and id = any($2) and settled is null`,
-    [batch.pipeline, batch.settles, `batch ${batch.batch}`],
+    update millrace.dead_letters d
+    set    settled = 'replayed', settled_at = clock_timestamp(), settled_by = $4
+    from   unnest($2::bigint[], $3::integer[]) as read (id, revision)
+    where  d.pipeline = $1 and d.id = read.id and d.revision = read.revision and d.settled is null`,
+    [batch.pipeline, ids, batch.settles.map(({ revision }) => revision), `batch ${batch.batch}`],
   )
-  if (rowCount !== batch.settles.length) {
-    throw new MillraceError('DEAD_LETTER_SETTLED', {
-      at: batch.pipeline,
-      message: 'a dead letter of this replay has been settled meanwhile; nothing was written',
-      hint: 'list the dead letters again',
-      retry: true,
-    })
-  }
+  if (rowCount === ids.length) return
+  // the others are settled by now, in this transaction
+  const { rowCount: open } = await client.query(
+    'select from millrace.dead_letters where pipeline = $1 and id = any($2) and settled is null limit 1',
+    [batch.pipeline, ids],
+  )
+  throw open === 1 ? letterEdited(batch.pipeline) : letterSettled(batch.pipeline)
 }

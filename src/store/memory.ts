@@ -119,11 +119,10 @@ class MemoryStore implements Store {
     return chosen.map((line) => structuredClone(line))
   }
 
-  async foldLedger(pipeline: string, before: Date): Promise<number> {
-    const { ledger, effects } = this.#known(pipeline)
-    const done = Math.min(...effects.values(), Number.POSITIVE_INFINITY)
+  async foldLedger(pipeline: string, before: Date, upTo: number): Promise<number> {
+    const { ledger } = this.#known(pipeline)
     const hour = (at: Date) => at.toISOString().slice(0, 13)
-    const isOld = (line: LedgerLine) => hour(line.committedAt) < hour(before) && effects.size > 0 && line.batch <= done
+    const isOld = (line: LedgerLine) => hour(line.committedAt) < hour(before) && line.batch <= upTo
     const hours = Map.groupBy(ledger.filter(isOld), ({ kind, committedAt }) => pair(kind, hour(committedAt)))
     const folded = [...hours.values()].map((lines) => lines.reduce(addLines))
     const kept = [...folded, ...ledger.filter((line) => !isOld(line))].sort((a, b) => a.batch - b.batch)
@@ -194,6 +193,7 @@ class MemoryStore implements Store {
       })
     }
     letter.fields = { ...letter.fields, ...fields }
+    letter.revision++
   }
 
   async discardDeadLetters(filter: DeadLetterFilter, reason: string): Promise<number> {

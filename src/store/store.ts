@@ -24,8 +24,9 @@ export interface Store extends AsyncDisposable {
   committed(pipeline: string): Promise<Committed>
 
   /**
-   * The one transaction of a batch. Throws LEASE_LOST when another worker owns the pipeline now, and `RowsRefused` when
-   * the database does not take some of the rows: then nothing is written, and the batch can be committed without them.
+   * The one transaction of a batch. Throws LEASE_LOST when another worker owns the pipeline now, DEAD_LETTER_SETTLED or
+   * DEAD_LETTER_EDITED when a letter that it settles is no longer as it was read, and `RowsRefused` when the database does
+   * not take some of the rows: then nothing is written, and the batch can be committed without them.
    */
   commit(batch: BatchCommit): Promise<CommitOutcome>
 
@@ -45,10 +46,11 @@ export interface Store extends AsyncDisposable {
   /** In the order of the batches: all after one, the first or the last so many of them. */
   ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]>
   /**
-   * Makes one line of those of an hour and kind that are older than `before` and have had their effects, so that the ledger
-   * stays small: the sums and the last number are kept. Answers how many lines went.
+   * Makes one line of those of an hour and kind that are older than `before`, so that the ledger stays small: the sums and
+   * the last number are kept. `upTo` is the last batch whose effects are done, for they read the lines one by one. Answers
+   * how many lines went.
    */
-  foldLedger(pipeline: string, before: Date): Promise<number>
+  foldLedger(pipeline: string, before: Date, upTo: number): Promise<number>
   effectCursor(pipeline: string, effect: string): Promise<number>
   advanceEffect(pipeline: string, effect: string, batch: number): Promise<void>
 
@@ -130,8 +132,8 @@ export interface BatchCommit {
   watermark?: number | undefined
   filesQuarantined: number
   ranges: unknown
-  /** Dead letters that this batch settles, when it is a replay. */
-  settles: number[]
+  /** Dead letters that this batch settles, when it is a replay: as they were read, and not as they were edited since. */
+  settles: LetterRevision[]
   /** Milliseconds by phase, up to now; the store adds its own. */
   phases: Record<string, number>
   /** How many rows each step handed on. */
@@ -269,8 +271,14 @@ export const deadLetterColumns = [
   'fields',
 ] as const
 
-export interface DeadLetter extends NewDeadLetter {
+/** A dead letter as it was at a time. */
+export interface LetterRevision {
   id: number
+  /** How often it had been edited. */
+  revision: number
+}
+
+export interface DeadLetter extends NewDeadLetter, LetterRevision {
   pipeline: string
   batch: number
   rawBytes: Buffer | null

@@ -222,7 +222,7 @@ async function started(world: World): Promise<{ worker: Worker; next: Partial<Ba
       files: [{ ...file, state: 'done', bytesDone: 100, linesDone: 20, rowsDone: 19 }],
       positions: [{ source: 'files', partition: 'in', position: 20, watermark: 2000 }],
       filesQuarantined: 1,
-      settles: letter ? [letter.id] : [],
+      settles: letter ? [letter] : [],
       books: async () => ({ rowsIn: 4, written: 1, filtered: 0, duplicates: 1, late: 0, dead: 2 }),
     },
   }

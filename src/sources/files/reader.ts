@@ -36,10 +36,10 @@ export interface FilesReaderOptions {
   /** A session of the reader's own. */
   sql: Sql
   /**
-   * Another DuckDB that may read the spool: what may leave one unusable is read there first, from end to end. Left out
-   * by who only takes a look.
+   * Another DuckDB that may read the spool, with a share of the memory beside the first: what may leave one unusable is
+   * read there first, from end to end. Left out by who only takes a look.
    */
-  apart?(): Promise<Sql & AsyncDisposable>
+  apart?(share: number): Promise<Sql & AsyncDisposable>
   signal?: AbortSignal
   known(ids: string[]): Promise<Map<string, StoredFile>>
   /** A file that cannot be read, though others go on. */

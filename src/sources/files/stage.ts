@@ -23,10 +23,10 @@ export interface StageOptions {
   spool: string
   sql: Sql
   /**
-   * Another DuckDB that may read the spool: what may leave one unusable is read there first, from end to end. Left out
-   * by who only takes a look.
+   * Another DuckDB that may read the spool, with a share of the memory beside the first: what may leave one unusable is
+   * read there first, from end to end. Left out by who only takes a look.
    */
-  apart?(): Promise<Sql & AsyncDisposable>
+  apart?(share: number): Promise<Sql & AsyncDisposable>
   signal?: AbortSignal
   /** In the names of what is staged. */
   name: string
