@@ -62,7 +62,7 @@ export class Appender implements AsyncDisposable {
       return appender
     } catch (error) {
       endFile[Symbol.dispose]()
-      throw asDiskFull(error, path)
+      throw error
     }
   }
 

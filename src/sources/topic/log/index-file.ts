@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
-import { open, readFile, rename, writeFile } from 'node:fs/promises'
+import { open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { indexPath, segmentPath } from './layout.ts'
 import { type Place, scanFrames } from './scan.ts'
 
@@ -33,8 +33,13 @@ export async function readIndex(partitionPath: string, segment: number): Promise
 export async function writeIndex(partitionPath: string, segment: number, index: readonly Place[]): Promise<void> {
   const path = indexPath(partitionPath, segment)
   const making = `${path}.${randomUUID()}`
-  await writeFile(making, bytesOf(index))
-  await rename(making, path)
+  try {
+    await writeFile(making, bytesOf(index))
+    await rename(making, path)
+  } catch (error) {
+    await rm(making, { force: true })
+    throw error
+  }
 }
 
 /** The index of a segment that is written no more, from its frames. */

@@ -3,7 +3,7 @@
  * `<topic>/<partition>/readers/<pipeline>.position`; `<topic>/writer.lock`, and `<topic>/writer`, which names its holder.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../../../errors.ts'
 import { createEndFile } from './durable-end.ts'
@@ -29,6 +29,8 @@ export async function createTopic(folder: string, topic: string, partitions: num
     await createEndFile(join(making, String(partition)))
     await syncFolder(join(making, String(partition)))
   }
+  // so that taking the lock needs no room
+  await writeFile(join(making, 'writer.lock'), '')
   await syncFolder(making)
   try {
     await rename(making, path)

@@ -1,7 +1,8 @@
 /** How far each pipeline has read a partition, so that nothing is removed before it was read. */
 import { randomUUID } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { asDiskFull } from '../../../errors.ts'
 
 const ending = '.position'
 
@@ -11,8 +12,13 @@ export async function keepPosition(partitionPath: string, pipeline: string, offs
   // not among the positions as long as it is half written
   const making = `${path}.${randomUUID()}`
   await mkdir(readersPath(partitionPath), { recursive: true })
-  await writeFile(making, String(offset))
-  await rename(making, path)
+  try {
+    await writeFile(making, String(offset))
+    await rename(making, path)
+  } catch (error) {
+    await rm(making, { force: true })
+    throw asDiskFull(error, path)
+  }
 }
 
 /** Undefined for a pipeline that has never read here. */

@@ -25,6 +25,8 @@ class LocalReader implements TopicReader {
   #changed = false
   #wake: () => void = () => {}
   #closed = false
+  #opening: Promise<void> | undefined
+  #reading: Promise<unknown> | undefined
 
   constructor(path: string, topic: string, { pipeline, signal }: ReaderOptions) {
     this.#path = path
@@ -39,7 +41,13 @@ class LocalReader implements TopicReader {
     return await Promise.all(this.#partitions.map((partition) => partition.ends()))
   }
 
-  async read(from: ReadonlyMap<number, number>, sink: RecordSink, waitMs: number): Promise<Map<number, number>> {
+  read(from: ReadonlyMap<number, number>, sink: RecordSink, waitMs: number): Promise<Map<number, number>> {
+    const reading = this.#read(from, sink, waitMs)
+    this.#reading = reading
+    return reading
+  }
+
+  async #read(from: ReadonlyMap<number, number>, sink: RecordSink, waitMs: number): Promise<Map<number, number>> {
     const next = new Map(from)
     const deadline = performance.now() + waitMs
     for (;;) {
@@ -68,7 +76,7 @@ class LocalReader implements TopicReader {
     while (more) {
       more = false
       for (const [partition, offset] of next) {
-        if (sink.full) return some
+        if (sink.full || this.#closed) return some
         const reader = this.#partitions[partition]
         if (reader === undefined) {
           if (offset > 0) throw truncated(this.#topic, partition, offset, 0)
@@ -84,18 +92,36 @@ class LocalReader implements TopicReader {
     return some
   }
 
-  /** Opens what the topic has, as soon as it exists; a pipeline that is new holds all that is there. */
+  /** Opens what the topic has, as soon as it exists. */
   async #open(): Promise<void> {
     if (this.#partitions.length > 0) return
+    this.#opening ??= this.#openPartitions().finally(() => {
+      this.#opening = undefined
+    })
+    await this.#opening
+  }
+
+  async #openPartitions(): Promise<void> {
     const count = await countPartitions(this.#path)
-    for (let partition = 0; partition < count; partition++) {
-      const path = join(this.#path, String(partition))
-      const reader = new PartitionReader(this.#path, this.#topic, partition)
-      this.#partitions.push(reader)
-      this.#watch(endPath(path))
-      if (this.#pipeline === undefined || (await positionOf(path, this.#pipeline)) !== undefined) continue
-      await keepPosition(path, this.#pipeline, (await reader.ends()).first)
+    const partitions: PartitionReader[] = []
+    try {
+      for (let partition = 0; partition < count; partition++) {
+        const reader = new PartitionReader(this.#path, this.#topic, partition)
+        partitions.push(reader)
+        await this.#hold(join(this.#path, String(partition)), reader)
+      }
+    } catch (error) {
+      for (const partition of partitions) await partition[Symbol.asyncDispose]()
+      throw error
     }
+    this.#partitions = partitions
+    for (let partition = 0; partition < count; partition++) this.#watch(endPath(join(this.#path, String(partition))))
+  }
+
+  /** A pipeline that is new here holds all that is there, until it says how far it is. */
+  async #hold(path: string, reader: PartitionReader): Promise<void> {
+    if (this.#pipeline === undefined || (await positionOf(path, this.#pipeline)) !== undefined) return
+    await keepPosition(path, this.#pipeline, (await reader.ends()).first)
   }
 
   #watch(path: string): void {
@@ -127,6 +153,8 @@ class LocalReader implements TopicReader {
     this.#closed = true
     this.#change()
     this.#signal?.removeEventListener('abort', this.#change)
+    // whoever waits for it hears of what is wrong
+    await this.#reading?.catch(() => {})
     for (const watcher of this.#watchers) watcher.close()
     for (const partition of this.#partitions) await partition[Symbol.asyncDispose]()
   }

@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path'
+import { asDiskFull } from '../../../errors.ts'
 import { crc32c } from '../crc32c.ts'
 import type { Appended, TopicRecord, TopicWriter } from '../topic.ts'
 import { Appender } from './appender.ts'
@@ -63,11 +64,12 @@ class TopicLog implements AsyncDisposable {
   }
 
   static async open(folder: string, topic: string, options: ResolvedLogOptions): Promise<TopicLog> {
-    await createTopic(folder, topic, options.partitions)
     const path = topicFolder(folder, topic)
-    const lock = lockTopic(path, topic)
     const partitions: Appender[] = []
+    let lock: Disposable | undefined
     try {
+      await createTopic(folder, topic, options.partitions)
+      lock = lockTopic(path, topic)
       const count = await countPartitions(path)
       for (let partition = 0; partition < count; partition++) {
         partitions.push(await Appender.open(join(path, String(partition)), partition, options))
@@ -75,8 +77,8 @@ class TopicLog implements AsyncDisposable {
       return new TopicLog(topic, lock, partitions)
     } catch (error) {
       for (const partition of partitions) await partition[Symbol.asyncDispose]()
-      lock[Symbol.dispose]()
-      throw error
+      lock?.[Symbol.dispose]()
+      throw asDiskFull(error, path)
     }
   }
 
