@@ -46,9 +46,10 @@ export async function writeIndex(partitionPath: string, segment: number, index: 
 export async function rebuildIndex(partitionPath: string, segment: number): Promise<Place[]> {
   await using file = await open(segmentPath(partitionPath, segment), 'r')
   const index: Place[] = []
-  await scanFrames(file, { number: 0, position: 0 }, (await file.stat()).size, (place) => addToIndex(index, place))
-  // without room on the disk it is made again next time
-  await writeIndex(partitionPath, segment, index).catch(() => {})
+  const { size } = await file.stat()
+  const { whole } = await scanFrames(file, { number: 0, position: 0 }, size, (place) => addToIndex(index, place))
+  // what lies behind damage is known to the old one alone; and without room on the disk it is made again next time
+  if (whole) await writeIndex(partitionPath, segment, index).catch(() => {})
   return index
 }
 

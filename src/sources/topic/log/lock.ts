@@ -16,7 +16,8 @@ export function lockTopic(topicPath: string, topic: string): Disposable {
   const holder = join(topicPath, 'writer')
   const database = new DatabaseSync(path, { timeout: 0 })
   try {
-    database.exec('begin exclusive')
+    // a journal on the disk would need room
+    database.exec('pragma journal_mode = memory; begin exclusive')
     writeFileSync(holder, `${hostname()}:${process.pid}\n`)
   } catch (cause) {
     database.close()

@@ -10,6 +10,8 @@ import { wholeTo } from './recover.ts'
 import { damaged, type Place, readWhole } from './scan.ts'
 
 const chunkBytes = 2 * 1024 * 1024
+/** An index that leaves out more of a segment's end has not been written to its end. */
+const tailBytes = 256 * 1024
 const nothing = Buffer.alloc(0)
 
 interface OpenSegment {
@@ -135,12 +137,16 @@ export class PartitionReader implements AsyncDisposable {
       if (segments.length === 0 && end.offset === 0) return
       throw this.#lost(offset, segments[0] ?? end.offset)
     }
-    await this.#open(first)
+    await this.#open(first, offset)
     const number = offset - first
-    if (!(await this.#goTo(nearestPlace(await readIndex(this.#path, first), number), end))) {
-      const index = first === end.segment ? [] : await rebuildIndex(this.#path, first)
-      await this.#goTo(nearestPlace(index, number), end)
-    }
+    const closed = first !== end.segment
+    let index = await readIndex(this.#path, first)
+    const unindexed = (await this.#limit(end)) - (index.at(-1)?.position ?? 0)
+    if (closed && unindexed > tailBytes) index = await rebuildIndex(this.#path, first)
+    if (await this.#goTo(nearestPlace(index, number), end)) return
+    // the index is wrong, unless the segment is
+    if (closed && (await this.#goTo(nearestPlace(await rebuildIndex(this.#path, first), number), end))) return
+    await this.#goTo({ number: 0, position: 0 }, end)
   }
 
   /** False when the index has named a place where no such frame lies. */
@@ -162,14 +168,24 @@ export class PartitionReader implements AsyncDisposable {
     }
   }
 
-  async #open(first: number): Promise<void> {
+  async #open(first: number, offset = first): Promise<void> {
     await this.#segment?.file.close()
     this.#segment = undefined
     const path = segmentPath(this.#path, first)
-    this.#segment = { first, path, file: await open(path, 'r') }
+    this.#segment = { first, path, file: await this.#openFile(path, offset) }
     this.#bytes = nothing
     this.#at = 0
     this.#bytesFrom = 0
+  }
+
+  async #openFile(path: string, offset: number): Promise<FileHandle> {
+    try {
+      return await open(path, 'r')
+    } catch (error) {
+      // it may have been removed since it was listed
+      const [first = offset] = await listSegments(this.#path)
+      throw first > offset ? this.#lost(offset, first) : error
+    }
   }
 
   /** After a power cut the end may stand before records that were read: they are there, and the next writer finds them. */
