@@ -18,17 +18,19 @@ export class Cluster implements Disposable {
     this.#options = options
   }
 
-  /** A broker's connection for one user alone. */
-  openLink(broker: number): Link {
+  addressOf(broker: number): Address {
     const address = this.#brokers.get(broker)
     if (address === undefined) throw refused(codes.leaderNotAvailable, `broker ${broker}`)
-    return new Link(address, this.#options)
+    return address
+  }
+
+  /** A connection for one user alone. */
+  openLink(broker: number): Link {
+    return new Link(this.addressOf(broker), this.#options)
   }
 
   async ask<Args extends unknown[], Answer>(broker: number, api: API<Args, Answer>, ...args: Args): Promise<Answer> {
-    const address = this.#brokers.get(broker)
-    if (address === undefined) throw refused(codes.leaderNotAvailable, `broker ${broker}`)
-    return this.#link(address).ask(api, ...args)
+    return this.#link(this.addressOf(broker)).ask(api, ...args)
   }
 
   /** Asks whichever broker answers first, in the order in which they are known. */

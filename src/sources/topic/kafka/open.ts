@@ -6,16 +6,15 @@ import { MillraceError } from '../../../errors.ts'
 import type { Topics } from '../topic.ts'
 import { Cluster } from './cluster.ts'
 import { KafkaReader } from './reader.ts'
+import { KafkaWriter } from './writer.ts'
 
 /** Opens no connection yet: a broker that does not answer is told by what first needs it. */
-export async function openKafka(settings: KafkaSettings): Promise<Topics> {
+export async function openKafka(settings: KafkaSettings, now: () => number = Date.now): Promise<Topics> {
   const cluster = new Cluster(settings.servers, await connectionOptions(settings))
   return {
     is: 'kafka',
     openReader: async (topic, options = {}) => new KafkaReader(cluster, topic, options),
-    openWriter: async () => {
-      throw new Error('later')
-    },
+    openWriter: async (topic) => new KafkaWriter(cluster, topic, now),
     [Symbol.asyncDispose]: async () => cluster[Symbol.dispose](),
   }
 }

@@ -55,12 +55,12 @@ export class KafkaReader implements TopicReader {
         await this.#readLanes(lanes, positions, sink, left)
         break
       } catch (error) {
+        this.#forget()
         this.#signal?.throwIfAborted()
         // what was handed out counts; the next read meets what is wrong, if it is still there
         if ([...positions].some(([partition, offset]) => from.get(partition) !== offset)) break
         const mayPass = error instanceof MillraceError && error.retry && error.code !== 'TOPIC_DAMAGED'
         if (!mayPass || performance.now() > until + searchMs) throw error
-        this.#leaders = undefined
         await this.#sleep(pauseMs)
       }
     }
@@ -74,6 +74,12 @@ export class KafkaReader implements TopicReader {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#forget()
+  }
+
+  /** Where things are, and what was fetched from there. */
+  #forget(): void {
+    this.#leaders = undefined
     for (const lane of this.#lanes.values()) lane[Symbol.dispose]()
     this.#lanes.clear()
   }
