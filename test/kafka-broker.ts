@@ -36,7 +36,7 @@ export interface Broker extends AsyncDisposable {
   /** Ends it as a crash would. */
   kill(): Promise<void>
   /** Runs one of Kafka's own tools, by its class; it is told where the broker is by `--bootstrap-server`. */
-  tool(main: string, args: string[]): Promise<string>
+  tool(main: string, args: string[], input?: string): Promise<string>
   /** What the broker said, for the message of a failure. */
   said(): Promise<string>
 }
@@ -76,7 +76,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     ca: at('ca.crt'),
     address: (listener = 'PLAINTEXT') => `127.0.0.1:${portOf(listener)}`,
     settings: (listener = 'PLAINTEXT') => ({
-      servers: [{ host: '127.0.0.1', port: portOf(listener) }],
+      servers: [{ host: hostOf(listener), port: portOf(listener) }],
       tls: listener.endsWith('SSL') ? { ca: at('ca.crt'), cert: undefined, key: undefined } : undefined,
       sasl: listener.startsWith('SASL') ? { mechanism: 'SCRAM-SHA-512', ...user } : undefined,
     }),
@@ -97,13 +97,14 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     async kill() {
       await running?.end('SIGKILL')
     },
-    async tool(main, args) {
+    async tool(main, args, input = '') {
       const place = ['--bootstrap-server', broker.address()]
-      const { stdout } = await run('java', java('-XX:TieredStopAtLevel=1', main, ...place, ...args), {
+      const running = run('java', java('-XX:TieredStopAtLevel=1', main, ...place, ...args), {
         env: environment(),
         maxBuffer: 64_000_000,
       })
-      return stdout
+      running.child.stdin?.end(input)
+      return (await running).stdout
     },
     said: () => readFile(at('out'), 'utf8'),
     async [Symbol.asyncDispose]() {
@@ -113,6 +114,11 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
   }
   await broker.start()
   return broker
+}
+
+// A certificate is made out for a name.
+function hostOf(listener: Listener): string {
+  return listener.endsWith('SSL') ? 'localhost' : '127.0.0.1'
 }
 
 interface RunningJava {
@@ -185,7 +191,7 @@ async function accepts(port: number): Promise<boolean> {
 async function makeCertificates(folder: string): Promise<void> {
   const at = (name: string): string => join(folder, name)
   await makeAuthority(at('ca'))
-  await certify(at('ca'), at('server'), { name: 'localhost', names: 'DNS:localhost,IP:127.0.0.1' })
+  await certify(at('ca'), at('server'), { name: 'localhost', names: 'DNS:localhost' })
   await writeFile(at('server.pem'), await readFile(at('server.key')))
   await appendFile(at('server.pem'), await readFile(at('server.crt')))
 }
@@ -211,7 +217,7 @@ function properties({ folder, controller, ports, config }: Properties): string {
     listeners: [...ports, ['CONTROLLER', controller] as const]
       .map(([name, port]) => `${name}://127.0.0.1:${port}`)
       .join(','),
-    'advertised.listeners': [...ports].map(([name, port]) => `${name}://127.0.0.1:${port}`).join(','),
+    'advertised.listeners': [...ports].map(([name, port]) => `${name}://${hostOf(name)}:${port}`).join(','),
     'listener.security.protocol.map': ['CONTROLLER:PLAINTEXT', ...listeners.map((name) => `${name}:${name}`)].join(','),
     'inter.broker.listener.name': 'PLAINTEXT',
     'log.dirs': join(folder, 'log'),
@@ -225,6 +231,9 @@ function properties({ folder, controller, ports, config }: Properties): string {
     'share.coordinator.state.topic.replication.factor': 1,
     'share.coordinator.state.topic.min.isr': 1,
     'group.initial.rebalance.delay.ms': 0,
+    // one that was killed is let in again when its last session is over
+    'broker.session.timeout.ms': 2000,
+    'broker.heartbeat.interval.ms': 200,
     ...login([...ports.keys()]),
     ...(ports.has('SSL') || ports.has('SASL_SSL')
       ? {

@@ -199,7 +199,13 @@ export class KafkaReader implements TopicReader {
   }
 
   async #sleep(ms: number): Promise<void> {
-    await sleep(ms, undefined, this.#signal === undefined ? {} : { signal: this.#signal })
+    try {
+      await sleep(ms, undefined, this.#signal === undefined ? {} : { signal: this.#signal })
+    } catch (error) {
+      // the reason that was given, and not the timer's own
+      this.#signal?.throwIfAborted()
+      throw error
+    }
   }
 }
 

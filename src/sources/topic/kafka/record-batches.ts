@@ -186,9 +186,9 @@ function readRecord(cursor: RecordCursor, batch: BatchHead, record: RecordAt): v
   record.valueTo = valueLength < 0 ? -1 : cursor.at
   record.headers = cursor.varint()
   record.headersFrom = cursor.at
-  for (let i = 0; i < record.headers && cursor.at <= end; i++) {
-    cursor.at += Math.max(0, cursor.varint())
-    cursor.at += Math.max(0, cursor.varint())
+  for (let i = 0; i < record.headers * 2 && cursor.at <= end; i++) {
+    const partLength = cursor.varint()
+    if (partLength > 0) cursor.at += partLength
   }
   record.headersTo = cursor.at
   if (cursor.at !== end || record.headers < 0) throw new Error('a record does not end where it says')
