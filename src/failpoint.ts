@@ -32,9 +32,15 @@ export const archiveFailpoints = [
   'archive cursor',
 ] as const
 
-const known: readonly string[] = [...failpoints, ...archiveFailpoints]
+/** The steps of a group of appends to a local topic. */
+export const logFailpoints = ['log written', 'log synced', 'log ended'] as const
 
-export type Failpoint = (typeof failpoints)[number] | (typeof archiveFailpoints)[number]
+const known: readonly string[] = [...failpoints, ...archiveFailpoints, ...logFailpoints]
+
+export type Failpoint =
+  | (typeof failpoints)[number]
+  | (typeof archiveFailpoints)[number]
+  | (typeof logFailpoints)[number]
 
 interface Armed {
   point: string

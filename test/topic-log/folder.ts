@@ -1,0 +1,58 @@
+/** A topic of the local log in a folder of its own, and its files. */
+import { cp, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openLocalTopics } from '../../src/sources/topic/log/open.ts'
+import type { LogOptions } from '../../src/sources/topic/log/options.ts'
+import type { TopicRecord, Topics } from '../../src/sources/topic/topic.ts'
+import { type ReadRecord, readAll } from '../topic-contract/world.ts'
+
+export const topic = 'events'
+
+export interface LogFolder extends AsyncDisposable {
+  /** Where the topics lie. */
+  folder: string
+  /** The files of partition 0. */
+  partition: string
+  topics(options?: LogOptions): Topics
+  /** Opens the topic, appends each list, and closes it. */
+  append(lists: readonly (readonly TopicRecord[])[], options?: LogOptions): Promise<void>
+  records(): Promise<ReadRecord[]>
+  values(): Promise<(string | null)[]>
+  segment(first: number): string
+  /** A folder with the same files. */
+  copy(): Promise<LogFolder>
+}
+
+export async function logFolder(): Promise<LogFolder> {
+  return folderAt(await mkdtemp(join(tmpdir(), 'millrace-log-')))
+}
+
+function folderAt(folder: string): LogFolder {
+  const partition = join(folder, topic, '0')
+  const topics = (options?: LogOptions): Topics => openLocalTopics(folder, options)
+  return {
+    folder,
+    partition,
+    topics,
+    async append(lists, options) {
+      await using writer = await topics(options).openWriter(topic)
+      for (const list of lists) await writer.append(list)
+    },
+    records: () => readAll(topics(), topic),
+    values: async () => (await readAll(topics(), topic)).map(({ value }) => value),
+    segment: (first) => join(partition, `${String(first).padStart(20, '0')}.log`),
+    async copy() {
+      const to = await mkdtemp(join(tmpdir(), 'millrace-log-'))
+      await cp(folder, to, { recursive: true })
+      return folderAt(to)
+    },
+    async [Symbol.asyncDispose]() {
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+export function texts(...values: string[]): TopicRecord[] {
+  return values.map((value) => ({ value: Buffer.from(value) }))
+}
