@@ -11,6 +11,7 @@ import { noOpenssl } from './crash/certificates.ts'
 import { eventually } from './crash/process.ts'
 import { SeenRecords } from './kafka-batch.ts'
 import { type Broker, noKafka, startBroker, user } from './kafka-broker.ts'
+import { topicContract } from './topic-contract.ts'
 
 describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }, () => {
   let broker: Broker
@@ -35,6 +36,23 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
     await admin.createTopics({ topics: [topic], partitions, replicas: 1, configs })
     return topic
   }
+
+  topicContract('Kafka', async () => {
+    const contractTopics = await openKafka(broker.settings())
+    return {
+      topics: contractTopics,
+      async make(topic, partitions) {
+        await admin.createTopics({ topics: [topic], partitions, replicas: 1 })
+        await using reader = await contractTopics.openReader(topic)
+        const there = async (): Promise<boolean> => (await reader.partitions()).length === partitions
+        await eventually(there, { what: () => `${topic} is there` })
+      },
+      async forget(topic) {
+        await admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset: 210n }] }] })
+      },
+      close: async () => contractTopics[Symbol.asyncDispose](),
+    }
+  })
 
   /** Everything from the first offset to the ends of now. */
   async function readAll(topic: string, room?: number): Promise<SeenRecords> {
@@ -298,8 +316,8 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
     ])
     assert.deepEqual(await reader.read(from, sink, 5_000), from.set(2, 1))
     assert.deepEqual(sink.values, ['one', 'two'])
-    const error = await faultOf(reader.read(new Map([[9, 0]]), sink, 0))
-    assert.match(String(error), /not-there-yet\/9/)
+    const error = await faultOf(reader.read(new Map([[9, 4]]), sink, 0))
+    assert.match(String(error), /topic not-there-yet, partition 9/)
     assert.match(String(error), /the topic has 3/)
   })
 
@@ -320,10 +338,12 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
     const lost = await faultOf(reader.read(new Map([[1, 5]]), new SeenRecords(), 1_000))
     assert.equal(lost.code, 'POSITION_LOST')
     assert.equal(lost.retry, false)
-    for (const part of [`${topic}/1`, 'offset 5', '12']) assert.ok(String(lost).includes(part), String(lost))
+    for (const part of [`topic ${topic}, partition 1`, 'offset 5', '12'])
+      assert.ok(String(lost).includes(part), String(lost))
     const cut = await faultOf(reader.read(new Map([[1, 21]]), new SeenRecords(), 1_000))
     assert.equal(cut.code, 'LOG_TRUNCATED')
-    for (const part of [`${topic}/1`, 'offset 21', 'ends at 20']) assert.ok(String(cut).includes(part), String(cut))
+    for (const part of [`topic ${topic}, partition 1`, 'offset 21', 'ends at offset 20'])
+      assert.ok(String(cut).includes(part), String(cut))
     // and the reader goes on where there are records
     const sink = new SeenRecords()
     await reader.read(new Map([[1, 12]]), sink, 1_000)
@@ -348,7 +368,7 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
     const error = outcomes[2].status === 'rejected' ? outcomes[2].reason : undefined
     assert.ok(error instanceof MillraceError && error.code === 'RECORD_TOO_LARGE', String(error))
     assert.equal(error.retry, false)
-    assert.match(String(error), new RegExp(`100\\d\\d bytes.*${topic}/0`))
+    assert.match(String(error), new RegExp(`100\\d\\d bytes.*${topic}, partition 0`))
     const { values } = await readAll(topic)
     assert.deepEqual(values, ['first', ...small.map(({ value }) => String(value)), 'last'])
     assert.equal((await faultOf(writer.append([{ value: Buffer.alloc(101_000_000) }]))).code, 'RECORD_TOO_LARGE')

@@ -3,7 +3,7 @@ import { type API, type ConnectionOptions, metadataV8 } from '@platformatic/kafk
 import { MillraceError } from '../../../errors.ts'
 import { addressText, noneAnswers } from './failure.ts'
 import { type Address, Link } from './link.ts'
-import { codes, isLeaderMoved, refused } from './refusal.ts'
+import { codes, isLeaderMoved, placeOf, refused } from './refusal.ts'
 
 export class Cluster implements Disposable {
   readonly #seeds: readonly Address[]
@@ -58,12 +58,12 @@ export class Cluster implements Disposable {
     const told = answer.topics.find(({ name }) => name === topic)
     if (told === undefined || told.errorCode === codes.unknownTopic) return undefined
     if (told.errorCode === codes.leaderNotAvailable) return undefined
-    if (told.errorCode !== codes.none) throw refused(told.errorCode, topic)
+    if (told.errorCode !== codes.none) throw refused(told.errorCode, `topic ${topic}`)
     return new Map(
       told.partitions
         .map(({ partitionIndex, leaderId, errorCode }) => {
           const usable = errorCode === codes.none || isLeaderMoved(errorCode)
-          if (!usable) throw refused(errorCode, `${topic}/${partitionIndex}`)
+          if (!usable) throw refused(errorCode, placeOf(topic, partitionIndex))
           return [partitionIndex, this.#brokers.has(leaderId) ? leaderId : -1] as const
         })
         .toSorted(([a], [b]) => a - b),

@@ -3,7 +3,7 @@ import { findCoordinatorV3, listOffsetsV5, offsetCommitV7 } from '@platformatic/
 import { MillraceError } from '../../../errors.ts'
 import type { PartitionEnds } from '../topic.ts'
 import type { Cluster } from './cluster.ts'
-import { codes, isCoordinatorMoved, refused } from './refusal.ts'
+import { codes, isCoordinatorMoved, placeOf, refused } from './refusal.ts'
 
 const isolation = { all: 0, onlyCommitted: 1 } as const
 const timestamps = { first: -2n, end: -1n } as const
@@ -27,7 +27,7 @@ export async function askEnds(
     const told = answer.topics[0]?.partitions ?? []
     return new Map(
       told.map(({ partitionIndex, errorCode, offset }) => {
-        if (errorCode !== codes.none) throw refused(errorCode, `${topic}/${partitionIndex}`)
+        if (errorCode !== codes.none) throw refused(errorCode, placeOf(topic, partitionIndex))
         return [partitionIndex, Number(offset)]
       }),
     )
@@ -69,7 +69,7 @@ export async function commitOffsets(
   for (const { partitions } of answer.topics) {
     const fault = partitions.find(({ errorCode }) => errorCode !== codes.none)
     if (fault === undefined) continue
-    const error = refused(fault.errorCode, `group ${group}, ${topic}/${fault.partitionIndex}`)
+    const error = refused(fault.errorCode, `group ${group}, ${placeOf(topic, fault.partitionIndex)}`)
     throw isCoordinatorMoved(fault.errorCode) ? retried(error) : error
   }
 }

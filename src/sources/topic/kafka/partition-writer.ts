@@ -5,7 +5,7 @@ import type { TopicRecord } from '../topic.ts'
 import type { Append } from './append.ts'
 import { headBytes } from './batch-head.ts'
 import type { Produced } from './produce.ts'
-import { codes, isLeaderMoved, refused } from './refusal.ts'
+import { codes, isLeaderMoved, placeOf, refused } from './refusal.ts'
 import { recordSize, writeBatch } from './write-batch.ts'
 
 // Under what a topic takes when nobody has set it (max.message.bytes: 1048588); smaller limits are met by halves.
@@ -159,7 +159,7 @@ export class PartitionWriter {
   }
 
   get #place(): string {
-    return `${this.#outlet.topic}/${this.#partition}`
+    return placeOf(this.#outlet.topic, this.#partition)
   }
 
   #refused({ code, message }: Produced): MillraceError {

@@ -5,7 +5,7 @@ import type { PartitionEnds, ReaderOptions, RecordSink, TopicReader } from '../t
 import type { Cluster } from './cluster.ts'
 import { FetchLane, type PartitionFault } from './fetch-lane.ts'
 import { askEnds, commitOffsets } from './offsets.ts'
-import { codes, isLeaderMoved, refused } from './refusal.ts'
+import { codes, isLeaderMoved, placeOf, refused } from './refusal.ts'
 
 /** A broker keeps a request for no longer than this, so that a read that asks for something else need not wait long. */
 const longestWaitMs = 5_000
@@ -35,7 +35,7 @@ export class KafkaReader implements TopicReader {
       const leaders = await this.#cluster.leaders(this.#topic)
       this.#leaders = leaders
       const asked = [...byLeader(leaders ?? new Map())].map(([broker, partitions]) => {
-        if (broker < 0) throw refused(codes.leaderNotAvailable, `${this.#topic}/${partitions.join(', ')}`)
+        if (broker < 0) throw refused(codes.leaderNotAvailable, placeOf(this.#topic, partitions[0] ?? 0))
         return askEnds(this.#cluster, broker, this.#topic, partitions)
       })
       return (await Promise.all(asked)).flat().sort((a, b) => a.partition - b.partition)
@@ -48,11 +48,11 @@ export class KafkaReader implements TopicReader {
     const positions = new Map(from)
     const left = (): number => Math.max(0, until - performance.now())
 
-    if (from.size === 0) await this.#sleep(waitMs)
-    while (from.size > 0 && !sink.full) {
+    while (!sink.full) {
       try {
-        const lanes = await this.#beginLanes(positions)
-        await this.#readLanes(lanes, positions, sink, left)
+        const lanes = await this.#unlessAborted(this.#beginLanes(positions))
+        if (lanes.length === 0) await this.#sleep(Math.min(left(), longestWaitMs))
+        else await this.#readLanes(lanes, positions, sink, left)
         break
       } catch (error) {
         this.#forget()
@@ -86,14 +86,16 @@ export class KafkaReader implements TopicReader {
 
   /** The lanes of the brokers that lead what is wanted, each told its part of it. */
   async #beginLanes(positions: ReadonlyMap<number, number>): Promise<FetchLane[]> {
-    if (this.#leaders === undefined || [...positions.keys()].some((partition) => !this.#leaders?.has(partition))) {
-      this.#leaders = (await this.#cluster.leaders(this.#topic)) ?? new Map()
+    if ([...positions.keys()].some((partition) => !this.#leaders?.has(partition))) {
+      this.#leaders = await this.#cluster.leaders(this.#topic)
     }
     const wanted = new Map<number, Map<number, number>>()
     for (const [partition, offset] of positions) {
-      const leader = this.#leaders.get(partition)
+      const leader = this.#leaders?.get(partition)
+      // it may come yet, as long as nothing of it was read
+      if (leader === undefined && offset === 0) continue
       if (leader === undefined) throw this.#noSuchPartition(partition)
-      if (leader < 0) throw refused(codes.leaderNotAvailable, `${this.#topic}/${partition}`)
+      if (leader < 0) throw refused(codes.leaderNotAvailable, placeOf(this.#topic, partition))
       wanted.set(leader, (wanted.get(leader) ?? new Map()).set(partition, offset))
     }
     for (const [broker, lane] of this.#lanes) {
@@ -132,9 +134,7 @@ export class KafkaReader implements TopicReader {
   async #nextOf(lanes: readonly FetchLane[]): Promise<void> {
     const underway = lanes.flatMap((lane) => lane.underway ?? [])
     if (underway.length === 0) return
-    using aborted = onAbort(this.#signal)
-    await Promise.race([...underway, aborted.promise])
-    this.#signal?.throwIfAborted()
+    await this.#unlessAborted(Promise.race(underway))
   }
 
   async #look(lane: FetchLane): Promise<void> {
@@ -146,27 +146,27 @@ export class KafkaReader implements TopicReader {
   }
 
   #faultOf({ partition, code }: PartitionFault): MillraceError {
-    const error = refused(code, `${this.#topic}/${partition}`)
+    const error = refused(code, placeOf(this.#topic, partition))
     if (!isLeaderMoved(code) || error.retry) return error
-    return new MillraceError(error.code, { at: `${this.#topic}/${partition}`, message: error.message, retry: true })
+    return new MillraceError(error.code, { at: placeOf(this.#topic, partition), message: error.message, retry: true })
   }
 
   async #outOfRange({ partition, offset }: PartitionFault): Promise<MillraceError> {
-    const at = `${this.#topic}/${partition}`
+    const at = placeOf(this.#topic, partition)
     const broker = this.#leaders?.get(partition) ?? -1
     const [ends] = await askEnds(this.#cluster, broker, this.#topic, [partition])
     if (ends !== undefined && offset < ends.first) {
       return new MillraceError('POSITION_LOST', {
         at,
-        message: `offset ${offset} comes next, and the first one still there is ${ends.first}: ${ends.first - offset} offsets are gone`,
-        hint: 'the topic keeps its records for less time than it took to read them: see retention.ms and retention.bytes of the topic',
+        message: `offset ${offset} comes next, and the first record there is has offset ${ends.first}`,
+        hint: 'the records between were removed before they were read: see retention.ms and retention.bytes of the topic',
       })
     }
     if (ends !== undefined && offset > ends.end) {
       return new MillraceError('LOG_TRUNCATED', {
         at,
-        message: `offset ${offset} comes next, and the topic ends at ${ends.end}`,
-        hint: 'it was deleted and made anew, or its brokers lost records: nothing is read until somebody has decided what to do',
+        message: `offset ${offset} comes next, but the topic ends at offset ${ends.end}`,
+        hint: 'it was made anew, or its brokers lost records: bring back the one that belongs to the database, or reset the pipeline',
       })
     }
     // both ends move: by now it is in range
@@ -176,7 +176,7 @@ export class KafkaReader implements TopicReader {
   #noSuchPartition(partition: number): MillraceError {
     const known = this.#leaders?.size ?? 0
     return new MillraceError('BROKER_REFUSED', {
-      at: `${this.#topic}/${partition}`,
+      at: placeOf(this.#topic, partition),
       message: known === 0 ? 'there is no such topic' : `there is no such partition: the topic has ${known}`,
       hint: 'it was there before: was the topic deleted, or are these other brokers?',
       retry: true,
@@ -188,13 +188,28 @@ export class KafkaReader implements TopicReader {
     const until = performance.now() + forMs
     for (;;) {
       try {
-        return await act()
+        return await this.#unlessAborted(act())
       } catch (error) {
         this.#signal?.throwIfAborted()
         const mayPass = error instanceof MillraceError && error.retry && error.code === 'BROKER_REFUSED'
         if (!mayPass || performance.now() > until) throw error
         await this.#sleep(pauseMs)
       }
+    }
+  }
+
+  /** What is under way is not called off by it, only no longer waited for. */
+  async #unlessAborted<T>(underway: Promise<T>): Promise<T> {
+    const signal = this.#signal
+    if (signal === undefined) return underway
+    const { promise, reject } = Promise.withResolvers<never>()
+    const listener = (): void => reject(signal.reason)
+    if (signal.aborted) listener()
+    signal.addEventListener('abort', listener)
+    try {
+      return await Promise.race([underway, promise])
+    } finally {
+      signal.removeEventListener('abort', listener)
     }
   }
 
@@ -227,11 +242,4 @@ function byLeader(leaders: ReadonlyMap<number, number>): Map<number, number[]> {
   const found = new Map<number, number[]>()
   for (const [partition, leader] of leaders) found.set(leader, [...(found.get(leader) ?? []), partition])
   return found
-}
-
-function onAbort(signal: AbortSignal | undefined): Disposable & { promise: Promise<void> } {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  const listener = (): void => resolve()
-  signal?.addEventListener('abort', listener)
-  return { promise, [Symbol.dispose]: () => signal?.removeEventListener('abort', listener) }
 }

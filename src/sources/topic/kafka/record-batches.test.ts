@@ -135,7 +135,7 @@ test('a damaged batch is named when it is its turn, and hands out nothing', () =
       const error = fault(() => batches.handOut(sink))
       assert.equal(error.code, 'TOPIC_DAMAGED')
       assert.equal(error.retry, true)
-      assert.match(String(error), /chat\/3, offset 5/)
+      assert.match(String(error), /topic chat, partition 3, offset 5/)
       assert.deepEqual(sink.offsets, [0, 1, 2, 3, 4], `damaged at ${at}`)
       assert.equal(batches.next, 5)
     }

@@ -6,6 +6,7 @@ import { type AbortedTransaction, AbortedTransactions } from './aborted.ts'
 import { type BatchHead, checkedFrom, headBytes, OldFormatError, readHead } from './batch-head.ts'
 import { codecNames, unpack } from './codecs.ts'
 import { RecordCursor } from './record-cursor.ts'
+import { placeOf } from './refusal.ts'
 
 export class RecordBatches {
   readonly topic: string
@@ -142,7 +143,7 @@ export class RecordBatches {
   }
 
   #damaged(error: unknown): MillraceError {
-    const at = `${this.topic}/${this.partition}, offset ${this.next} or behind it`
+    const at = `${placeOf(this.topic, this.partition)}, offset ${this.next} or behind it`
     const message = error instanceof Error ? error.message : String(error)
     if (error instanceof OldFormatError) {
       const hint =

@@ -29,6 +29,11 @@ export function isCoordinatorMoved(code: number): boolean {
   return coordinatorMoved.has(code)
 }
 
+/** How errors name a partition, here as for local topics. */
+export function placeOf(topic: string, partition: number): string {
+  return `topic ${topic}, partition ${partition}`
+}
+
 /** A refusal, told to a person; `at` is the topic and partition, or the group. */
 export function refused(code: number, at: string): MillraceError {
   const id = protocolErrorsCodesById[code] ?? `error ${code}`

@@ -10,7 +10,7 @@ import type { Link } from './link.ts'
 import { type Outlet, PartitionWriter, type Producer } from './partition-writer.ts'
 import { partitionOf } from './partitioner.ts'
 import { type Produced, produce } from './produce.ts'
-import { codes, refused } from './refusal.ts'
+import { codes, placeOf, refused } from './refusal.ts'
 
 /** For this long a topic that is being made is waited for. */
 const makingMs = 5_000
@@ -62,10 +62,10 @@ export class KafkaWriter implements TopicWriter, Outlet {
 
   async send(partition: number, bytes: Buffer): Promise<Produced> {
     const leader = (await this.#whoLeads()).get(partition) ?? -1
-    if (leader < 0) throw refused(codes.leaderNotAvailable, `${this.topic}/${partition}`)
+    if (leader < 0) throw refused(codes.leaderNotAvailable, placeOf(this.topic, partition))
     const link = this.#linkTo(leader)
     const [answer] = await link.ask(produce, { topic: this.topic, batches: [{ partition, bytes }] })
-    if (answer === undefined) throw refused(-1, `${this.topic}/${partition}`)
+    if (answer === undefined) throw refused(-1, placeOf(this.topic, partition))
     return answer
   }
 
@@ -101,7 +101,7 @@ export class KafkaWriter implements TopicWriter, Outlet {
   async #newProducer(): Promise<Producer> {
     const noTransactions = null
     const answer = await this.#cluster.askAny(initProducerIdV1.api, noTransactions, 60_000)
-    if (answer.errorCode !== codes.none) throw refused(answer.errorCode, this.topic)
+    if (answer.errorCode !== codes.none) throw refused(answer.errorCode, `topic ${this.topic}`)
     return { id: answer.producerId, epoch: answer.producerEpoch }
   }
 
@@ -123,7 +123,7 @@ export class KafkaWriter implements TopicWriter, Outlet {
       if (leaders !== undefined && leaders.size > 0) return leaders
       if (performance.now() > until) {
         throw new MillraceError('BROKER_REFUSED', {
-          at: this.topic,
+          at: `topic ${this.topic}`,
           message: 'there is no such topic, and the brokers do not make it by themselves',
           hint: 'make it with kafka-topics.sh --create, with as many partitions as it shall have',
         })
