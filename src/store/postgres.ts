@@ -299,7 +299,7 @@ export class PostgresStore implements Store {
   }
 
   async state(pipeline: string, folder: string): Promise<StoredState> {
-    return await this.#transaction((client) => readState(client, pipeline, folder))
+    return await inTransaction(this.#patientPool, (client) => readState(client, pipeline, folder))
   }
 
   async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
