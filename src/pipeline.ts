@@ -80,7 +80,8 @@ export interface EventTimeOptions<C extends Columns> {
 
 interface TimedOptions<C extends Columns> {
   columns: { [Name in keyof C]: ColumnSpec<C[Name]> }
-  eventTime?: EventTimeOptions<C>
+  // the columns say what C is, whatever an event time that is shared with other sources knows of them
+  eventTime?: EventTimeOptions<NoInfer<C>>
 }
 
 export interface FilesOptions<C extends Columns> extends TimedOptions<C> {

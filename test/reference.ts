@@ -24,7 +24,7 @@ export interface ReferenceResult {
   books: { rowsIn: number; written: number; filtered: number; duplicates: number; dead: number }
 }
 
-type Verdict = 'written' | 'filtered' | 'duplicates' | 'dead'
+export type Verdict = 'written' | 'filtered' | 'duplicates' | 'dead'
 
 /** A constraint that somebody has given a table: whether it takes the row. */
 export type Constraint = (row: OutputRow) => boolean
@@ -82,7 +82,8 @@ export function reference(
   return result
 }
 
-function pass(
+/** What becomes of a row at a step that takes it as it came: its verdict, when it ends there. */
+export function pass(
   step: Step,
   values: OutputRow,
   at: Map<string, OutputRow>,
@@ -121,7 +122,8 @@ function pass(
   }
 }
 
-function keyOf(step: DedupStep, values: OutputRow): string {
+/** The key by which a dedup step knows a row. */
+export function keyOf(step: DedupStep, values: OutputRow): string {
   return JSON.stringify(step.by.map((name) => values[name]))
 }
 
@@ -148,12 +150,15 @@ function land(step: TableStep, values: OutputRow, tables: Record<string, OutputR
 
 // ---- validation ----------------------------------------------------------------------------------------------------
 
-type Checked = { values: OutputRow } | { code: string; column: string | null }
+export type Checked = { values: OutputRow } | { code: string; column: string | null }
 
-function validate(step: ValidateStep, row: InputRow): Checked {
+/** The values of a row's texts, or the first rule that it breaks. */
+export function validate(step: ValidateStep, row: InputRow): Checked {
   const values: OutputRow = {}
   for (const column of step.columns) {
-    const parsed = parse(column, row.fields[column.name] ?? null)
+    const text = row.fields[column.name] ?? null
+    const takesEpoch = step.rules[column.name]?.some(({ rule }) => rule === 'or epoch milliseconds')
+    const parsed = (takesEpoch && text !== null ? parseEpoch(text) : undefined) ?? parse(column, text)
     if ('code' in parsed) return { code: parsed.code, column: column.name }
     for (const rule of step.rules[column.name] ?? []) {
       const code = parsed.value === null ? undefined : broken(rule, parsed.value)
@@ -200,9 +205,16 @@ function parse({ type, nullable }: Column, text: string | null): { value: Value 
       return /^(true|false)$/i.test(text) ? { value: /t/i.test(text) } : { code: 'NOT_A_BOOLEAN' }
     case 'json':
       return parseJson(text)
-    default:
-      throw new Error(`the reference parses no ${type.is}`)
+    case 'list':
+      return parseList(text)
   }
+}
+
+// Whole milliseconds since 1970, where a column takes them too.
+function parseEpoch(text: string): { value: Value } | undefined {
+  if (!/^[+-]?[0-9]{1,15}$/.test(text)) return undefined
+  const fraction = new Date(Number(text)).toISOString()
+  return { value: `${fraction.slice(0, 19).replace('T', ' ')}${fraction.slice(19, 23).replace(/\.?0*$/, '')}+00` }
 }
 
 function parseTimestamp(text: string): { value: Value } | { code: string } {
@@ -242,6 +254,15 @@ function parseJson(text: string): { value: Value } | { code: string } {
   }
 }
 
+// A list is its JSON.
+function parseList(text: string): { value: Value } | { code: string } {
+  const parsed = parseJson(text)
+  if ('code' in parsed) return parsed.code === 'NOT_JSON' ? { code: 'NOT_A_LIST' } : parsed
+  const items: unknown = JSON.parse(text)
+  const isList = Array.isArray(items) && items.every((item) => typeof item === 'string')
+  return isList ? parsed : { code: 'NOT_A_LIST' }
+}
+
 function broken(rule: Rule, value: Value): string | undefined {
   switch (rule.rule) {
     case 'or epoch milliseconds':
@@ -261,7 +282,8 @@ function broken(rule: Rule, value: Value): string | undefined {
 
 // ---- expressions ---------------------------------------------------------------------------------------------------
 
-function evaluate(expression: Expression, row: OutputRow): Value {
+/** An expression over the values of a row. */
+export function evaluate(expression: Expression, row: OutputRow): Value {
   if ('column' in expression) return row[expression.column] ?? null
   if ('literal' in expression) return Array.isArray(expression.literal) ? null : expression.literal
   if ('sql' in expression) throw new Error('the reference runs no SQL')
@@ -296,6 +318,8 @@ function evaluate(expression: Expression, row: OutputRow): Value {
       return a === null ? null : !a
     case 'plus':
       return a === null || b === null ? null : Number(a) + Number(b)
+    case 'dividedBy':
+      return a === null || b === null || Number(b) === 0 ? null : Number(a) / Number(b)
     case 'lower':
       return a === null ? null : String(a).toLowerCase()
     default:
