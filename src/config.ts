@@ -1,7 +1,9 @@
 /** The environment, read once and checked, as one object. What a variable means stands in the tables below. */
+
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseEnv } from 'node:util'
+import { parseDuration } from './duration.ts'
 import { MillraceError } from './errors.ts'
 
 export type SettingType = 'text' | 'folder' | 'whole number' | 'number' | 'duration' | 'bytes' | 'switch' | 'secret'
@@ -49,6 +51,32 @@ export const variables = {
     says: 'address of the server; any but this machine needs API_TOKENS_FILE',
   },
   PORT: { type: 'whole number', default: '4040', says: 'port of the server' },
+  KAFKA_BOOTSTRAP_SERVERS: {
+    type: 'text',
+    default: '',
+    says: 'brokers to ask first, as host:port,host:port; empty: topics are local, under MILLRACE_DATA',
+  },
+  KAFKA_SECURITY_PROTOCOL: {
+    type: 'text',
+    default: 'PLAINTEXT',
+    choices: ['PLAINTEXT', 'SSL', 'SASL_PLAINTEXT', 'SASL_SSL'],
+    says: 'how the brokers are spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL',
+  },
+  KAFKA_SASL_MECHANISM: {
+    type: 'text',
+    default: 'PLAIN',
+    choices: ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'],
+    says: 'how the user is proved to them: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512',
+  },
+  KAFKA_SASL_USERNAME: { type: 'text', default: '', says: 'the user, for SASL_PLAINTEXT and SASL_SSL' },
+  KAFKA_SASL_PASSWORD: { type: 'secret', default: '', says: "the user's password" },
+  KAFKA_SSL_CA: {
+    type: 'text',
+    default: '',
+    says: "PEM file with who signs the brokers' certificates; empty: whom this machine trusts",
+  },
+  KAFKA_SSL_CERT: { type: 'text', default: '', says: 'PEM file with our certificate, for brokers that ask for one' },
+  KAFKA_SSL_KEY: { type: 'text', default: '', says: 'PEM file with its key' },
   API_TOKENS_FILE: {
     type: 'text',
     default: '',
@@ -78,6 +106,8 @@ export interface Config {
   /** Where Postgres is; undefined means the embedded one. */
   database: DatabaseAddress | undefined
   postgresPort: number
+  /** Where Kafka is; undefined means that topics are local. */
+  kafka: KafkaSettings | undefined
   dataDirectory: string
   host: string
   port: number
@@ -102,6 +132,14 @@ export interface DatabaseAddress {
   url: string
   /** The variable it came from. */
   from: string
+}
+
+export interface KafkaSettings {
+  /** Where to ask first who the brokers are. */
+  servers: { host: string; port: number }[]
+  /** Files, where they are named; undefined means no TLS. */
+  tls: { ca: string | undefined; cert: string | undefined; key: string | undefined } | undefined
+  sasl: { mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'; username: string; password: string } | undefined
 }
 
 /** Reads the environment (and `.env` in `folder`, where the environment is silent) for these systems' settings too. */
@@ -148,6 +186,7 @@ export function loadConfig(
   return {
     database: databaseAddress(raw, warnings),
     postgresPort: portOf('POSTGRES_PORT', number('POSTGRES_PORT')),
+    kafka: kafkaSettings(word, folder, warnings),
     dataDirectory,
     host,
     port: portOf('PORT', number('PORT')),
@@ -214,25 +253,6 @@ function parseSetting(
   }
 }
 
-const durationUnits: Record<string, number> = { ms: 1, s: 1000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 }
-const durationNames: Record<string, string> = {
-  millisecond: 'ms',
-  second: 's',
-  sec: 's',
-  minute: 'min',
-  hour: 'h',
-  day: 'd',
-}
-
-/** Milliseconds of `250 ms`, `10 seconds`, `2h`; a bare number is seconds. */
-export function parseDuration(value: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(value.trim())
-  if (!match) return undefined
-  const name = (match[2] ?? '').toLowerCase()
-  const unit = durationUnits[durationNames[name.replace(/s$/, '')] ?? (name === '' ? 's' : name)]
-  return unit === undefined ? undefined : Math.round(Number(match[1]) * unit)
-}
-
 /** Bytes of `64 MB` or `1 GiB`; a bare number is bytes. */
 export function parseBytes(value: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*([kmg]?)(i?)b?$/i.exec(value.trim())
@@ -288,6 +308,62 @@ function databaseAddress(raw: (name: string) => string, warnings: string[]): Dat
 function place(url: string): string {
   const { hostname, port, pathname } = new URL(url)
   return `${hostname}:${port || '5432'}${pathname}`
+}
+
+function kafkaSettings(
+  word: (name: keyof typeof variables) => string,
+  folder: string,
+  warnings: string[],
+): KafkaSettings | undefined {
+  const servers = word('KAFKA_BOOTSTRAP_SERVERS')
+  if (servers.trim() === '') return undefined
+  const protocol = word('KAFKA_SECURITY_PROTOCOL')
+  const file = (name: keyof typeof variables): string | undefined =>
+    word(name) === '' ? undefined : resolve(folder, word(name))
+  const [ca, cert, key] = [file('KAFKA_SSL_CA'), file('KAFKA_SSL_CERT'), file('KAFKA_SSL_KEY')]
+  if ((cert === undefined) !== (key === undefined)) {
+    throw new MillraceError('INVALID_SETTING', {
+      at: cert === undefined ? 'KAFKA_SSL_CERT' : 'KAFKA_SSL_KEY',
+      message: 'a certificate and its key are set together, and this one is not',
+    })
+  }
+  const username = word('KAFKA_SASL_USERNAME')
+  if (protocol.startsWith('SASL') && username === '') {
+    throw new MillraceError('INVALID_SETTING', {
+      at: 'KAFKA_SASL_USERNAME',
+      message: `KAFKA_SECURITY_PROTOCOL is ${protocol}, and there is no user`,
+    })
+  }
+  if (!protocol.startsWith('SASL') && username !== '') {
+    warnings.push(`KAFKA_SASL_USERNAME is not used: KAFKA_SECURITY_PROTOCOL is ${protocol}`)
+  }
+  // as: it is one of the choices
+  const mechanism = word('KAFKA_SASL_MECHANISM') as 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
+  return {
+    servers: kafkaServers(servers),
+    tls: protocol.endsWith('SSL') ? { ca, cert, key } : undefined,
+    sasl: protocol.startsWith('SASL') ? { mechanism, username, password: word('KAFKA_SASL_PASSWORD') } : undefined,
+  }
+}
+
+function kafkaServers(text: string): KafkaSettings['servers'] {
+  return text
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== '')
+    .map((each) => {
+      // an address of IPv6 stands in brackets
+      const match = /^(?:\[([0-9a-f:.]+)\]|([^:/[\]\s]+)):(\d{1,5})$/i.exec(each)
+      const port = Number(match?.[3])
+      if (match === null || port < 1 || port > 65_535) {
+        throw new MillraceError('INVALID_SETTING', {
+          at: 'KAFKA_BOOTSTRAP_SERVERS',
+          message: `"${each}" is not a broker's address`,
+          hint: 'write host:port, several with commas between them',
+        })
+      }
+      return { host: match[1] ?? match[2] ?? '', port }
+    })
 }
 
 function postgresUrl(name: string, value: string): string {

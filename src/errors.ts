@@ -29,6 +29,7 @@ export const errorCodes = {
   LEASE_HELD: 'another worker owns the pipeline',
   COMMIT_UNKNOWN: 'the connection broke before the outcome of a commit was known',
   DEAD_LETTER_SETTLED: 'a dead letter has been replayed or discarded already',
+  DEAD_LETTER_EDITED: 'a dead letter was edited while it was replayed: it is replayed again, with what it says now',
   NO_SUCH_DEAD_LETTER: 'there is no dead letter of that number',
   // sources and files
   FILE_CHANGED: 'a file changed after it had been read, or while it was being read',
@@ -46,6 +47,7 @@ export const errorCodes = {
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
   NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',
+  LATE_ROW: 'a row is late, and its step was told to stop at one',
   FAILPOINT: 'a fail point that a test has set was reached',
   PORT_TAKEN: 'the port is in use',
 } as const

@@ -3,10 +3,11 @@ import { after, before, describe, test } from 'node:test'
 import { MillraceError } from '../src/errors.ts'
 import { breakOff, clientConfig, connectPatiently } from '../src/store/connection.ts'
 import { openPostgres } from '../src/store/postgres.ts'
+import { noOpenssl } from './crash/certificates.ts'
 import { firstWave, modelOf } from './crash/events.ts'
 import { eventually } from './crash/process.ts'
 import { standsInTransaction } from './crash/standing.ts'
-import { noOpenssl, type TlsServer, tlsServer } from './crash/tls.ts'
+import { type TlsServer, tlsServer } from './crash/tls.ts'
 import { openWorld } from './crash/world.ts'
 
 type Parameters = Record<string, string>

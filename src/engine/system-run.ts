@@ -51,13 +51,13 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     duck,
     spool,
     openReader: () => {
-      if (letters !== undefined) return openLettersReader({ ...letters, source, store, spool })
+      if (letters !== undefined) return openLettersReader({ ...letters, id, source, store, spool })
       return sources.files({
         id,
         source,
         spool,
         sql: session,
-        apart: () => duck.apart(),
+        apart: (share) => duck.apart(share),
         signal,
         known: (ids) => store.files(plan.name, id, ids),
         onLeftAlone: (path, why) => log.warn('left alone', { pipeline: plan.name, path, why }),
@@ -95,7 +95,7 @@ export function planOf(system: System, { settings, dataDirectory }: Config): Pla
   }
 }
 
-/** Who owns a lease, as status shows it: two workers of one process are two owners. */
+/** Who owns a lease, as status shows it: the process. What tells two workers of one process apart is the epoch. */
 export function ownerName(): string {
   return `${hostname()}:${process.pid}`
 }

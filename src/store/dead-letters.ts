@@ -5,6 +5,7 @@ import type { DeadLetter, DeadLetterCount, DeadLetterFilter, DeadLetterQuery } f
 
 interface DeadLetterRow {
   id: number
+  revision: number
   pipeline: string
   batch: number
   source: string
@@ -47,6 +48,7 @@ export async function findDeadLetters(client: Queries, query: DeadLetterQuery): 
   )
   return rows.map((row) => ({
     id: row.id,
+    revision: row.revision,
     pipeline: row.pipeline,
     batch: row.batch,
     source: row.source,
@@ -120,7 +122,7 @@ export async function editFields(client: Queries, id: number, fields: Record<str
   const { rowCount } = await client.query(
     `
     update millrace.dead_letters
-    set    fields = coalesce(fields, '{}') || $2::jsonb
+    set    fields = coalesce(fields, '{}') || $2::jsonb, revision = revision + 1
     where  id = $1 and settled is null`,
     [id, JSON.stringify(fields)],
   )
@@ -147,4 +149,23 @@ export async function discard(client: Queries, filter: DeadLetterFilter, reason:
     [...valuesOf(filter), reason],
   )
   return rowCount ?? 0
+}
+
+/** Why a replay cannot be committed. Whoever tries again reads the letters that are open, as they are then. */
+export function letterSettled(pipeline: string): MillraceError {
+  return new MillraceError('DEAD_LETTER_SETTLED', {
+    at: pipeline,
+    message: 'a dead letter of this replay has been settled meanwhile; nothing was written',
+    hint: 'list the dead letters again',
+    retry: true,
+  })
+}
+
+export function letterEdited(pipeline: string): MillraceError {
+  return new MillraceError('DEAD_LETTER_EDITED', {
+    at: pipeline,
+    message: 'a dead letter of this replay has been edited meanwhile; nothing was written',
+    hint: 'it is replayed again, with what it says now',
+    retry: true,
+  })
 }

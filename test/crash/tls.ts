@@ -1,20 +1,11 @@
 /** A Postgres that is spoken to over TLS, with certificates of an authority that the test makes. */
-import { execFile } from 'node:child_process'
 import { appendFile, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { breakOff, clientConfig, connect } from '../../src/store/connection.ts'
 import { embeddedFolder } from '../../src/store/embedded/folder.ts'
+import { certify, makeAuthority } from './certificates.ts'
 import { ownServer } from './cluster.ts'
-
-const run = promisify(execFile)
-
-/** Why there can be no certificates here, or false. */
-export const noOpenssl: string | false = await run('openssl', ['version']).then(
-  () => false,
-  (error: Error) => `there is no openssl here to make certificates with: ${error.message}`,
-)
 
 export interface TlsServer extends AsyncDisposable {
   /** As `name` (`app` by password, `certified` by certificate alone too), at this host, with these parameters. */
@@ -87,21 +78,4 @@ async function asAdministrator(url: string, statement: string): Promise<void> {
   } finally {
     breakOff(client)
   }
-}
-
-async function makeAuthority(path: string): Promise<void> {
-  const subject = ['-subj', `/CN=${path.split('/').at(-1)}`, '-addext', 'basicConstraints=critical,CA:TRUE']
-  await run('openssl', ['req', '-x509', ...newKey(path), '-days', '2', '-out', `${path}.crt`, ...subject])
-}
-
-async function certify(ca: string, path: string, who: { name: string; names?: string }): Promise<void> {
-  await run('openssl', ['req', '-new', ...newKey(path), '-subj', `/CN=${who.name}`, '-out', `${path}.csr`])
-  await writeFile(`${path}.ext`, who.names === undefined ? '' : `subjectAltName=${who.names}`)
-  const signer = ['-CA', `${ca}.crt`, '-CAkey', `${ca}.key`, '-CAcreateserial', '-extfile', `${path}.ext`]
-  await run('openssl', ['x509', '-req', '-in', `${path}.csr`, ...signer, '-days', '2', '-out', `${path}.crt`])
-}
-
-// openssl makes the key's file for this user alone, which Postgres asks for
-function newKey(path: string): string[] {
-  return ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', `${path}.key`]
 }

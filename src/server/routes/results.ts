@@ -73,10 +73,10 @@ function addRoute(app: FastifyInstance, desk: Desk, system: System, route: Route
     },
     async (request, reply) => {
       const { format, ...given } = request.query
-      const store = storeOf(desk)
+      const { reads } = storeOf(desk)
       const rows = await route.handle(
         { query: given },
-        { sql: (statement, values) => store.select(statement, values), signal: desk.signal },
+        { sql: (statement, values) => reads.select(statement, values), signal: desk.signal },
       )
       if (format === undefined) {
         reply.type('application/json')
