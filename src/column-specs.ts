@@ -106,6 +106,12 @@ export const recordTime = (): ColumnSpec<'timestamp'> => ({
 /** The key of the record as text; null when it has none. */
 export const recordKey = (): ColumnSpec<'text'> => ({ ...plainSpec('text', { is: 'text' }, true), origin: 'key' })
 
+/** The headers of the record as a JSON object of texts; of one name the last counts. */
+export const recordHeaders = (): ColumnSpec<'json'> => ({
+  ...plainSpec('json', { is: 'json' }, false),
+  origin: 'headers',
+})
+
 /** The number of the batch that reads the row. */
 export const batchNumber = (): ColumnSpec<'integer'> => ({
   ...plainSpec('integer', { is: 'integer' }, false),

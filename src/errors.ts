@@ -40,7 +40,7 @@ export const errorCodes = {
   POSITION_LOST: 'a topic no longer has the records that come next',
   LOG_TRUNCATED: 'a topic ends before the stored position',
   TOPIC_LOCKED: 'another process writes this local topic',
-  TOPIC_DAMAGED: 'a local topic holds bytes that cannot be its own',
+  TOPIC_DAMAGED: 'a topic holds bytes that cannot be what was written',
   BROKER_UNREACHABLE: 'no broker of Kafka answers',
   BROKER_REFUSED: 'Kafka refused a request that should have worked',
   RECORD_TOO_LARGE: 'a record is larger than the topic takes',

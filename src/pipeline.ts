@@ -341,7 +341,7 @@ function withSource(plan: Plan, { source, columns, eventTime }: SourceSpec<Colum
       .filter(([, column]) => column.rules.length > 0)
       .map(([column, { rules }]) => [column, [...rules]]),
   )
-  const id = freshId(plan, source.is)
+  const id = freshId(plan, source.is === 'topic' ? source.topic : source.is)
   const validate: Step = {
     id: freshId(plan, 'validate'),
     op: 'validate',

@@ -17,7 +17,8 @@ const jars = process.env['MILLRACE_KAFKA_JARS']
 export const noKafka: string | false =
   jars === undefined ? 'Kafka is not installed: .ci/setup brings it, and names it in MILLRACE_KAFKA_JARS' : false
 
-export const listeners = ['PLAINTEXT', 'SASL_PLAINTEXT', 'SSL', 'SASL_SSL'] as const
+/** CERTIFIED is SSL with users who show a certificate. */
+export const listeners = ['PLAINTEXT', 'SASL_PLAINTEXT', 'SSL', 'SASL_SSL', 'CERTIFIED'] as const
 export type Listener = (typeof listeners)[number]
 
 /** Who may log in where users do. */
@@ -28,8 +29,9 @@ export interface Broker extends AsyncDisposable {
   settings(listener?: Listener): KafkaSettings
   /** host:port of a listener. */
   address(listener?: Listener): string
-  /** The certificate of who signed the broker's, where it has one. */
-  ca: string
+  readonly number: number
+  /** Where brokers that join it find it. */
+  readonly controller: string
   start(): Promise<void>
   /** Lets it end in order. */
   stop(): Promise<void>
@@ -44,6 +46,8 @@ export interface Broker extends AsyncDisposable {
 export interface BrokerOptions {
   /** Beside PLAINTEXT, which is always there. */
   listeners?: Listener[]
+  /** The broker whose cluster it is part of, under this number; otherwise it is a cluster of its own, number 1. */
+  joins?: { cluster: Broker; number: number }
   /** More lines of its settings. */
   config?: Record<string, string | number>
 }
@@ -52,7 +56,9 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
   const folder = await mkdtemp(join(tmpdir(), 'millrace-kafka-'))
   const at = (name: string): string => join(folder, name)
   const wanted = listeners.filter((name) => name === 'PLAINTEXT' || options.listeners?.includes(name))
-  const [controller = 0, ...free] = await freePorts(wanted.length + 1)
+  const [controllerPort = 0, ...free] = await freePorts(wanted.length + 1)
+  const number = options.joins?.number ?? 1
+  const controller = options.joins?.cluster.controller ?? `127.0.0.1:${controllerPort}`
   const ports = new Map(wanted.map((name, i) => [name, free[i] ?? 0]))
   const portOf = (listener: Listener): number => {
     const port = ports.get(listener)
@@ -60,9 +66,12 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     return port
   }
 
-  if (wanted.some((name) => name.endsWith('SSL'))) await makeCertificates(folder)
+  if (wanted.some(isTls)) await makeCertificates(folder)
   await writeFile(at('log4j2.yaml'), quietLog)
-  await writeFile(at('server.properties'), properties({ folder, controller, ports, config: options.config ?? {} }))
+  await writeFile(
+    at('server.properties'),
+    properties({ folder, number, controller, ports, config: options.config ?? {} }),
+  )
   const java = (...args: string[]): string[] => [`-Dlog4j2.configurationFile=${at('log4j2.yaml')}`, ...args]
   const users = ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) => [
     '--add-scram',
@@ -73,11 +82,18 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
 
   let running: RunningJava | undefined
   const broker: Broker = {
-    ca: at('ca.crt'),
+    number,
+    controller,
     address: (listener = 'PLAINTEXT') => `127.0.0.1:${portOf(listener)}`,
     settings: (listener = 'PLAINTEXT') => ({
       servers: [{ host: hostOf(listener), port: portOf(listener) }],
-      tls: listener.endsWith('SSL') ? { ca: at('ca.crt'), cert: undefined, key: undefined } : undefined,
+      tls: isTls(listener)
+        ? {
+            ca: at('ca.crt'),
+            cert: listener === 'CERTIFIED' ? at('user.crt') : undefined,
+            key: listener === 'CERTIFIED' ? at('user.key') : undefined,
+          }
+        : undefined,
       sasl: listener.startsWith('SASL') ? { mechanism: 'SCRAM-SHA-512', ...user } : undefined,
     }),
     async start() {
@@ -118,7 +134,15 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
 
 // A certificate is made out for a name.
 function hostOf(listener: Listener): string {
-  return listener.endsWith('SSL') ? 'localhost' : '127.0.0.1'
+  return isTls(listener) ? 'localhost' : '127.0.0.1'
+}
+
+function isTls(listener: Listener): boolean {
+  return protocolOf(listener).endsWith('SSL')
+}
+
+function protocolOf(listener: Listener): string {
+  return listener === 'CERTIFIED' ? 'SSL' : listener
 }
 
 interface RunningJava {
@@ -192,6 +216,7 @@ async function makeCertificates(folder: string): Promise<void> {
   const at = (name: string): string => join(folder, name)
   await makeAuthority(at('ca'))
   await certify(at('ca'), at('server'), { name: 'localhost', names: 'DNS:localhost' })
+  await certify(at('ca'), at('user'), { name: 'user' })
   await writeFile(at('server.pem'), await readFile(at('server.key')))
   await appendFile(at('server.pem'), await readFile(at('server.crt')))
 }
@@ -203,22 +228,27 @@ const quietLog = `Configuration:
 
 interface Properties {
   folder: string
-  controller: number
+  number: number
+  controller: string
   ports: ReadonlyMap<Listener, number>
   config: Record<string, string | number>
 }
 
-function properties({ folder, controller, ports, config }: Properties): string {
+function properties({ folder, number, controller, ports, config }: Properties): string {
   const lines: Record<string, string | number> = {
-    'process.roles': 'broker,controller',
-    'node.id': 1,
-    'controller.quorum.voters': `1@127.0.0.1:${controller}`,
+    'process.roles': number === 1 ? 'broker,controller' : 'broker',
+    'node.id': number,
+    'controller.quorum.voters': `1@${controller}`,
     'controller.listener.names': 'CONTROLLER',
-    listeners: [...ports, ['CONTROLLER', controller] as const]
-      .map(([name, port]) => `${name}://127.0.0.1:${port}`)
-      .join(','),
+    listeners: [
+      ...[...ports].map(([name, port]) => `${name}://127.0.0.1:${port}`),
+      ...(number === 1 ? [`CONTROLLER://${controller}`] : []),
+    ].join(','),
     'advertised.listeners': [...ports].map(([name, port]) => `${name}://${hostOf(name)}:${port}`).join(','),
-    'listener.security.protocol.map': ['CONTROLLER:PLAINTEXT', ...listeners.map((name) => `${name}:${name}`)].join(','),
+    'listener.security.protocol.map': [
+      'CONTROLLER:PLAINTEXT',
+      ...listeners.map((name) => `${name}:${protocolOf(name)}`),
+    ].join(','),
     'inter.broker.listener.name': 'PLAINTEXT',
     'log.dirs': join(folder, 'log'),
     'num.partitions': 1,
@@ -235,8 +265,9 @@ function properties({ folder, controller, ports, config }: Properties): string {
     'broker.session.timeout.ms': 2000,
     'broker.heartbeat.interval.ms': 200,
     ...login([...ports.keys()]),
-    ...(ports.has('SSL') || ports.has('SASL_SSL')
+    ...([...ports.keys()].some(isTls)
       ? {
+          'listener.name.certified.ssl.client.auth': 'required',
           'ssl.keystore.type': 'PEM',
           'ssl.keystore.location': join(folder, 'server.pem'),
           'ssl.truststore.type': 'PEM',

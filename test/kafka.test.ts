@@ -20,7 +20,7 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
   let made = 0
 
   before(async () => {
-    broker = await startBroker({ listeners: ['SASL_PLAINTEXT', 'SSL', 'SASL_SSL'] })
+    broker = await startBroker({ listeners: ['SASL_PLAINTEXT', 'SSL', 'SASL_SSL', 'CERTIFIED'] })
     topics = await openKafka(broker.settings())
     admin = new Admin({ clientId: 'tests', bootstrapBrokers: [broker.address()] })
   })
@@ -34,7 +34,15 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
     const topic = `topic-${made++}`
     const configs = Object.entries(config).map(([name, value]) => ({ name, value }))
     await admin.createTopics({ topics: [topic], partitions, replicas: 1, configs })
+    await untilThere(topic, partitions)
     return topic
+  }
+
+  // the library's producer sends all of its partitions again when one of them has no leader yet
+  async function untilThere(topic: string, partitions: number): Promise<void> {
+    await using reader = await topics.openReader(topic)
+    const there = async (): Promise<boolean> => (await reader.partitions()).length === partitions
+    await eventually(there, { what: () => `${topic} has ${partitions} partitions` })
   }
 
   topicContract('Kafka', async () => {
@@ -43,9 +51,7 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
       topics: contractTopics,
       async make(topic, partitions) {
         await admin.createTopics({ topics: [topic], partitions, replicas: 1 })
-        await using reader = await contractTopics.openReader(topic)
-        const there = async (): Promise<boolean> => (await reader.partitions()).length === partitions
-        await eventually(there, { what: () => `${topic} is there` })
+        await untilThere(topic, partitions)
       },
       async forget(topic) {
         await admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset: 210n }] }] })
@@ -422,9 +428,13 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
   })
 
   describe('who may read', () => {
+    let topic = ''
+    before(async () => {
+      topic = await newTopic(3)
+    })
     const open = async (settings: KafkaSettings): Promise<PartitionEnds[]> => {
       await using topics = await openKafka(settings)
-      await using reader = await topics.openReader('topic-0')
+      await using reader = await topics.openReader(topic)
       return await reader.partitions()
     }
 
@@ -437,6 +447,7 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
         }
       }
       assert.equal((await open(broker.settings('SSL'))).length, 3)
+      assert.equal((await open(broker.settings('CERTIFIED'))).length, 3)
     })
 
     test('a refusal says what to mend, and never the password', async () => {
@@ -465,6 +476,12 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
           servers: broker.settings('SSL').servers.map(({ port }) => ({ host: '127.0.0.1', port })),
         }),
         /BROKER_REFUSED: its certificate is not accepted[\s\S]*127\.0\.0\.1/,
+        false,
+      ],
+      [
+        'no certificate where the broker asks for one',
+        () => ({ ...broker.settings('SSL'), servers: broker.settings('CERTIFIED').servers }),
+        /BROKER_REFUSED[\s\S]*KAFKA_SSL_CERT/,
         false,
       ],
       [

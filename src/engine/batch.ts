@@ -194,8 +194,8 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
   })
 }
 
-// Where the source stands, and how far event time has come in its partitions.
-function positionsOf({ time }: BatchTools, { range, seen }: Batch): Position[] {
+/** Where the source stands after a batch, and how far event time has come in its partitions. */
+export function positionsOf({ time }: BatchTools, { range, seen }: Batch): Position[] {
   const { source, positions } = range
   if (time === undefined || source === undefined) return positions
   const shown = time.watermarks.partitionsAfter(source, seen)

@@ -10,7 +10,7 @@ import { emptyRange, type Limits, type Range, type SourceReader } from '../sourc
 import { codeOf, isTransient } from '../store/connection.ts'
 import type { BatchKind, Committed, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
 import { Archiver, type ArchiverOptions, type ArchiverState } from './archive.ts'
-import { type Batch, type BatchTools, commitBatch, operateBatch, stageBatch } from './batch.ts'
+import { type Batch, type BatchTools, commitBatch, operateBatch, positionsOf, stageBatch } from './batch.ts'
 import { BatchLimits } from './batch-limits.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
@@ -485,6 +485,10 @@ class Worker implements AsyncDisposable {
         log.warn('rows could not be shown', { pipeline: plan.name, why: messageOf(error) })
       })
     }
+    // for those who look at it from outside: what counts is committed
+    this.#reader?.settled?.(positionsOf(tools, batch)).catch((error: unknown) => {
+      log.warn('positions could not be published', { pipeline: plan.name, why: messageOf(error) })
+    })
     await batch.release(tools.session)
     await this.#effects
     // not waited for here: the next batch may be committed meanwhile

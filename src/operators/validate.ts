@@ -27,6 +27,7 @@ export const reasons = {
   INVALID_UTF8: 'the row is not valid UTF-8',
   NUL_BYTE: 'the row has a NUL byte, which text in Postgres cannot hold',
   ROW_TOO_LONG: 'the row is longer than 32 MiB, or takes more memory than MEMORY_LIMIT allows',
+  NO_VALUE: 'the message has no value',
   NOT_JSON: 'the text is not JSON',
   NOT_AN_OBJECT: 'the line is JSON, but no object',
   DUPLICATE_KEY: 'the key comes more than once',

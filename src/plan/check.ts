@@ -67,7 +67,8 @@ function checkSource(at: string, source: Source): void {
   if (!source.columns.some(({ origin }) => origin === undefined)) {
     throw fault(at, 'INVALID_PLAN', 'the source reads no column', 'name at least one that its rows have')
   }
-  const foreign: Origin[] = source.is === 'files' ? ['partition', 'offset', 'timestamp', 'key'] : ['file', 'line']
+  const foreign: Origin[] =
+    source.is === 'files' ? ['partition', 'offset', 'timestamp', 'key', 'headers'] : ['file', 'line']
   const lacks = source.columns.find(({ origin }) => origin !== undefined && foreign.includes(origin))
   if (lacks !== undefined) {
     const what = source.is === 'files' ? 'files' : 'a topic'

@@ -59,9 +59,10 @@ export function columnsRead({ columns }: Pick<Source, 'columns'>): SourceColumn[
 
 /**
  * The path of the row's file; its physical line, or its number in a Parquet file; the batch it is read in. Of a topic:
- * the partition, the offset, the record's own time, its key.
+ * the partition, the offset, the record's own time, its key, its headers.
  */
-export type Origin = 'file' | 'line' | 'batch' | 'partition' | 'offset' | 'timestamp' | 'key'
+export type Origin = 'file' | 'line' | 'batch' | RecordOrigin
+export type RecordOrigin = 'partition' | 'offset' | 'timestamp' | 'key' | 'headers'
 
 /** A Kafka topic when brokers are set, else a local append-only log. */
 export interface TopicSource {

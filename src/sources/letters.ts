@@ -30,7 +30,7 @@ export interface LettersReaderOptions extends ChosenLetters {
 /** Reads those of the letters that are open, and can be replayed, when it comes to them. */
 export async function openLettersReader(options: LettersReaderOptions): Promise<SourceReader> {
   const { id, source, store, set, spool } = options
-  const which = canBeReplayed(options, source)
+  const which = { ...canBeReplayed(options, source), source: id }
   await mkdir(spool, { recursive: true })
   let after = 0
   let ranges = 0
@@ -145,6 +145,7 @@ function originsSql(columns: SourceColumn[], batch: number): string {
     // a letter does not keep them
     timestamp: 'null::varchar',
     key: 'null::varchar',
+    headers: `'{}'`,
   }
   return columns
     .map(({ name, origin }) => (origin === undefined ? '' : `, ${values[origin]} as ${identifier(name)}`))

@@ -96,6 +96,8 @@ export interface SourceReader extends AsyncDisposable {
   readonly unsettled: boolean
   /** Resolves when something may have arrived, at the latest after a second. */
   wait(signal: AbortSignal): Promise<void>
+  /** These positions are committed; for those who look at the source from outside. */
+  settled?(positions: readonly Position[]): Promise<void>
   /** Forgets what was handed out but not committed; the next range begins where the store says. */
   rewind(): Promise<void>
 }

@@ -39,7 +39,7 @@ export async function findDeadLetters(client: Queries, query: DeadLetterQuery): 
   const page = `
     select *
     from  (select *, sum(octet_length(raw)) over (order by id ${order}) - octet_length(raw) as bytes_before
-           from  (${chosen} limit $13) chosen) page
+           from  (${chosen} limit $14) chosen) page
     where  bytes_before < ${pageBytes}
     order by id ${order}`
   const { rows } = await client.query<DeadLetterRow>(
@@ -98,7 +98,8 @@ const conditions = `
     and    ($9::boolean is null or (fields is not null) = $9)
     and    ($10 or settled is null)
     and    ($11::bigint is null or id > $11)
-    and    ($12::bigint is null or id <= $12)`
+    and    ($12::bigint is null or id <= $12)
+    and    ($13::text is null or source = $13)`
 
 function valuesOf(filter: DeadLetterFilter): unknown[] {
   return [
@@ -114,6 +115,7 @@ function valuesOf(filter: DeadLetterFilter): unknown[] {
     filter.settled ?? false,
     filter.after ?? null,
     filter.upTo ?? null,
+    filter.source ?? null,
   ]
 }
 
@@ -143,7 +145,7 @@ export async function discard(client: Queries, filter: DeadLetterFilter, reason:
   const { rowCount } = await client.query(
     `
     update millrace.dead_letters
-    set    settled = 'discarded', settled_at = clock_timestamp(), settled_by = $13
+    set    settled = 'discarded', settled_at = clock_timestamp(), settled_by = $14
     where  ${conditions}
     and    settled is null`,
     [...valuesOf(filter), reason],

@@ -165,6 +165,7 @@ class MemoryStore implements Store {
     return this.#database.deadLetters.filter(
       (letter) =>
         (filter.pipeline === undefined || letter.pipeline === filter.pipeline) &&
+        (filter.source === undefined || letter.source === filter.source) &&
         (filter.ids === undefined || filter.ids.includes(letter.id)) &&
         (filter.batch === undefined || letter.batch === filter.batch) &&
         (filter.code === undefined || letter.code.toUpperCase() === filter.code.toUpperCase()) &&

@@ -291,6 +291,8 @@ export interface DeadLetter extends NewDeadLetter, LetterRevision {
 /** All of it must hold. */
 export interface DeadLetterFilter {
   pipeline?: string
+  /** The source's id in the plan. */
+  source?: string
   ids?: number[]
   batch?: number
   /** In capitals or not. */

@@ -47,6 +47,8 @@ const OPEN_OBJECT = 123
 const CLOSE_OBJECT = 125
 
 const prefixRoom = 64
+/** Room is made for records of so many bytes. */
+const recordsAtOnce = 1024 * 1024
 /** Copying so few bytes one by one is faster than calling for it. */
 const fewBytes = 40
 
@@ -56,7 +58,8 @@ endsPlain[QUOTE] = 1
 endsPlain[BACKSLASH] = 1
 
 const isBlank = new Uint8Array(256)
-for (const blank of [9, 13, SPACE]) isBlank[blank] = 1
+// a line has no LF; a record that stands alone may have some
+for (const blank of [9, LF, 13, SPACE]) isBlank[blank] = 1
 
 /** What stands where a column's value should be. */
 const absent = 0
@@ -110,6 +113,7 @@ export class JsonCutter implements RowCutter {
 
   #cut = nothingCut()
   #line: number
+  #file: number
   #offset: number
   #left: number
   #waiting = Buffer.alloc(0)
@@ -142,6 +146,7 @@ export class JsonCutter implements RowCutter {
     this.#from = new Int32Array(columns.length)
     this.#to = new Int32Array(columns.length)
     this.#line = options.firstLine
+    this.#file = options.file
     this.#offset = options.firstByte
     this.#left = options.maxRows ?? Number.POSITIVE_INFINITY
   }
@@ -185,6 +190,37 @@ export class JsonCutter implements RowCutter {
     this.#cut.longestRow = this.#writer.longestRow
     this.#cut.full = this.#left <= 0
     return this.#cut
+  }
+
+  /**
+   * Cuts one record that stands alone, such as a message of a topic: no line ends it. Answers whether it is a row. `flush`
+   * hands over what was cut.
+   */
+  record(bytes: Buffer, from: number, end: number, file: number, line: number): boolean {
+    this.#file = file
+    this.#writer.file = file
+    this.#line = line
+    this.#pushed = recordsAtOnce
+    const { rows, malformed } = this.#cut
+    this.#takeLine(bytes, from, end, true)
+    if (this.#cut.rows > rows) return true
+    if (this.#cut.malformed === malformed) this.#malformed('NOT_JSON', bytes.subarray(from, end), end - from)
+    return false
+  }
+
+  /** A record that is malformed for another reason. */
+  refuse(code: 'NO_VALUE' | 'ROW_TOO_LONG', raw: Buffer, file: number, line: number): void {
+    this.#writer.file = file
+    this.#line = line
+    this.#malformed(code, raw, raw.length)
+  }
+
+  flush(): void {
+    this.#writer.flush()
+  }
+
+  get longestRow(): number {
+    return this.#writer.longestRow
   }
 
   // ---- lines -------------------------------------------------------------------------------------------------------
@@ -272,7 +308,8 @@ export class JsonCutter implements RowCutter {
       throw new BadLine('NOT_AN_OBJECT', from)
     }
     let at = from + 1
-    while (isBlank[bytes[at] as number] === 1) at++
+    while (at < end && isBlank[bytes[at] as number] === 1) at++
+    if (at >= end) throw new BadLine('NOT_JSON', end)
     if (bytes[at] === CLOSE_OBJECT) this.#at = at + 1
     else {
       for (let key = 0; ; key++) {
@@ -303,10 +340,10 @@ export class JsonCutter implements RowCutter {
     const keyEnd = this.#at
     const column = this.#columnOf(bytes, from + 1, keyEnd - 1, key)
     let at = keyEnd
-    while (isBlank[bytes[at] as number] === 1) at++
+    while (at < end && isBlank[bytes[at] as number] === 1) at++
     if (bytes[at] !== COLON || at >= end) throw new BadLine('NOT_JSON', at)
     at++
-    while (isBlank[bytes[at] as number] === 1) at++
+    while (at < end && isBlank[bytes[at] as number] === 1) at++
     this.#scanValue(bytes, at, end)
     if (column >= 0) this.#note(column, at)
     else this.#noteUnknown(bytes, from, keyEnd, at, badKey)
@@ -381,7 +418,7 @@ export class JsonCutter implements RowCutter {
     let escaped = false
     for (;;) {
       while (endsPlain[bytes[at] as number] === 0) at++
-      // an LF always follows, or the end of the buffer, whose undefined ends the loop too
+      // what follows is an LF, another record, or the end of the buffer, whose undefined ends the loop too
       if (at >= end) throw new BadLine('NOT_JSON', end)
       if (bytes[at] === QUOTE) break
       if (bytes[at] !== BACKSLASH) throw new BadLine('NOT_JSON', at)
@@ -503,14 +540,14 @@ export class JsonCutter implements RowCutter {
   // ---- the row, as CSV ---------------------------------------------------------------------------------------------
 
   #writeRow(bytes: Buffer, from: number, end: number): void {
-    const { columns, file } = this.#options
+    const { columns } = this.#options
     // quotes may double every byte of what is nested; each field has a delimiter and two quotes
     // an exponent written out takes up to 170 bytes
     const room = prefixRoom + 200 * columns.length + 2 * (end - from) + (this.#kept.length > 0 ? end - from : 0)
     const writer = this.#writer
     writer.reserve(room, this.#pushed)
     const { out } = writer
-    let to = writeNumber(out, writer.at, file)
+    let to = writeNumber(out, writer.at, this.#file)
     out[to++] = COMMA
     to = writeNumber(out, to, this.#line)
     out[to++] = COMMA
@@ -569,7 +606,7 @@ export class JsonCutter implements RowCutter {
   }
 
   #malformed(
-    code: JsonProblem | 'ROW_TOO_LONG' | 'INVALID_UTF8',
+    code: JsonProblem | 'ROW_TOO_LONG' | 'INVALID_UTF8' | 'NO_VALUE',
     raw: Buffer,
     length: number,
     column = '',

@@ -269,6 +269,7 @@ ${rows}
       case 'offset':
       case 'timestamp':
       case 'key':
+      case 'headers':
         return 'null::varchar'
     }
   }

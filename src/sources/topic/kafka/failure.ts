@@ -7,53 +7,64 @@ export function addressText(address: Address): string {
   return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
 }
 
-/** What an open connection ended with, while it was asked something. */
-export function lostConnection(address: Address, error: unknown): MillraceError {
-  if (messages(error).some((message) => /requires TLS/i.test(message))) {
-    return refusal(address, 'the broker speaks TLS there', 'set KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL')
-  }
-  return unreachable(address, `the connection to Kafka broke: ${deepest(error)}`, error)
-}
-
 /** Why a connection did not come about. */
 export function connectFailure(address: Address, options: ConnectionOptions, error: unknown): MillraceError {
-  const said = messages(error)
+  const refused = refusal(options, messages(error))
+  return refused === undefined
+    ? unreachable(address, `Kafka does not answer: ${deepest(error)}`, error)
+    : told(address, refused)
+}
+
+/** What an open connection ended with. A broker that wants TLS, or a certificate, says so only when it is asked something. */
+export function lostConnection(address: Address, options: ConnectionOptions, error: unknown): MillraceError {
+  const refused = refusal(options, messages(error))
+  return refused === undefined
+    ? unreachable(address, `the connection to Kafka broke: ${deepest(error)}`, error)
+    : told(address, refused)
+}
+
+interface Refusal {
+  message: string
+  hint: string
+}
+
+// What stays wrong until somebody mends it; anything else may pass.
+function refusal(options: ConnectionOptions, said: readonly string[]): Refusal | undefined {
   const has = (text: RegExp): boolean => said.some((message) => text.test(message))
+  const last = said.at(-1) ?? ''
+  if (has(/requires TLS/i)) {
+    return { message: 'the broker speaks TLS there', hint: 'set KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL' }
+  }
   if (has(/suitable SASL mechanism/i)) {
-    const mechanism = options.sasl?.mechanism ?? 'none'
-    return refusal(
-      address,
-      `the broker does not take ${mechanism}`,
-      'set KAFKA_SASL_MECHANISM to one that it is configured for',
-    )
+    return {
+      message: `the broker does not take ${options.sasl?.mechanism}`,
+      hint: 'set KAFKA_SASL_MECHANISM to one that it is configured for',
+    }
   }
   if (has(/authentication failed/i)) {
-    return refusal(
-      address,
-      `the broker refuses the user "${String(options.sasl?.username)}"`,
-      'look at KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM: one of them is not what it knows',
-    )
+    return {
+      message: `the broker refuses the user "${String(options.sasl?.username)}"`,
+      hint: 'look at KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM: one of them is not what it knows',
+    }
   }
   if (has(/\balert\b|wrong version number/i)) {
-    return refusal(
-      address,
-      `the broker does not accept TLS as we speak it: ${deepest(error)}`,
-      'does it speak TLS there at all? if it asks for a certificate, set KAFKA_SSL_CERT and KAFKA_SSL_KEY',
-    )
+    return {
+      message: `the broker does not accept TLS as we speak it: ${last}`,
+      hint: 'does it speak TLS there at all? if it asks for a certificate, set KAFKA_SSL_CERT and KAFKA_SSL_KEY',
+    }
   }
   if (has(/certificate|altnames|self.signed|unable to verify/i)) {
-    return refusal(
-      address,
-      `its certificate is not accepted: ${deepest(error)}`,
-      'KAFKA_SSL_CA names a file with the certificate of who signed it, and the address must be one it was made out for',
-    )
+    return {
+      message: `its certificate is not accepted: ${last}`,
+      hint: 'KAFKA_SSL_CA names a file with the certificate of who signed it, and the address must be one it was made out for',
+    }
   }
-  return unreachable(address, `Kafka does not answer: ${deepest(error)}`, error)
+  return undefined
 }
 
 // Without the cause: what the library keeps of a failed login is not for logs.
-function refusal(address: Address, message: string, hint: string): MillraceError {
-  return new MillraceError('BROKER_REFUSED', { at: addressText(address), message, hint, retry: false })
+function told(address: Address, refused: Refusal): MillraceError {
+  return new MillraceError('BROKER_REFUSED', { at: addressText(address), ...refused, retry: false })
 }
 
 function unreachable(address: Address, message: string, cause: unknown): MillraceError {

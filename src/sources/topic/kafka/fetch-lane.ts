@@ -1,5 +1,5 @@
 /** What one broker hands over: the answer that records are taken out of, and the next one, under way meanwhile. */
-import { type FetchedPartition, fetch } from './fetch.ts'
+import { type FetchedPartition, fetchRecords } from './fetch.ts'
 import type { Link } from './link.ts'
 import { RecordBatches } from './record-batches.ts'
 import { codes } from './refusal.ts'
@@ -89,7 +89,7 @@ export class FetchLane implements Disposable {
     const partitionMaxBytes = Math.max(leastPartitionBytes, Math.floor(answerBytes / offsets.size))
     const request = { topic: this.#topic, maxWaitMs, maxBytes: answerBytes, partitionMaxBytes, offsets }
     const underway: Underway = { offsets, waits: maxWaitMs > 0, read: this.#read, settled: Promise.resolve() }
-    underway.settled = this.#link.ask(fetch, request).then(
+    underway.settled = this.#link.ask(fetchRecords, request).then(
       (answer) => {
         if (this.#underway !== underway) return
         this.#underway = undefined

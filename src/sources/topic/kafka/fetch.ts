@@ -25,7 +25,7 @@ export interface FetchedPartition {
 const onlyCommitted = 1
 
 /** Version 11: the last that is not written in compact forms, and spoken by every broker since 2.3. */
-export const fetch = createAPI<[FetchRequest], FetchedPartition[]>(
+export const fetchRecords = createAPI<[FetchRequest], FetchedPartition[]>(
   1,
   11,
   writeRequest,

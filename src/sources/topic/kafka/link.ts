@@ -12,6 +12,8 @@ export class Link implements Disposable {
   readonly address: Address
   readonly #options: ConnectionOptions
   #connection: Promise<Connection> | undefined
+  /** What the connection broke with: those who wait for answers are only told that it is closed. */
+  #fault: Error | undefined
 
   constructor(address: Address, options: ConnectionOptions) {
     this.address = address
@@ -29,7 +31,7 @@ export class Link implements Disposable {
       if (error instanceof ResponseError) return error['response'] as Answer
       if (this.#connection === opened) this.#connection = undefined
       connection.socket?.destroy()
-      throw lostConnection(this.address, error)
+      throw lostConnection(this.address, this.#options, this.#fault ?? error)
     }
   }
 
@@ -56,11 +58,14 @@ export class Link implements Disposable {
     const tlsServerName = isIP(host) === 0
     const connection = new Connection('millrace', { ...this.#options, tlsServerName })
     // what breaks is told to those whose requests are under way; without a listener it would end the process
-    connection.on('error', () => {})
+    connection.on('error', (error) => {
+      this.#fault = error
+    })
     connection.on('close', () => {
       this.#connection = undefined
     })
     await connection.connect(host, port)
+    this.#fault = undefined
     return connection
   }
 }

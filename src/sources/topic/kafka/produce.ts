@@ -21,7 +21,7 @@ const everyReplicaInStep = -1
 const replicasMs = 10_000
 
 /** Version 8: the first that says why, and written in no compact forms. */
-export const produce = createAPI<[ProduceRequest], Produced[]>(
+export const produceBatches = createAPI<[ProduceRequest], Produced[]>(
   0,
   8,
   ({ topic, batches }: ProduceRequest) =>

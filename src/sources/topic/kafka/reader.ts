@@ -58,8 +58,9 @@ export class KafkaReader implements TopicReader {
         this.#forget()
         this.#signal?.throwIfAborted()
         // what was handed out counts; the next read meets what is wrong, if it is still there
+        if (!(error instanceof MillraceError)) throw error
         if ([...positions].some(([partition, offset]) => from.get(partition) !== offset)) break
-        const mayPass = error instanceof MillraceError && error.retry && error.code !== 'TOPIC_DAMAGED'
+        const mayPass = error.retry && error.code !== 'TOPIC_DAMAGED'
         if (!mayPass || performance.now() > until + searchMs) throw error
         await this.#sleep(pauseMs)
       }

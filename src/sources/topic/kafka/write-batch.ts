@@ -1,7 +1,7 @@
 /** Writes records as one batch, format 2. */
-import { crc32c } from '@platformatic/kafka'
 import type { TopicRecord } from '../topic.ts'
 import { checkedFrom, headBytes } from './batch-head.ts'
+import { checksum } from './checksum.ts'
 
 /** Whose batch it is, so that a broker that gets it twice writes it once. */
 export interface Sequence {
@@ -36,7 +36,7 @@ export function writeBatch(records: readonly TopicRecord[], nowMs: number, seque
   bytes.writeInt16BE(sequence?.epoch ?? -1, 51)
   bytes.writeInt32BE(sequence?.first ?? -1, 53)
   bytes.writeInt32BE(records.length, 57)
-  bytes.writeUInt32BE(crc32c(bytes.subarray(checkedFrom)), 17)
+  bytes.writeUInt32BE(checksum(bytes.subarray(checkedFrom)), 17)
   return bytes
 }
 

@@ -9,7 +9,7 @@ import { addressText } from './failure.ts'
 import type { Link } from './link.ts'
 import { type Outlet, PartitionWriter, type Producer } from './partition-writer.ts'
 import { partitionOf } from './partitioner.ts'
-import { type Produced, produce } from './produce.ts'
+import { type Produced, produceBatches } from './produce.ts'
 import { codes, placeOf, refused } from './refusal.ts'
 
 /** For this long a topic that is being made is waited for. */
@@ -64,7 +64,7 @@ export class KafkaWriter implements TopicWriter, Outlet {
     const leader = (await this.#whoLeads()).get(partition) ?? -1
     if (leader < 0) throw refused(codes.leaderNotAvailable, placeOf(this.topic, partition))
     const link = this.#linkTo(leader)
-    const [answer] = await link.ask(produce, { topic: this.topic, batches: [{ partition, bytes }] })
+    const [answer] = await link.ask(produceBatches, { topic: this.topic, batches: [{ partition, bytes }] })
     if (answer === undefined) throw refused(-1, placeOf(this.topic, partition))
     return answer
   }
