@@ -71,7 +71,10 @@ export function referenceWatermarks(times: ReadonlyMap<string, EventTime>, story
         const furthest = Math.max(...[...times.values()].map(({ outOfOrderMs }) => outOfOrderMs))
         watermark = latest(watermark, moment.nowMs - furthest)
       } else if (shown.length > 0 && !shown.includes(undefined)) {
-        watermark = latest(watermark, shown.reduce((a, b) => Math.min(a ?? 0, b ?? 0)))
+        watermark = latest(
+          watermark,
+          shown.reduce((a, b) => Math.min(a ?? 0, b ?? 0)),
+        )
       }
     }
     after.push(watermark)

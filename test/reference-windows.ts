@@ -4,8 +4,15 @@
  */
 import type { Column, ColumnType } from '../src/plan/columns.ts'
 import type { Aggregate } from '../src/plan/expression.ts'
-import { type AnomaliesStep, makesRows, type Plan, type Step, takesInputRows, type WindowStep } from '../src/plan/plan.ts'
-import { type InputRow, type OutputRow, pass, type Value, type Verdict, validate, evaluate } from './reference.ts'
+import {
+  type AnomaliesStep,
+  makesRows,
+  type Plan,
+  type Step,
+  takesInputRows,
+  type WindowStep,
+} from '../src/plan/plan.ts'
+import { evaluate, type InputRow, type OutputRow, pass, type Value, type Verdict, validate } from './reference.ts'
 import {
   aggregateOf,
   decimalText,
@@ -138,7 +145,7 @@ function judge(
       step.inputs.forEach(({ from, aggregates }, input) => {
         const values = at.get(from)
         if (values === undefined) return
-        const verdict = take(step, { input, aggregates, values, timeUs, row, before }, result)
+        const verdict = take(plan, step, { input, aggregates, values, timeUs, row, before }, result)
         verdicts.push(verdict)
       })
     } else if (takesInputRows(plan, step)) {
@@ -152,8 +159,16 @@ function judge(
 }
 
 function take(
+  plan: Plan,
   step: WindowStep,
-  { input, aggregates, values, timeUs, row, before }: {
+  {
+    input,
+    aggregates,
+    values,
+    timeUs,
+    row,
+    before,
+  }: {
     input: number
     aggregates: Record<string, Aggregate>
     values: OutputRow
@@ -173,10 +188,11 @@ function take(
     result.lateRows.push({ step: step.id, place, line, eventTime, windowStart, lateByMs })
     return 'late'
   }
+  const columns = columnsOf(plan, step.from[input] ?? '')
   for (const asked of Object.values(aggregates)) {
     if (asked.of === undefined) continue
     const counts = asked.where === undefined || evaluate(asked.where, values) === true
-    if (counts && isTooLarge(asked, evaluate(asked.of, values))) {
+    if (counts && isTooLarge(asked, typeOf(asked, columns), evaluate(asked.of, values))) {
       result.deadLetters.push({ place: row.place, line: row.line, code: 'OUT_OF_RANGE' })
       return 'dead'
     }
@@ -314,4 +330,3 @@ export function timestampText(us: bigint): string {
   const text = new Date(Number(seconds) * 1000).toISOString().slice(0, 19).replace('T', ' ')
   return `${text}${fraction === '' ? '' : `.${fraction}`}+00`
 }
-

@@ -201,7 +201,10 @@ function unfitValues(step: WindowStep, input: number, columns: Column[]): { name
   return Object.entries(step.inputs[input]?.aggregates ?? {}).flatMap(([name, aggregate]) => {
     const largest = aggregate.of === undefined ? undefined : largestValue(aggregate, valueType(aggregate, columns))
     if (largest === undefined) return []
-    return [{ name, when: `coalesce(abs(${valueSql(aggregate, columns)}) >= ${largest}::double, false)` }]
+    const value = valueSql(aggregate, columns)
+    // without abs, which the smallest integer has none of
+    const when = `coalesce(${value} >= ${largest}::double or ${value} <= -${largest}::double, false)`
+    return [{ name, when }]
   })
 }
 
