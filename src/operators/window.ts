@@ -285,7 +285,7 @@ function windowsSql({ step, before, after, updates, out, state }: WindowRun): st
     const closing = closingSql(step, [state('numbers'), addedNumbers(out)], before, after)
     selects.push(`select *, true as final\nfrom (${closing})`)
   }
-  if (updates) {
+  if (updates && step.emit.on === 'update') {
     const open = after === undefined ? '' : `\nwhere ${endOf(step)} > ${us(after)}`
     selects.push(
       `select *, false as final\nfrom (${startsSql(step, panesIn(step, [state('dirty'), addedNumbers(out)]))})${open}`,
