@@ -14,6 +14,7 @@ import {
   firstOpenPane,
   paneNumbers,
   paneSets,
+  setSuffix,
   windowStateSql,
 } from '../operators/window.ts'
 import type { Column } from '../plan/columns.ts'
@@ -98,7 +99,7 @@ from (
   from ${sets}
   ${which}
 )`
-      await session.run(`insert into ${state(set.name)}\n${rows}`)
+      await session.run(`insert into ${state(setSuffix(set))}\n${rows}`)
     }
     // which of the open windows were handed on as they are now is not stored: they are, once more
     await session.run(
@@ -222,14 +223,14 @@ select * from (
     )
     if (moved) await session.run(`delete from ${state('dirty')} where _pane < ${firstOpenPane(step, after)}`)
     for (const set of paneSets(step)) {
-      const both = `select * from ${state(set.name)} union all by name select * from ${addedTo(out, set)}`
+      const both = `select * from ${state(setSuffix(set))} union all by name select * from ${addedTo(out, set)}`
       if (set.is === 'items') {
         await session.run(
-          `create or replace table ${state(set.name)} as select ${keys}, _pane, _item, sum(_n)::bigint as _n from (${both}) ${open} group by all`,
+          `create or replace table ${state(setSuffix(set))} as select ${keys}, _pane, _item, sum(_n)::bigint as _n from (${both}) ${open} group by all`,
         )
       } else if (moved) {
-        await session.run(`create or replace table ${state(set.name)} as select * from (${both}) ${open}`)
-      } else await session.run(`insert into ${state(set.name)} by name select * from ${addedTo(out, set)}`)
+        await session.run(`create or replace table ${state(setSuffix(set))} as select * from (${both}) ${open}`)
+      } else await session.run(`insert into ${state(setSuffix(set))} by name select * from ${addedTo(out, set)}`)
     }
   }
 }
@@ -263,7 +264,7 @@ export async function hasUpdates(session: DuckSession, plan: Plan, schema: strin
 export async function countState(session: DuckSession, plan: Plan, schema: string): Promise<Record<string, number>> {
   const counts: Record<string, number> = {}
   for (const step of keepingSteps(plan)) {
-    const suffixes = step.op === 'anomalies' ? ['windows'] : ['numbers', ...paneSets(step).map(({ name }) => name)]
+    const suffixes = step.op === 'anomalies' ? ['windows'] : ['numbers', ...paneSets(step).map(setSuffix)]
     for (const suffix of suffixes)
       counts[step.id] = (counts[step.id] ?? 0) + (await session.count(stateTable(schema, step, suffix)))
   }
