@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { eventTimes } from '../src/engine/watermark.ts'
 import { runPipeline } from '../src/engine/run.ts'
+import { eventTimes } from '../src/engine/watermark.ts'
 import { MillraceError } from '../src/errors.ts'
 import { arm, failpoints } from '../src/failpoint.ts'
 import { createLog } from '../src/log.ts'
@@ -60,12 +60,15 @@ export async function checkWindowHistory(bench: Bench, seed: number): Promise<vo
   const told: string[] = [`seed ${seed}`]
   const clock = { nowMs: 0 }
   const feeds = Object.keys(plan.sources).flatMap((source) =>
-    Array.from({ length: chance.pick([1, 1, 2, 3]) }, (_, i): Feed => ({
-      source,
-      partition: String(i),
-      rows: [],
-      stalled: false,
-    })),
+    Array.from(
+      { length: chance.pick([1, 1, 2, 3]) },
+      (_, i): Feed => ({
+        source,
+        partition: String(i),
+        rows: [],
+        stalled: false,
+      }),
+    ),
   )
   const database = memoryDatabase(Date.now)
   const world: World = { bench, chance, shape, plan, database, feeds, clock, log: [], mode: 'stream' }
@@ -321,9 +324,7 @@ function storyOf({ plan, feeds, log }: World, ledger: LedgerLine[]): Moment[] {
       const timeUs = microseconds(String(checked.values[step.eventTime?.column ?? '']))
       return [{ source: row.source, partition: row.partition, timeUs }]
     })
-    return [
-      { is: 'batch', nowMs: entry.nowMs, rows, lags: entry.lags, kind: kindOf(entry.mode, line.rowsIn > 0) },
-    ]
+    return [{ is: 'batch', nowMs: entry.nowMs, rows, lags: entry.lags, kind: kindOf(entry.mode, line.rowsIn > 0) }]
   })
 }
 

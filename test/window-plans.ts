@@ -2,8 +2,8 @@
 import {
   type Aggregated,
   count,
-  counts,
   countDistinct,
+  counts,
   deviation,
   max,
   mean,
@@ -11,6 +11,7 @@ import {
   sum,
   top,
 } from '../src/functions/aggregate.ts'
+import { typeOfExpression } from '../src/functions/print.ts'
 import { lower } from '../src/functions/text.ts'
 import type { Row } from '../src/functions/value.ts'
 import {
@@ -29,6 +30,7 @@ import {
   topic,
   type WindowOptions,
 } from '../src/pipeline.ts'
+import { checkPlan } from '../src/plan/check.ts'
 import type { Plan } from '../src/plan/plan.ts'
 
 /** What chance decides. */
@@ -128,7 +130,15 @@ export function windowPlan(name: string, chance: Chance): WindowPlan {
   if (maybe(0.15))
     flow = flow.also((beside) =>
       beside
-        .window(windows(pick([{ size, slide }, { size: 2 * size, slide: size }])), (row) => someChat(row, chance, 'side_'))
+        .window(
+          windows(
+            pick([
+              { size, slide },
+              { size: 2 * size, slide: size },
+            ]),
+          ),
+          (row) => someChat(row, chance, 'side_'),
+        )
         .into(sink('side')),
     )
   if (maybe(0.1)) flow = flow.also((beside) => beside.dedup('note').into(table('notes')))
@@ -180,6 +190,7 @@ export function windowPlan(name: string, chance: Chance): WindowPlan {
       })
       .into(table('moments'))
   }
+  checkPlan(end.plan, typeOfExpression)
   return { plan: end.plan, sizeMs: size, slideMs: slide, outOfOrderMs, futureSkewMs, idleAfterMs }
 }
 

@@ -21,12 +21,33 @@ export function fieldsOf(
     at: maybe(0.03) ? pick(['yesterday', null, '']) : timeText(at, true, chance),
     who: maybe(0.03) ? '' : who,
     room: maybe(0.03) ? 'x' : room,
-    amount: pick(['0', '1', '2', '3', '3', '-5', '+7', null, '9223372036854775807', '-9223372036854775807', '99999999999']),
+    amount: pick([
+      '0',
+      '1',
+      '2',
+      '3',
+      '3',
+      '-5',
+      '+7',
+      null,
+      '9223372036854775807',
+      '-9223372036854775807',
+      '99999999999',
+    ]),
     price: pick(['1.500', '-0.001', '999999.999', null, '0', '0.1', '12.345']),
     wide: pick(['0.5', null, '-123456789012345678.00000000000000000001', '3']),
     ratio: pick(['0.1', '-0', '1e3', '-2.5', '1e19', '1e25', '0.000000000001', '3.3333333333', '123456.789', null]),
     note: pick(['', 'n', 'n', 'ü', '🙂', '\uffff', `it's`, 'a"b\\', ',', '{}', 'NULL', null]),
-    tags: pick(['[]', '[]', '["a","b","a"]', '["ü","🙂","\uffff"]', '["b"]', '["{","\\"","\\\\",""]', null, 'nonsense']),
+    tags: pick([
+      '[]',
+      '[]',
+      '["a","b","a"]',
+      '["ü","🙂","\uffff"]',
+      '["b"]',
+      '["{","\\"","\\\\",""]',
+      null,
+      'nonsense',
+    ]),
     flag: pick(['true', 'false', 'true', null]),
   }
 }
@@ -49,5 +70,7 @@ function timeOf(shape: WindowPlan, progressMs: number, nowMs: number, { pick, ra
 
 function timeText(us: bigint, takesEpoch: boolean, { maybe }: Chance): string {
   if (takesEpoch && us % 1000n === 0n && maybe(0.3)) return String(us / 1000n)
-  return timestampText(us).replace(' ', maybe(0.5) ? 'T' : ' ').replace('+00', maybe(0.5) ? 'Z' : '+00:00')
+  return timestampText(us)
+    .replace(' ', maybe(0.5) ? 'T' : ' ')
+    .replace('+00', maybe(0.5) ? 'Z' : '+00:00')
 }
