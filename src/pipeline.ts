@@ -511,6 +511,8 @@ function windowFlow<C extends Columns, By extends keyof C & string, Shape extend
       const final = step.columns.at(-1)
       return windowFlow(prepared.plan, {
         ...step,
+        // a branch of the other source may have windows of its own, and stands before this one
+        id: freshId(prepared.plan, 'window'),
         from: [...step.from, place.at],
         inputs: [...step.inputs, { from: place.at, aggregates: aggregatesOf(shape, at) }],
         columns: [...step.columns.slice(0, -1), ...aggregateColumns(shape), ...(final ? [final] : [])],

@@ -19,7 +19,7 @@ export function aggregateOf({ aggregate, args = [] }: Aggregate, type: ColumnTyp
       if (n === 0) return null
       return nineDecimals(Number(decimalText(sumOf(values, sumDigits(type)), sumDigits(type))) / n)
     case 'deviation':
-      return n === 0 ? null : deviationOf(values, 6)
+      return n === 0 ? null : deviationOf(values, deviationDigits(type))
     case 'countDistinct':
       return new Set(values.map((value) => (type.is === 'double' ? Number(value) + 0 : String(value)))).size
     case 'top': {
@@ -31,21 +31,26 @@ export function aggregateOf({ aggregate, args = [] }: Aggregate, type: ColumnTyp
   }
 }
 
-/** Whether a value is too large for an aggregate to be sure of its sum: such a row is a dead letter. */
-export function isTooLarge({ aggregate }: Aggregate, value: Value): boolean {
+/** Whether a million values like this might be too much for 38 digits: such a row is a dead letter. */
+export function isTooLarge({ aggregate }: Aggregate, type: ColumnType, value: Value): boolean {
   if (value === null) return false
-  const limit = aggregate === 'deviation' ? 11 : aggregate === 'sum' || aggregate === 'mean' ? 20 : undefined
-  if (limit === undefined) return false
-  return Math.abs(Number(value)) >= 10 ** limit
+  const size = Math.abs(Number(value))
+  if (aggregate === 'sum' || aggregate === 'mean') return size >= 10 ** (38 - sumDigits(type) - 6)
+  return aggregate === 'deviation' && size >= 10 ** (16 - deviationDigits(type))
 }
 
-/** The population deviation of values that are taken with so many decimals: √(n·Σx² − (Σx)²) ÷ n. */
+/**
+ * The population deviation of values that are taken with so many decimals: √(n·Q − S²) ÷ n of the sums S of the values
+ * and Q of their squares, as it is written where S = n·m + r.
+ */
 export function deviationOf(values: Value[], digits: number): number {
   const n = BigInt(values.length)
   const taken = values.map((value) => scaled(value, digits))
   const sum = taken.reduce((total, each) => total + each, 0n)
   const squares = taken.reduce((total, each) => total + each * each, 0n)
-  return nineDecimals(Math.sqrt(Number(n * squares - sum * sum) / 10 ** (2 * digits)) / values.length)
+  const [m, r] = [sum / n, sum % n]
+  const variance = (Number(squares - m * sum - r * m) - Number(r * r) / values.length) / values.length
+  return nineDecimals(Math.sqrt(Math.max(variance, 0)) / 10 ** digits)
 }
 
 /** The sum of values that are taken with so many decimals, in units of the last of them. */
@@ -81,6 +86,11 @@ export function nineDecimals(value: number): number {
 function sumDigits(type: ColumnType): number {
   if (type.is === 'integer') return 0
   return type.is === 'decimal' ? type.scale : 12
+}
+
+/** Decimals of the values of a deviation: up to six. */
+function deviationDigits(type: ColumnType): number {
+  return Math.min(6, sumDigits(type))
 }
 
 function comesBefore(type: ColumnType, a: Value, b: Value): boolean {

@@ -138,7 +138,7 @@ function judge(
       step.inputs.forEach(({ from, aggregates }, input) => {
         const values = at.get(from)
         if (values === undefined) return
-        const verdict = take(step, { input, aggregates, values, timeUs, row, before }, result)
+        const verdict = take(plan, step, { input, aggregates, values, timeUs, row, before }, result)
         verdicts.push(verdict)
       })
     } else if (takesInputRows(plan, step)) {
@@ -152,6 +152,7 @@ function judge(
 }
 
 function take(
+  plan: Plan,
   step: WindowStep,
   { input, aggregates, values, timeUs, row, before }: {
     input: number
@@ -173,10 +174,11 @@ function take(
     result.lateRows.push({ step: step.id, place, line, eventTime, windowStart, lateByMs })
     return 'late'
   }
+  const columns = columnsOf(plan, step.from[input] ?? '')
   for (const asked of Object.values(aggregates)) {
     if (asked.of === undefined) continue
     const counts = asked.where === undefined || evaluate(asked.where, values) === true
-    if (counts && isTooLarge(asked, evaluate(asked.of, values))) {
+    if (counts && isTooLarge(asked, typeOf(asked, columns), evaluate(asked.of, values))) {
       result.deadLetters.push({ place: row.place, line: row.line, code: 'OUT_OF_RANGE' })
       return 'dead'
     }

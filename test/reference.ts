@@ -5,6 +5,7 @@
 import type { Column } from '../src/plan/columns.ts'
 import type { Expression } from '../src/plan/expression.ts'
 import type { DedupStep, Plan, Rule, Step, TableStep, ValidateStep } from '../src/plan/plan.ts'
+import { decimalText, scaled } from './reference-aggregates.ts'
 import { badText } from './reference-files.ts'
 
 export interface InputRow {
@@ -189,11 +190,7 @@ function parse({ type, nullable }: Column, text: string | null): { value: Value 
       if ((match[2] ?? '').length > type.scale) return { code: 'TOO_MANY_DECIMALS' }
       const whole = (match[1] ?? '').replace(/^0+(?=\d)/, '')
       if (whole !== '0' && whole.length > type.precision - type.scale) return { code: 'OUT_OF_RANGE' }
-      return {
-        value: Number(text)
-          .toFixed(type.scale)
-          .replace(/^-(0\.0+)$/, '$1'),
-      }
+      return { value: decimalText(scaled(text, type.scale), type.scale) }
     }
     case 'double': {
       if (!/^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/.test(text)) return { code: 'NOT_A_NUMBER' }

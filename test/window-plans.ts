@@ -11,6 +11,7 @@ import {
   sum,
   top,
 } from '../src/functions/aggregate.ts'
+import { typeOfExpression } from '../src/functions/print.ts'
 import { lower } from '../src/functions/text.ts'
 import type { Row } from '../src/functions/value.ts'
 import {
@@ -29,6 +30,7 @@ import {
   topic,
   type WindowOptions,
 } from '../src/pipeline.ts'
+import { checkPlan } from '../src/plan/check.ts'
 import type { Plan } from '../src/plan/plan.ts'
 
 /** What chance decides. */
@@ -180,6 +182,7 @@ export function windowPlan(name: string, chance: Chance): WindowPlan {
       })
       .into(table('moments'))
   }
+  checkPlan(end.plan, typeOfExpression)
   return { plan: end.plan, sizeMs: size, slideMs: slide, outOfOrderMs, futureSkewMs, idleAfterMs }
 }
 
