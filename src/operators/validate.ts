@@ -291,9 +291,9 @@ const looseIso8601 =
 
 // Nearly all are plain: only what is not is read as JSON. A case tries what stands later on the rows that are left alone.
 function listSql(text: string): string {
-  const plain = '\\["[^"\\\\]*"(,"[^"\\\\]*")*\\]'
+  const plain = '\\["[^"\\\\\\x00-\\x1f]*"(,"[^"\\\\\\x00-\\x1f]*")*\\]'
   const items = `json_extract(${text}, '$[*]')`
-  const isList = `json_valid(${text}) and json_type(${text}) = 'ARRAY'`
+  const isList = `json_valid(${text}) and json_type(${text}) = 'ARRAY' and not ${isLaxJson(text)}`
   const isTexts = `coalesce(list_bool_and(list_transform(${items}, lambda item: json_type(item) = 'VARCHAR')), true)`
   return `case
       when ${matches(text, plain)} then string_split(substr(${text}, 3, length(${text}) - 4), '","')

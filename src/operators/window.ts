@@ -99,6 +99,8 @@ export function paneSets(step: WindowStep): PaneSet[] {
 
 /** The names of the relations of a batch that hold what it adds to the state. */
 export const addedNumbers = (out: string): string => beside(out, 'numbers')
+/** The table of the state that holds a set, apart from the others whatever the aggregate is called. */
+export const setSuffix = ({ name }: PaneSet): string => `set ${name}`
 export const addedTo = (out: string, { name }: PaneSet): string => beside(out, `added_${name}`)
 export const lateName = (out: string): string => beside(out, 'late')
 export const unfitName = (out: string): string => beside(out, 'unfit')
@@ -116,7 +118,7 @@ export function windowStateSql({ step, inputs, state }: Pick<WindowRun, 'step' |
     `create table ${state('dirty')} (${[...keys, '_pane bigint'].join(', ')})`,
     ...paneSets(step).map((set) => {
       const kept = set.is === 'members' ? ['_member bigint'] : ['_item varchar', '_n bigint']
-      return `create table ${state(set.name)} (${[...keys, '_pane bigint', ...kept].join(', ')})`
+      return `create table ${state(setSuffix(set))} (${[...keys, '_pane bigint', ...kept].join(', ')})`
     }),
   ]
 }
@@ -190,7 +192,11 @@ function judgedSql(run: WindowRun, { relation, columns, input }: Present): strin
   )
   const unfit = Object.entries(step.inputs[input]?.aggregates ?? {}).flatMap(([name, aggregate]) => {
     const largest = aggregate.of === undefined ? undefined : largestValue(aggregate, valueType(aggregate, columns))
-    return largest === undefined ? [] : [`when abs(${identifier(name)}) >= ${largest}::double then ${sqlText(name)}`]
+    // without abs, which the smallest integer has none of
+    const value = identifier(name)
+    return largest === undefined
+      ? []
+      : [`when ${value} >= ${largest}::double or ${value} <= -${largest}::double then ${sqlText(name)}`]
   })
   const { paneUs } = panesOf(step)
   return `select
@@ -261,7 +267,7 @@ group by ${keys}, _pane`
 function addedToSql({ step, out, inputs, state }: WindowRun, set: PaneSet): string {
   const keys = keysOf(step)
   const { relation } = inputs[set.input] ?? {}
-  if (relation === undefined) return `select * from ${state(set.name)} where false`
+  if (relation === undefined) return `select * from ${state(setSuffix(set))} where false`
   const taken = takenName(out, set.input)
   const value = identifier(set.name)
   if (set.is === 'members') {
@@ -271,7 +277,7 @@ from (
   select ${keys}, _pane, (md5_number_lower(_value) >> 1)::bigint as _member
   from (select distinct ${keys}, _pane, ${value}::varchar as _value from ${taken} where ${value} is not null)
 )
-anti join ${state(set.name)} using (${keys}, _pane, _member)`
+anti join ${state(setSuffix(set))} using (${keys}, _pane, _member)`
   }
   const aggregate = step.inputs[set.input]?.aggregates[set.name]
   const isList = aggregate !== undefined && valueType(aggregate, inputs[set.input]?.columns ?? []).is === 'list'
@@ -290,7 +296,7 @@ function windowsSql({ step, before, after, updates, out, state }: WindowRun): st
     const closing = closingSql(step, [state('numbers'), addedNumbers(out)], before, after)
     selects.push(`select *, true as final\nfrom (${closing})`)
   }
-  if (updates) {
+  if (updates && step.emit.on === 'update') {
     const open = after === undefined ? '' : `\nwhere ${endOf(step)} > ${us(after)}`
     selects.push(
       `select *, false as final\nfrom (${startsSql(step, panesIn(step, [state('dirty'), addedNumbers(out)]))})${open}`,
@@ -405,7 +411,7 @@ function setValuesSql(run: WindowRun, set: PaneSet): string {
   const keys = keysOf(step)
   const windows = beside(out, 'windows')
   const { perWindow } = panesOf(step)
-  const all = `select * from ${state(set.name)} ${betweenSql(run)} union all by name select * from ${addedTo(out, set)} ${betweenSql(run)}`
+  const all = `select * from ${state(setSuffix(set))} ${betweenSql(run)} union all by name select * from ${addedTo(out, set)} ${betweenSql(run)}`
   if (set.is === 'members') {
     // A member adds one to the windows that begin after its pane before and no later than its pane: one up, one down.
     // Keys are numbered, for there are many members of few keys.
