@@ -75,7 +75,7 @@ class TopicSourceReader implements SourceReader {
       await stage.release()
       return undefined
     }
-    return await stage.finish(ranges, { read: performance.now() - started })
+    return await stage.finish(ranges, { cut: performance.now() - started })
   }
 
   lags(): Map<string, Lag[]> {
