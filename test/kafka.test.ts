@@ -191,6 +191,14 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
         Array.from({ length: 1000 }, (_, i) => i),
       )
     }
+    // one of them alone, while what comes next of both is under way
+    for (const alone of [0, 1]) {
+      const few = new SeenRecords(1)
+      const both = await reader.read(new Map(ends.map(({ partition }) => [partition, 0])), few, 1000)
+      const rest = new SeenRecords()
+      await reader.read(new Map([[alone, both.get(alone) ?? 0]]), rest, 1000)
+      assert.deepEqual([...new Set(rest.seen.map(({ partition }) => partition))], [alone])
+    }
     // elsewhere: what was fetched ahead does not belong there
     for (const from of [990, 10, 500, 501, 3]) {
       const sink = new SeenRecords(3)
