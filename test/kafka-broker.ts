@@ -48,6 +48,8 @@ export interface BrokerOptions {
   listeners?: Listener[]
   /** The broker whose cluster it is part of, under this number; otherwise it is a cluster of its own, number 1. */
   joins?: { cluster: Broker; number: number }
+  /** The port of something that stands before PLAINTEXT: clients are sent there. */
+  behind?: number
   /** More lines of its settings. */
   config?: Record<string, string | number>
   /** What Java is told; without it, what makes it start fast and take little. */
@@ -72,7 +74,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
   await writeFile(at('log4j2.yaml'), quietLog)
   await writeFile(
     at('server.properties'),
-    properties({ folder, number, controller, ports, config: options.config ?? {} }),
+    properties({ folder, number, controller, ports, behind: options.behind, config: options.config ?? {} }),
   )
   const java = (...args: string[]): string[] => [`-Dlog4j2.configurationFile=${at('log4j2.yaml')}`, ...args]
   const users = ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) => [
@@ -232,10 +234,11 @@ interface Properties {
   number: number
   controller: string
   ports: ReadonlyMap<Listener, number>
+  behind: number | undefined
   config: Record<string, string | number>
 }
 
-function properties({ folder, number, controller, ports, config }: Properties): string {
+function properties({ folder, number, controller, ports, behind, config }: Properties): string {
   const lines: Record<string, string | number> = {
     'process.roles': number === 1 ? 'broker,controller' : 'broker',
     'node.id': number,
@@ -245,7 +248,9 @@ function properties({ folder, number, controller, ports, config }: Properties): 
       ...[...ports].map(([name, port]) => `${name}://127.0.0.1:${port}`),
       ...(number === 1 ? [`CONTROLLER://${controller}`] : []),
     ].join(','),
-    'advertised.listeners': [...ports].map(([name, port]) => `${name}://${hostOf(name)}:${port}`).join(','),
+    'advertised.listeners': [...ports]
+      .map(([name, port]) => `${name}://${hostOf(name)}:${name === 'PLAINTEXT' ? (behind ?? port) : port}`)
+      .join(','),
     'listener.security.protocol.map': [
       'CONTROLLER:PLAINTEXT',
       ...listeners.map((name) => `${name}:${protocolOf(name)}`),
