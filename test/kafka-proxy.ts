@@ -64,7 +64,8 @@ export async function openKafkaProxy(): Promise<KafkaProxy> {
         if (harm === 'lose the reply') hangUp()
         if (harm === 'cut the reply') client.write(frame.subarray(0, frame.length >> 1), hangUp)
         if (harm === 'damage the reply') {
-          frame.writeUInt8(frame.readUInt8(frame.length - 20) ^ 0x40, frame.length - 20)
+          const middle = frame.length >> 1
+          frame.writeUInt8(frame.readUInt8(middle) ^ 0x40, middle)
           client.write(frame)
         }
       }),

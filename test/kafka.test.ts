@@ -191,20 +191,34 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
         Array.from({ length: 1000 }, (_, i) => i),
       )
     }
-    // one of them alone, while what comes next of both is under way
-    for (const alone of [0, 1]) {
-      const few = new SeenRecords(1)
-      const both = await reader.read(new Map(ends.map(({ partition }) => [partition, 0])), few, 1000)
-      const rest = new SeenRecords()
-      await reader.read(new Map([[alone, both.get(alone) ?? 0]]), rest, 1000)
-      assert.deepEqual([...new Set(rest.seen.map(({ partition }) => partition))], [alone])
-    }
     // elsewhere: what was fetched ahead does not belong there
     for (const from of [990, 10, 500, 501, 3]) {
       const sink = new SeenRecords(3)
       await reader.read(new Map([[1, from]]), sink, 1000)
       assert.deepEqual(sink.offsets, [from, from + 1, from + 2])
     }
+  })
+
+  test('what was fetched ahead of a partition that is not asked for any more is not handed out', async () => {
+    const topic = await newTopic(2)
+    await using writer = await topics.openWriter(topic)
+    // more than a broker answers at once
+    const large = Array.from({ length: 10 }, () => ({ value: Buffer.alloc(80_000) }))
+    for (let i = 0; i < 20; i++) await writer.append(large)
+    await using reader = await topics.openReader(topic)
+    const both = await reader.read(
+      new Map([
+        [0, 0],
+        [1, 0],
+      ]),
+      new SeenRecords(1),
+      1000,
+    )
+    const from = both.get(1) ?? 0
+    const rest = new SeenRecords()
+    assert.deepEqual(await reader.read(new Map([[1, from]]), rest, 1000), new Map([[1, 100]]))
+    assert.deepEqual([...new Set(rest.seen.map(({ partition }) => partition))], [1])
+    assert.equal(rest.seen.length, 100 - from)
   })
 
   test('a read waits for the first record, and for no longer than it was told to', async () => {
