@@ -122,6 +122,8 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
         env: environment(),
         maxBuffer: 64_000_000,
       })
+      // one that ends before it has read everything says itself what was wrong
+      running.child.stdin?.on('error', () => {})
       running.child.stdin?.end(input)
       return (await running).stdout
     },

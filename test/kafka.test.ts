@@ -604,8 +604,12 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
     assert.equal(kills, 3)
     assert.equal(read.length, count)
     assert.equal(new Set(read).size, count)
-    assert.ok(faults.length > 0, 'the reader met the broker when it was gone')
-    assert.deepEqual([...new Set(faults)].sort(), ['BROKER_UNREACHABLE'])
+    // a broker that is coming back may not know yet what it leads
+    assert.ok(faults.includes('BROKER_UNREACHABLE'), 'the reader met the broker when it was gone')
+    assert.deepEqual(
+      faults.filter((code) => code !== 'BROKER_UNREACHABLE' && code !== 'BROKER_REFUSED'),
+      [],
+    )
     assert.deepEqual(
       (await reader.partitions()).map(({ end }) => end),
       next,
