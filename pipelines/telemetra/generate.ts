@@ -64,6 +64,7 @@ function openMessages(request: GenerateRequest) {
   const { badPercent, duplicatePercent } = request
   const outOfOrderMs = Number(request.settings['WATERMARK_DELAY'] ?? 10_000)
   const closedAfterMs = Number(request.settings['WINDOW_DURATION'] ?? 60_000) + outOfOrderMs
+  const run = `${Math.floor(random() * 36 ** 6).toString(36)}-`
   const recent: Sent[] = []
   let remembered = 0
   const counts = { events: 0, bad: 0, duplicates: 0, late: 0 }
@@ -90,7 +91,7 @@ function openMessages(request: GenerateRequest) {
     if (isLate) counts.late++
     const timeMs = isLate ? nowMs - closedAfterMs - 60_000 * (1 + 4 * random()) : timeOf(nowMs)
     const talk = streams.next(nowMs, stepMs)
-    const sent = sentOf(talk, valueOf(talk, timeMs, random))
+    const sent = sentOf(talk, valueOf(talk, timeMs, `${run}${counts.events.toString(36)}`))
     // a repeat of a late one would be late, and counted as a repeat
     if (!isLate) recent[remembered++ % messagesRemembered] = sent
     return sent
@@ -103,18 +104,12 @@ function sentOf(talk: Talk, value: SampleMessage['value']): Sent {
 }
 
 // Texts and names hold nothing that JSON would escape, so that no message has to be printed character by character.
-function valueOf(talk: Talk, timeMs: number, random: () => number): string {
+function valueOf(talk: Talk, timeMs: number, id: string): string {
   const at = Math.floor(timeMs)
   if (talk.is === 'viewers') return `{"stream_id":"${talk.stream}","viewer_count":${talk.viewers},"timestamp":${at}}`
   const { stream, user, name, text, emotes } = talk
   const named = emotes.length === 0 ? '' : `,"emotes":["${emotes.join('","')}"]`
-  return `{"event_id":"${eventId(random)}","stream_id":"${stream}","user_id":"${user}","username":"${name}","message":"${text}"${named},"timestamp":"${new Date(at).toISOString()}"}`
-}
-
-// 96 random bits in three pieces: a whole number of 32 bits is printed fast.
-function eventId(random: () => number): string {
-  const hex = (): string => ((random() * 0x100000000) >>> 0).toString(16).padStart(8, '0')
-  return `${hex()}${hex()}${hex()}`
+  return `{"event_id":"${id}","stream_id":"${stream}","user_id":"${user}","username":"${name}","message":"${text}"${named},"timestamp":"${new Date(at).toISOString()}"}`
 }
 
 /** The numbers of a seed, each at least 0 and less than 1; quick, and good enough for talk. */

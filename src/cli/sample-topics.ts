@@ -75,10 +75,7 @@ function topicsRoad(config: Config): Road {
 }
 
 function recordOf({ key, value }: SampleMessage): TopicRecord {
-  return {
-    ...(key === undefined ? {} : { key: Buffer.from(key) }),
-    value: value === null ? null : Buffer.from(value),
-  }
+  return { key: key === undefined ? undefined : Buffer.from(key), value: value === null ? null : Buffer.from(value) }
 }
 
 function sayHowToWrite(error: unknown): never {
