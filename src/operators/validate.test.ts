@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { openTestDuckdb } from '../../test/duckdb.ts'
-import { boolean, type ColumnSpec, decimal, double, files, integer, json, pipeline, timestamp } from '../pipeline.ts'
+import {
+  boolean,
+  type ColumnSpec,
+  decimal,
+  double,
+  files,
+  integer,
+  json,
+  list,
+  pipeline,
+  text,
+  timestamp,
+} from '../pipeline.ts'
 import { checkedName, failuresOf, validate } from './validate.ts'
 
 const db = await openTestDuckdb()
@@ -66,6 +78,33 @@ test('a time without seconds may have an offset', async () => {
     '2026-01-31 17:30:00+00',
     '2026-01-31 10:00:00+00',
   ])
+})
+
+test('a list is one of texts, and whatever else stands there is a dead letter', async () => {
+  assert.deepEqual(await judged(list(text()), ['["a", "b"]', '[]', '["\\"[]"]', '["\\u00e9"]']), [
+    '[a, b]',
+    '[]',
+    `['"[]']`,
+    '[é]',
+  ])
+  for (const given of [
+    'Kappa',
+    '',
+    '"a"',
+    '1',
+    '{"a":1}',
+    '["a",1]',
+    '["a",null]',
+    '[["a"]]',
+    '["a",]',
+    '["a"',
+    'null',
+  ])
+    assert.deepEqual(await judged(list(text()), ['["a"]', given, '["b"]']), [
+      '[a]',
+      `NOT_A_LIST: "${given}" is not a list of texts`,
+      '[b]',
+    ])
 })
 
 test('JSON is what RFC 8259 says, to the last comma', async () => {

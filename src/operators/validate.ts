@@ -297,7 +297,9 @@ const looseIso8601 =
 function isListOfTexts(text: string): string {
   const plain = '\\[ *("[^"\\\\]*" *(, *"[^"\\\\]*" *)*)?\\]'
   const each = `list_bool_and(list_transform(json_extract(${text}, '$[*]'), lambda item: json_type(item) = 'VARCHAR'))`
-  return `(${matches(text, plain)} or (json_valid(${text}) and json_type(${text}) = 'ARRAY' and coalesce(${each}, true)))`
+  // what stands on either side of an `and` is evaluated whatever the other says, and json_type fails on what is no JSON
+  const others = `case when json_valid(${text}) and not ${isLaxJson(text)} then json_type(${text}) = 'ARRAY' and coalesce(${each}, true) else false end`
+  return `(${matches(text, plain)} or ${others})`
 }
 
 // What DuckDB takes for JSON and Postgres does not: a comma before a closing bracket, NaN, Infinity. Texts may hold all of
