@@ -65,7 +65,20 @@ export interface Chart {
   unit?: string
   /** A line across, and what it means. */
   limit?: { value: number; label: string }
+  /** What happened along it: rows of another route, marked on the line that their `by` names, or else on the axis. */
+  marks?: ChartMarks
   refreshSeconds: number
+}
+
+export interface ChartMarks {
+  /** The route's name, and parameters if it has any. */
+  route: string
+  /** Their column along which the chart is drawn. */
+  x: string
+  /** The column that says what each is. */
+  label: string
+  /** What they are together, for the legend. */
+  says: string
 }
 
 export interface Archive {

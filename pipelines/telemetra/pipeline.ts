@@ -13,6 +13,7 @@ import {
   top,
 } from 'millrace'
 import { generator } from './generate.ts'
+import { charts, routes } from './results.ts'
 import { readWords, settings, windowsOf } from './settings.ts'
 import { topicsOf } from './topics.ts'
 
@@ -80,4 +81,6 @@ export const telemetra: System = {
   plan,
   migrations: new URL('./migrations/', import.meta.url),
   generate: generator,
+  routes,
+  charts,
 }
