@@ -293,13 +293,12 @@ const iso8601 =
 const looseIso8601 =
   '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
 
-// Nearly all are plain: only what is not is taken apart.
+// Nearly all are plain: only what is not is taken apart, and what is no JSON is not: DuckDB fails at it.
 function isListOfTexts(text: string): string {
-  const plain = '\\[ *("[^"\\\\]*" *(, *"[^"\\\\]*" *)*)?\\]'
+  const plain = '\\[ *("[^"\\\\\\x00-\\x1f]*" *(, *"[^"\\\\\\x00-\\x1f]*" *)*)?\\]'
   const each = `list_bool_and(list_transform(json_extract(${text}, '$[*]'), lambda item: json_type(item) = 'VARCHAR'))`
-  // what stands on either side of an `and` is evaluated whatever the other says, and json_type fails on what is no JSON
-  const others = `case when json_valid(${text}) and not ${isLaxJson(text)} then json_type(${text}) = 'ARRAY' and coalesce(${each}, true) else false end`
-  return `(${matches(text, plain)} or ${others})`
+  const isList = `json_type(${text}) = 'ARRAY' and not ${isLaxJson(text)} and coalesce(${each}, true)`
+  return `(${matches(text, plain)} or case when json_valid(${text}) then ${isList} else false end)`
 }
 
 // What DuckDB takes for JSON and Postgres does not: a comma before a closing bracket, NaN, Infinity. Texts may hold all of
