@@ -79,9 +79,12 @@ class TopicSourceReader implements SourceReader {
   }
 
   lags(): Map<string, Lag[]> {
+    // it has not looked yet
+    if (this.#next === undefined) return new Map()
     const lags = this.#ends.map(({ partition, end }) => ({
       partition: String(partition),
-      rows: Math.max(0, end - (this.#next?.get(partition) ?? 0)),
+      // what was read while nobody asked came after the ends were looked at
+      rows: Math.max(end - (this.#next?.get(partition) ?? 0), this.#filling?.stage.rowsOf(partition) ?? 0, 0),
     }))
     return new Map([[this.#options.id, lags]])
   }
