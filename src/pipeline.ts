@@ -7,7 +7,7 @@
  *     .into(table('orders', { oncePer: 'id' }))
  */
 import type { ColumnSpec } from './column-specs.ts'
-import { parseDuration } from './duration.ts'
+import { type Duration, parseDuration } from './duration.ts'
 import { MillraceError, nearest } from './errors.ts'
 import type { Aggregated } from './functions/aggregate.ts'
 import { isValue, type Row, type Value, valueOf } from './functions/value.ts'
@@ -34,6 +34,7 @@ import {
 } from './plan/plan.ts'
 
 export * from './column-specs.ts'
+export type { Duration } from './duration.ts'
 
 /** Column names with the kinds the compiler checks. */
 export type Columns = Record<string, Kind>
@@ -60,9 +61,6 @@ export type FormatOptions =
   /** One object to a line; its keys are the columns, and what is nested in it is `json()`. */
   | { format: 'json lines' }
   | { format: 'parquet' }
-
-/** A length of time: milliseconds, or as in `250 ms`, `10 seconds`, `2 h`. */
-export type Duration = number | `${number} ${string}`
 
 /** When a row's event took place, and how far rows may come out of their order. */
 export interface EventTimeOptions<C extends Columns> {

@@ -44,6 +44,8 @@ export interface WorkerOptions {
   /** Nothing follows a bounded run: its last batch closes every window, and nothing is kept of any. */
   final?: boolean
   now?: () => number
+  /** Told when nothing is left to do, which goes on when this resolves. Without it a worker waits for its source. */
+  onIdle?: () => Promise<void>
   log: Log
   signal: AbortSignal
   onProgress?: (progress: Progress) => void
@@ -277,7 +279,7 @@ class Worker implements AsyncDisposable {
 
   // Once an hour: an idle pipeline writes nothing.
   async #foldLedger(upTo: number): Promise<void> {
-    const now = Date.now()
+    const now = this.#now()
     if (now < this.#foldAt) return
     this.#foldAt = now + foldEveryMs
     await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs), upTo)
@@ -353,7 +355,7 @@ class Worker implements AsyncDisposable {
         await this.#lend(this.#wantedBy)
         return 'again'
       }
-      const startedAt = new Date()
+      const startedAt = new Date(this.#now())
       const limits = this.#limits.next()
       const range = await reader.next(limits)
       this.#limits.taken(range?.rows)
@@ -394,7 +396,7 @@ class Worker implements AsyncDisposable {
       commit(batch, tools)
       if (!bounded && !isLarge(range, limits)) {
         // a small batch: let rows gather, and leave the processor to the commit
-        const rest = intervalMs - (Date.now() - startedAt.getTime())
+        const rest = intervalMs - (this.#now() - startedAt.getTime())
         if (rest > 0) await sleep(rest, undefined, { signal }).catch(() => {})
       }
     }
@@ -444,7 +446,11 @@ class Worker implements AsyncDisposable {
 
   // No longer than until windows that have changed are due.
   async #waitForMore(reader: SourceReader): Promise<void> {
-    const { signal } = this.#options
+    const { signal, onIdle } = this.#options
+    if (onIdle !== undefined) {
+      await this.#effects
+      return await onIdle()
+    }
     const due = this.#hasUpdates ? this.#updatedAt + this.#updateEveryMs() - this.#now() : Number.POSITIVE_INFINITY
     if (due > 1000) return await reader.wait(signal)
     await reader.wait(AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, Math.ceil(due)))]))

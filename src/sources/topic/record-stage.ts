@@ -96,6 +96,10 @@ export class RecordStage implements RecordSink {
     return (this.#spools.at(-1)?.pendingBytes ?? 0) + this.#malformedRows.pendingBytes
   }
 
+  rowsOf(partition: number): number {
+    return this.#kept.get(partition)?.offsets.length ?? 0
+  }
+
   take(bytes: Buffer, at: RecordAt): void {
     const { until, limits } = this.#options
     const { partition, offset, valueFrom, valueTo } = at

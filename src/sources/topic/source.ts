@@ -23,12 +23,13 @@ export interface TopicSourceOptions {
   positions(): Promise<Position[]>
   spool: string
   sql: Sql
+  /** The partitions and their ends are asked for so often: every second when left out. */
+  lookEveryMs?: number
   /** Told when it goes on elsewhere than where it stood. */
   onLost(problem: MillraceError): void
 }
 
-/** The partitions and their ends are asked for so often. */
-const lookEveryMs = 1000
+const secondMs = 1000
 
 export async function openTopicSource(options: TopicSourceOptions): Promise<SourceReader> {
   await mkdir(options.spool, { recursive: true })
@@ -79,15 +80,18 @@ class TopicSourceReader implements SourceReader {
   }
 
   lags(): Map<string, Lag[]> {
+    // it has not looked yet
+    if (this.#next === undefined) return new Map()
     const lags = this.#ends.map(({ partition, end }) => ({
       partition: String(partition),
-      rows: Math.max(0, end - (this.#next?.get(partition) ?? 0)),
+      // what was read while nobody asked came after the ends were looked at
+      rows: Math.max(end - (this.#next?.get(partition) ?? 0), this.#filling?.stage.rowsOf(partition) ?? 0, 0),
     }))
     return new Map([[this.#options.id, lags]])
   }
 
   async wait(signal: AbortSignal): Promise<void> {
-    if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, lookEveryMs)
+    if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, secondMs)
     const filling = this.#filling
     if (filling === undefined) return
     await Promise.race([
@@ -163,8 +167,8 @@ class TopicSourceReader implements SourceReader {
 
   // Which partitions there are, and whether each still has the record that comes next.
   async #look(): Promise<void> {
+    const { id, reader, bounded, positions, lookEveryMs = secondMs } = this.#options
     if (this.#next !== undefined && performance.now() - this.#lookedAt < lookEveryMs) return
-    const { id, reader, bounded, positions } = this.#options
     this.#ends = await reader.partitions()
     if (this.#next === undefined) {
       const stored = (await positions()).filter(({ source }) => source === id)
