@@ -14,7 +14,7 @@ const columns = { at: timestamp(), who: text() }
 const source = (name: string, options: Options) =>
   topic(name, { columns, eventTime: { column: 'at', futureSkew: 1000, idleAfter: 100, ...options } })
 
-/** Windows over one source, called `topic`, or two. */
+/** Windows over one source, called `one`, or `two` beside it. */
 function planOf(first: Options, second?: Options): Plan {
   const windows = pipeline('test')
     .from(source('one', first))
@@ -51,7 +51,7 @@ class Driven {
       return { partition, latest: latest.length === 0 ? undefined : Math.max(...latest) }
     })
     const shown = from === undefined ? undefined : { source: from.source, seen }
-    const lags = Map.groupBy(moment.lags, (lag) => lag.source)
+    const lags = new Map(moment.heardOf.map((name) => [name, moment.lags.filter((lag) => lag.source === name)]))
     const after = {
       stream: () => watermarks.after(shown, lags),
       reads: () => watermarks.committed,
@@ -79,12 +79,13 @@ const at = (
 ) => ({
   is: 'batch' as const,
   nowMs,
-  rows: rows.map(([partition, ms]) => ({ source: 'topic', partition, timeUs: BigInt(Math.round(ms * 1000)) })),
+  rows: rows.map(([partition, ms]) => ({ source: 'one', partition, timeUs: BigInt(Math.round(ms * 1000)) })),
   lags: [],
+  heardOf: ['one', 'two'],
   kind: 'stream' as const,
   ...more,
 })
-const lag = (partition: string, rows: number, source = 'topic') => ({ source, partition, rows })
+const lag = (partition: string, rows: number, source = 'one') => ({ source, partition, rows })
 
 function watermarksOf(plan: Plan, story: Moment[]): (number | undefined)[] {
   const driven = new Driven(plan)
@@ -183,8 +184,8 @@ describe('the watermark', () => {
 
   test('of two sources is the smaller one, and waits for one that has shown nothing', () => {
     const plan = planOf({}, { outOfOrder: 100 })
-    const two = (ms: number) => ({ source: 'topic-2', partition: '0', timeUs: BigInt(ms) * 1000n })
-    const lags = [lag('0', 0), lag('0', 0, 'topic-2')]
+    const two = (ms: number) => ({ source: 'two', partition: '0', timeUs: BigInt(ms) * 1000n })
+    const lags = [lag('0', 0), lag('0', 0, 'two')]
     assert.deepEqual(
       watermarksOf(plan, [
         at(1000, [['0', 500]], { lags }),
@@ -197,10 +198,11 @@ describe('the watermark', () => {
   })
 
   test('of two sources follows the clock only when both are told to', () => {
-    const story = [at(1000, [['0', 500]]), at(9000, [])]
+    const story = [at(1000, [['0', 500]]), at(1100, []), at(9000, [])]
     const follow = { whenAllIdle: 'follow the clock' } as const
-    assert.deepEqual(watermarksOf(planOf(follow, { ...follow, outOfOrder: 100 }), story), [500, 8900])
-    for (const plan of [planOf(follow, {}), planOf({}, follow)]) assert.deepEqual(watermarksOf(plan, story), [500, 500])
+    assert.deepEqual(watermarksOf(planOf(follow, { ...follow, outOfOrder: 100 }), story), [undefined, 1000, 8900])
+    for (const plan of [planOf(follow, {}), planOf({}, follow)])
+      assert.deepEqual(watermarksOf(plan, story), [undefined, undefined, undefined])
   })
 
   test('of a bounded run stands still, and moves once to what the data say, whoever was idle meanwhile', () => {
@@ -220,6 +222,17 @@ describe('the watermark', () => {
       ]),
       [undefined, undefined, 50],
     )
+  })
+
+  test('waits for a source of which nobody knows yet what is there, and a while for one that has nothing', () => {
+    const plan = planOf({ idleAfter: 5000 }, { idleAfter: 100 })
+    const story = (heardOf: string[], nowMs: number): Moment[] => [
+      { is: 'begins', nowMs: 1000 },
+      at(nowMs, [['0', 50]], { heardOf }),
+    ]
+    assert.deepEqual(watermarksOf(plan, story(['one'], 1500)).at(-1), undefined)
+    assert.deepEqual(watermarksOf(plan, story(['one', 'two'], 1099)).at(-1), undefined)
+    assert.deepEqual(watermarksOf(plan, story(['one', 'two'], 1100)).at(-1), 50)
   })
 
   test('goes on after a restart from what each partition had shown', () => {
@@ -295,7 +308,8 @@ function storyOf(plan: Plan, chance: Generated): Moment[] {
     const lags = partitions
       .filter(() => chance.whole(0, 2) > 0)
       .map((partition) => ({ ...partition, rows: chance.oneOf([0, 0, 0, 5]) }))
-    story.push({ is: 'batch', nowMs, rows, lags, kind })
+    const heardOf = chance.oneOf([sources, sources, []])
+    story.push({ is: 'batch', nowMs, rows, lags: lags.filter((each) => heardOf.includes(each.source)), heardOf, kind })
   }
   return story
 }
