@@ -10,6 +10,7 @@ import {
   min,
   sum,
   top,
+  typeOfAggregate,
 } from '../src/functions/aggregate.ts'
 import { typeOfExpression } from '../src/functions/print.ts'
 import { lower } from '../src/functions/text.ts'
@@ -190,7 +191,7 @@ export function windowPlan(name: string, chance: Chance): WindowPlan {
       })
       .into(table('moments'))
   }
-  checkPlan(end.plan, typeOfExpression)
+  checkPlan(end.plan, { typeOfExpression, typeOfAggregate })
   return { plan: end.plan, sizeMs: size, slideMs: slide, outOfOrderMs, futureSkewMs, idleAfterMs }
 }
 
