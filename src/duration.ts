@@ -1,4 +1,8 @@
 /** Durations as people write them. */
+
+/** A length of time: milliseconds, or as in `250 ms`, `10 seconds`, `2 h`. */
+export type Duration = number | `${number} ${string}`
+
 const durationUnits: Record<string, number> = { ms: 1, s: 1000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 }
 const durationNames: Record<string, string> = {
   millisecond: 'ms',

@@ -7,7 +7,7 @@
  *     .into(table('orders', { oncePer: 'id' }))
  */
 import type { ColumnSpec } from './column-specs.ts'
-import { parseDuration } from './duration.ts'
+import { type Duration, parseDuration } from './duration.ts'
 import { MillraceError, nearest } from './errors.ts'
 import type { Aggregated } from './functions/aggregate.ts'
 import { isValue, type Row, type Value, valueOf } from './functions/value.ts'
@@ -34,6 +34,7 @@ import {
 } from './plan/plan.ts'
 
 export * from './column-specs.ts'
+export type { Duration } from './duration.ts'
 
 /** Column names with the kinds the compiler checks. */
 export type Columns = Record<string, Kind>
@@ -61,9 +62,6 @@ export type FormatOptions =
   | { format: 'json lines' }
   | { format: 'parquet' }
 
-/** A length of time: milliseconds, or as in `250 ms`, `10 seconds`, `2 h`. */
-export type Duration = number | `${number} ${string}`
-
 /** When a row's event took place, and how far rows may come out of their order. */
 export interface EventTimeOptions<C extends Columns> {
   /** A timestamp that every row has. */
@@ -80,7 +78,8 @@ export interface EventTimeOptions<C extends Columns> {
 
 interface TimedOptions<C extends Columns> {
   columns: { [Name in keyof C]: ColumnSpec<C[Name]> }
-  eventTime?: EventTimeOptions<C>
+  // the columns say what C is, whatever an event time that is shared with other sources knows of them
+  eventTime?: EventTimeOptions<NoInfer<C>>
 }
 
 export interface FilesOptions<C extends Columns> extends TimedOptions<C> {
@@ -510,6 +509,8 @@ function windowFlow<C extends Columns, By extends keyof C & string, Shape extend
       const final = step.columns.at(-1)
       return windowFlow(prepared.plan, {
         ...step,
+        // a branch of the other source may have windows of its own, and stands before this one
+        id: freshId(prepared.plan, 'window'),
         from: [...step.from, place.at],
         inputs: [...step.inputs, { from: place.at, aggregates: aggregatesOf(shape, at) }],
         columns: [...step.columns.slice(0, -1), ...aggregateColumns(shape), ...(final ? [final] : [])],

@@ -44,6 +44,8 @@ export interface WorkerOptions {
   /** Nothing follows a bounded run: its last batch closes every window, and nothing is kept of any. */
   final?: boolean
   now?: () => number
+  /** Told when nothing is left to do, which goes on when this resolves. Without it a worker waits for its source. */
+  onIdle?: () => Promise<void>
   log: Log
   signal: AbortSignal
   onProgress?: (progress: Progress) => void
@@ -119,14 +121,17 @@ class Worker implements AsyncDisposable {
     let committed = 0
     let failedAt = 0
     while (!signal.aborted) {
+      let reads = false
       try {
         if (!(await this.#own())) continue
+        reads = true
         const why = await this.#makeBatches()
         if (why === 'done') break
       } catch (thrown) {
         await this.#abandon()
         const error = asFullDisk(await this.#whyReally(thrown), this.#options.spool)
-        if (error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
+        // what is kept of open windows is no smaller with smaller batches
+        if (reads && error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
           // from what is stored, like any other beginning
           await this.#letGo()
           continue
@@ -274,7 +279,7 @@ class Worker implements AsyncDisposable {
 
   // Once an hour: an idle pipeline writes nothing.
   async #foldLedger(upTo: number): Promise<void> {
-    const now = Date.now()
+    const now = this.#now()
     if (now < this.#foldAt) return
     this.#foldAt = now + foldEveryMs
     await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs), upTo)
@@ -350,7 +355,7 @@ class Worker implements AsyncDisposable {
         await this.#lend(this.#wantedBy)
         return 'again'
       }
-      const startedAt = new Date()
+      const startedAt = new Date(this.#now())
       const limits = this.#limits.next()
       const range = await reader.next(limits)
       this.#limits.taken(range?.rows)
@@ -391,7 +396,7 @@ class Worker implements AsyncDisposable {
       commit(batch, tools)
       if (!bounded && !isLarge(range, limits)) {
         // a small batch: let rows gather, and leave the processor to the commit
-        const rest = intervalMs - (Date.now() - startedAt.getTime())
+        const rest = intervalMs - (this.#now() - startedAt.getTime())
         if (rest > 0) await sleep(rest, undefined, { signal }).catch(() => {})
       }
     }
@@ -441,7 +446,11 @@ class Worker implements AsyncDisposable {
 
   // No longer than until windows that have changed are due.
   async #waitForMore(reader: SourceReader): Promise<void> {
-    const { signal } = this.#options
+    const { signal, onIdle } = this.#options
+    if (onIdle !== undefined) {
+      await this.#effects
+      return await onIdle()
+    }
     const due = this.#hasUpdates ? this.#updatedAt + this.#updateEveryMs() - this.#now() : Number.POSITIVE_INFINITY
     if (due > 1000) return await reader.wait(signal)
     await reader.wait(AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, Math.ceil(due)))]))

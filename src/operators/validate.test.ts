@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { openTestDuckdb } from '../../test/duckdb.ts'
-import { boolean, type ColumnSpec, decimal, double, files, integer, json, list, pipeline, text, timestamp } from '../pipeline.ts'
+import {
+  boolean,
+  type ColumnSpec,
+  decimal,
+  double,
+  files,
+  integer,
+  json,
+  list,
+  pipeline,
+  text,
+  timestamp,
+} from '../pipeline.ts'
 import { checkedName, failuresOf, validate } from './validate.ts'
 
 const db = await openTestDuckdb()

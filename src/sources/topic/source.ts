@@ -23,12 +23,13 @@ export interface TopicSourceOptions {
   positions(): Promise<Position[]>
   spool: string
   sql: Sql
+  /** The partitions and their ends are asked for so often: every second when left out. */
+  lookEveryMs?: number
   /** Told when it goes on elsewhere than where it stood. */
   onLost(problem: MillraceError): void
 }
 
-/** The partitions and their ends are asked for so often. */
-const lookEveryMs = 1000
+const secondMs = 1000
 
 export async function openTopicSource(options: TopicSourceOptions): Promise<SourceReader> {
   await mkdir(options.spool, { recursive: true })
@@ -75,7 +76,7 @@ class TopicSourceReader implements SourceReader {
       await stage.release()
       return undefined
     }
-    return await stage.finish(ranges, { read: performance.now() - started })
+    return await stage.finish(ranges, { cut: performance.now() - started })
   }
 
   lags(): Map<string, Lag[]> {
@@ -90,7 +91,7 @@ class TopicSourceReader implements SourceReader {
   }
 
   async wait(signal: AbortSignal): Promise<void> {
-    if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, lookEveryMs)
+    if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, secondMs)
     const filling = this.#filling
     if (filling === undefined) return
     await Promise.race([
@@ -166,8 +167,8 @@ class TopicSourceReader implements SourceReader {
 
   // Which partitions there are, and whether each still has the record that comes next.
   async #look(): Promise<void> {
+    const { id, reader, bounded, positions, lookEveryMs = secondMs } = this.#options
     if (this.#next !== undefined && performance.now() - this.#lookedAt < lookEveryMs) return
-    const { id, reader, bounded, positions } = this.#options
     this.#ends = await reader.partitions()
     if (this.#next === undefined) {
       const stored = (await positions()).filter(({ source }) => source === id)
