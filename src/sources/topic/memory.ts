@@ -98,7 +98,8 @@ function openReader(
     for (const [partition, offset] of next) {
       const from = partitions()[partition]
       const end = from === undefined ? 0 : endOf(from)
-      if (offset > end) throw lost('LOG_TRUNCATED', name, partition, `offset ${offset} comes next, but it ends at ${end}`)
+      if (offset > end)
+        throw lost('LOG_TRUNCATED', name, partition, `offset ${offset} comes next, but it ends at ${end}`)
       if (from === undefined) continue
       if (offset < from.first)
         throw lost('POSITION_LOST', name, partition, `offset ${offset} comes next, but it begins at ${from.first}`)
