@@ -1,8 +1,9 @@
-/** `npm run bench -- files | latency | read | big | many-files | log`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | consume`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
 import { benchBig } from './big.ts'
+import { benchConsume } from './consume.ts'
 import { benchFiles } from './files.ts'
 import { benchLatency, latencySystems } from './latency.ts'
 import { benchLog } from './log.ts'
@@ -19,6 +20,7 @@ npm run bench -- many-files [--files N] [--seconds N]
 npm run bench -- archive [--files N] [--rounds N]
 npm run bench -- open-page [--rows N] [--rounds N]
 npm run bench -- log [--rows N] [--rounds N]
+npm run bench -- consume [--rows N] [--rounds N]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -70,6 +72,9 @@ async function main(): Promise<number> {
       return 0
     case 'log':
       await benchLog({ root, rows: count(values.rows), rounds: count(values.rounds) })
+      return 0
+    case 'consume':
+      await benchConsume({ root, rows: count(values.rows), rounds: count(values.rounds) })
       return 0
     case 'open-page':
       await benchOpenPage({ root, rows: count(values.rows), rounds: count(values.rounds), signal: stop.signal })

@@ -51,6 +51,8 @@ export type {
   GenerateSummary,
   Generator,
   Route,
+  SampleMessage,
+  SampleTopic,
   SettingSpec,
   SettingValues,
   System,

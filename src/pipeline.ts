@@ -78,7 +78,8 @@ export interface EventTimeOptions<C extends Columns> {
 
 interface TimedOptions<C extends Columns> {
   columns: { [Name in keyof C]: ColumnSpec<C[Name]> }
-  eventTime?: EventTimeOptions<C>
+  // the columns say what C is, whatever an event time that is shared with other sources knows of them
+  eventTime?: EventTimeOptions<NoInfer<C>>
 }
 
 export interface FilesOptions<C extends Columns> extends TimedOptions<C> {
@@ -508,6 +509,8 @@ function windowFlow<C extends Columns, By extends keyof C & string, Shape extend
       const final = step.columns.at(-1)
       return windowFlow(prepared.plan, {
         ...step,
+        // a branch of the other source may have windows of its own, and stands before this one
+        id: freshId(prepared.plan, 'window'),
         from: [...step.from, place.at],
         inputs: [...step.inputs, { from: place.at, aggregates: aggregatesOf(shape, at) }],
         columns: [...step.columns.slice(0, -1), ...aggregateColumns(shape), ...(final ? [final] : [])],

@@ -48,8 +48,12 @@ export interface BrokerOptions {
   listeners?: Listener[]
   /** The broker whose cluster it is part of, under this number; otherwise it is a cluster of its own, number 1. */
   joins?: { cluster: Broker; number: number }
+  /** The port of something that stands before PLAINTEXT: clients are sent there. */
+  behind?: number
   /** More lines of its settings. */
   config?: Record<string, string | number>
+  /** What Java is told; without it, what makes it start fast and take little. */
+  java?: string[]
 }
 
 export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
@@ -70,7 +74,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
   await writeFile(at('log4j2.yaml'), quietLog)
   await writeFile(
     at('server.properties'),
-    properties({ folder, number, controller, ports, config: options.config ?? {} }),
+    properties({ folder, number, controller, ports, behind: options.behind, config: options.config ?? {} }),
   )
   const java = (...args: string[]): string[] => [`-Dlog4j2.configurationFile=${at('log4j2.yaml')}`, ...args]
   const users = ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) => [
@@ -97,9 +101,8 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
       sasl: listener.startsWith('SASL') ? { mechanism: 'SCRAM-SHA-512', ...user } : undefined,
     }),
     async start() {
-      // it starts twice as fast when it is compiled once
-      const args = ['-Xmx400m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', 'kafka.Kafka', at('server.properties')]
-      const started = await startJava(java(...args), at('out'))
+      const told = options.java ?? ['-Xmx400m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
+      const started = await startJava(java(...told, 'kafka.Kafka', at('server.properties')), at('out'))
       running = started
       await eventually(() => Promise.resolve(accepts(portOf('PLAINTEXT'))), {
         what: () =>
@@ -119,6 +122,8 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
         env: environment(),
         maxBuffer: 64_000_000,
       })
+      // one that ends before it has read everything says itself what was wrong
+      running.child.stdin?.on('error', () => {})
       running.child.stdin?.end(input)
       return (await running).stdout
     },
@@ -231,10 +236,11 @@ interface Properties {
   number: number
   controller: string
   ports: ReadonlyMap<Listener, number>
+  behind: number | undefined
   config: Record<string, string | number>
 }
 
-function properties({ folder, number, controller, ports, config }: Properties): string {
+function properties({ folder, number, controller, ports, behind, config }: Properties): string {
   const lines: Record<string, string | number> = {
     'process.roles': number === 1 ? 'broker,controller' : 'broker',
     'node.id': number,
@@ -244,7 +250,9 @@ function properties({ folder, number, controller, ports, config }: Properties): 
       ...[...ports].map(([name, port]) => `${name}://127.0.0.1:${port}`),
       ...(number === 1 ? [`CONTROLLER://${controller}`] : []),
     ].join(','),
-    'advertised.listeners': [...ports].map(([name, port]) => `${name}://${hostOf(name)}:${port}`).join(','),
+    'advertised.listeners': [...ports]
+      .map(([name, port]) => `${name}://${hostOf(name)}:${name === 'PLAINTEXT' ? (behind ?? port) : port}`)
+      .join(','),
     'listener.security.protocol.map': [
       'CONTROLLER:PLAINTEXT',
       ...listeners.map((name) => `${name}:${protocolOf(name)}`),

@@ -45,6 +45,38 @@ describe('topics of two brokers', { skip: noKafka, timeout: 5 * 60_000 }, () => 
     })
   }
 
+  test('a partition whose broker has nothing more can be read from an earlier offset at once', async () => {
+    const topic = 'waiting'
+    await admin.createTopics({
+      topics: [topic],
+      assignments: [
+        { partition: 0, brokers: [1] },
+        { partition: 1, brokers: [2] },
+      ],
+    })
+    await leadersAre(topic, [1, 2])
+    await using writer = await topics.openWriter(topic)
+    const partitions = new Set<number>()
+    for (let i = 0; partitions.size < 2; i++) {
+      for (const { partition } of await writer.append([{ value: Buffer.from(`${i}`) }])) partitions.add(partition)
+    }
+    await using reader = await topics.openReader(topic)
+    const ends = await reader.partitions()
+    const atEnd = new Map(ends.map(({ partition, end }) => [partition, end]))
+    for (const { partition, end } of ends) {
+      // the other one has a record: the read is over, and this one's broker waits on
+      const from = new Map(atEnd).set(1 - partition, 0)
+      const some = new SeenRecords()
+      await reader.read(from, some, 5_000)
+      assert.ok(some.seen.length > 0)
+      const all = new SeenRecords()
+      const began = performance.now()
+      await reader.read(new Map(atEnd).set(partition, 0), all, 0)
+      assert.equal(all.seen.length, end)
+      assert.ok(performance.now() - began < 2_000)
+    }
+  })
+
   test('records are read and written while their leaders change, and while one broker is gone', async () => {
     const topic = 'moving'
     const partitions = [0, 1, 2, 3]

@@ -199,6 +199,28 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
     }
   })
 
+  test('what was fetched ahead of a partition that is not asked for any more is not handed out', async () => {
+    const topic = await newTopic(2)
+    await using writer = await topics.openWriter(topic)
+    // more than a broker answers at once
+    const large = Array.from({ length: 10 }, () => ({ value: Buffer.alloc(80_000) }))
+    for (let i = 0; i < 20; i++) await writer.append(large)
+    await using reader = await topics.openReader(topic)
+    const both = await reader.read(
+      new Map([
+        [0, 0],
+        [1, 0],
+      ]),
+      new SeenRecords(1),
+      1000,
+    )
+    const from = both.get(1) ?? 0
+    const rest = new SeenRecords()
+    assert.deepEqual(await reader.read(new Map([[1, from]]), rest, 1000), new Map([[1, 100]]))
+    assert.deepEqual([...new Set(rest.seen.map(({ partition }) => partition))], [1])
+    assert.equal(rest.seen.length, 100 - from)
+  })
+
   test('a read waits for the first record, and for no longer than it was told to', async () => {
     const topic = await newTopic(2)
     await using reader = await topics.openReader(topic)
@@ -582,8 +604,12 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
     assert.equal(kills, 3)
     assert.equal(read.length, count)
     assert.equal(new Set(read).size, count)
-    assert.ok(faults.length > 0, 'the reader met the broker when it was gone')
-    assert.deepEqual([...new Set(faults)].sort(), ['BROKER_UNREACHABLE'])
+    // a broker that is coming back may not know yet what it leads
+    assert.ok(faults.includes('BROKER_UNREACHABLE'), 'the reader met the broker when it was gone')
+    assert.deepEqual(
+      faults.filter((code) => code !== 'BROKER_UNREACHABLE' && code !== 'BROKER_REFUSED'),
+      [],
+    )
     assert.deepEqual(
       (await reader.partitions()).map(({ end }) => end),
       next,

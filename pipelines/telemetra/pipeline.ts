@@ -3,8 +3,6 @@ import {
   countDistinct,
   counts,
   functions,
-  integer,
-  list,
   max,
   mean,
   pipeline,
@@ -12,41 +10,19 @@ import {
   type System,
   sum,
   table,
-  text,
-  timestamp,
   top,
-  topic,
 } from 'millrace'
-import { readWords, settings } from './settings.ts'
+import { generator } from './generate.ts'
+import { charts, routes } from './results.ts'
+import { readWords, settings, windowsOf } from './settings.ts'
+import { topicsOf } from './topics.ts'
 
 const { coalesce, countIn, keepOnly, listLength, split, when, wordsOf } = functions
 
 function plan(settings: SettingValues) {
   const { lexicon, emotes } = readWords(settings)
-  const [size, slide, outOfOrder] = ['WINDOW_DURATION', 'SLIDE_DURATION', 'WATERMARK_DELAY'].map((name) =>
-    Number(settings[name]),
-  )
-  const eventTime = { column: 'timestamp', outOfOrder: outOfOrder ?? 0 } as const
-  const chat = topic('telemetra.events.chat', {
-    columns: {
-      event_id: text().optional(),
-      stream_id: text().notEmpty(),
-      user_id: text().notEmpty(),
-      username: text().optional(),
-      message: text(),
-      emotes: list(text()).optional(),
-      timestamp: timestamp().orEpochMilliseconds(),
-    },
-    eventTime,
-  })
-  const viewers = topic('telemetra.events.viewer', {
-    columns: {
-      stream_id: text().notEmpty(),
-      viewer_count: integer().atLeast(0),
-      timestamp: timestamp().orEpochMilliseconds(),
-    },
-    eventTime,
-  })
+  const { size, slide } = windowsOf(settings)
+  const { chat, viewers } = topicsOf(settings)
   return pipeline('telemetra')
     .from(chat)
     .select(({ stream_id, user_id, message, ...row }) => ({
@@ -64,7 +40,7 @@ function plan(settings: SettingValues) {
       ...row,
       sentiment: when(good.plus(bad).moreThan(0), good.minus(bad).dividedBy(good.plus(bad)), 0.0),
     }))
-    .window({ size: size ?? 0, slide: slide ?? 0, by: 'stream_id', emit: { update: '50 ms' } }, (row) => ({
+    .window({ size, slide, by: 'stream_id', emit: { update: '50 ms' } }, (row) => ({
       chat_count: count(),
       unique_chatters: countDistinct(row.user_id),
       avg_sentiment: mean(row.sentiment),
@@ -77,8 +53,8 @@ function plan(settings: SettingValues) {
     .alongside(viewers, (row) => ({ avg_viewers: mean(row.viewer_count), peak_viewers: max(row.viewer_count) }))
     .select(({ emotes, ...row }) => ({
       ...row,
-      chat_rate: row.chat_count.dividedBy((size ?? 0) / 1000),
-      emote_rate: coalesce(emotes, 0).dividedBy((size ?? 0) / 1000),
+      chat_rate: row.chat_count.dividedBy(size / 1000),
+      emote_rate: coalesce(emotes, 0).dividedBy(size / 1000),
     }))
     .also((flow) =>
       flow
@@ -104,4 +80,7 @@ export const telemetra: System = {
   settings,
   plan,
   migrations: new URL('./migrations/', import.meta.url),
+  generate: generator,
+  routes,
+  charts,
 }

@@ -24,6 +24,15 @@ export const settings: Record<string, SettingSpec> = {
   },
 }
 
+/** In milliseconds. */
+export function windowsOf(values: SettingValues): { size: number; slide: number; outOfOrder: number } {
+  return {
+    size: Number(values['WINDOW_DURATION']),
+    slide: Number(values['SLIDE_DURATION']),
+    outOfOrder: Number(values['WATERMARK_DELAY']),
+  }
+}
+
 export interface Words {
   lexicon: { positive: string[]; negative: string[] }
   emotes: string[]

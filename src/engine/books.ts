@@ -195,6 +195,7 @@ export function branches(plan: Plan): boolean {
 // The rows that a batch has for a window: of one source there may be several inputs.
 function windowInput(plan: Plan, step: WindowStep, names: Names): string {
   const present = step.from.filter((from) => plan.steps.some(({ id }) => id === from))
+  if (present.length === 0) return `select _row from ${names.staged} where false`
   return present.map((from) => `select _row from ${names.of(from)}`).join(' union ')
 }
 
@@ -214,7 +215,11 @@ export async function settleVerdicts(
   before: Verdicts,
   outcomes: SinkOutcome[],
 ): Promise<Verdicts> {
-  const duplicates = outcomes.reduce((sum, outcome) => sum + outcome.duplicates, 0)
+  // what a table has of a window already was no row of the input
+  const ofInput = outcomes.filter(({ step }) =>
+    plan.steps.some((each) => each.id === step && takesInputRows(plan, each)),
+  )
+  const duplicates = ofInput.reduce((sum, outcome) => sum + outcome.duplicates, 0)
   if (duplicates === 0) return before
   // Where a row has other branches to go, what one sink did not take may be written by another.
   if (branches(plan)) return await countBranches(session, plan, names, range, outcomes)

@@ -139,11 +139,14 @@ export function inputsOf(plan: Plan, step: WindowStep, names?: Names): WindowRun
   }))
 }
 
-/** The steps that a batch of this source has rows for; without one, those that go on from what is kept. */
+/**
+ * The steps that a batch of this source has rows for; without one, those that go on from what is kept. Windows always do:
+ * event time moves for all of them at once.
+ */
 export function planForSource(plan: Plan, source: string | undefined): Plan {
   const fed = new Set(source === undefined ? [] : [source])
   const steps = plan.steps.filter((step) => {
-    const runs = step.from.some((from) => fed.has(from)) || (source === undefined && step.op === 'window')
+    const runs = step.op === 'window' || step.from.some((from) => fed.has(from))
     if (runs) fed.add(step.id)
     return runs
   })

@@ -121,14 +121,17 @@ class Worker implements AsyncDisposable {
     let committed = 0
     let failedAt = 0
     while (!signal.aborted) {
+      let reads = false
       try {
         if (!(await this.#own())) continue
+        reads = true
         const why = await this.#makeBatches()
         if (why === 'done') break
       } catch (thrown) {
         await this.#abandon()
         const error = asFullDisk(await this.#whyReally(thrown), this.#options.spool)
-        if (error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
+        // what is kept of open windows is no smaller with smaller batches
+        if (reads && error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
           // from what is stored, like any other beginning
           await this.#letGo()
           continue

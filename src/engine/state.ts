@@ -2,6 +2,7 @@
  * What a worker keeps of open windows: tables in DuckDB, loaded from the store when it begins. A batch makes what it adds
  * beside them; it is put in place here once the database has it.
  */
+import { createReadStream } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { duckdbType } from '../functions/print.ts'
@@ -13,6 +14,7 @@ import {
   firstOpenPane,
   paneNumbers,
   paneSets,
+  setSuffix,
   windowStateSql,
 } from '../operators/window.ts'
 import type { Column } from '../plan/columns.ts'
@@ -63,8 +65,8 @@ export async function loadState(
   const folder = join(spool, 'state')
   await mkdir(folder, { recursive: true })
   const stored = await store.state(plan.name, folder)
-  const numbers = readStored(stored.numbers, numberColumns)
-  const sets = readStored(stored.sets, setColumns)
+  const numbers = await readStored(stored.numbers, numberColumns)
+  const sets = await readStored(stored.sets, setColumns)
   for (const step of steps) {
     const columns = columnsAt(plan, step.from[0] ?? '')
     const state = (suffix: string) => stateTable(schema, step, suffix)
@@ -97,7 +99,7 @@ from (
   from ${sets}
   ${which}
 )`
-      await session.run(`insert into ${state(set.name)}\n${rows}`)
+      await session.run(`insert into ${state(setSuffix(set))}\n${rows}`)
     }
     // which of the open windows were handed on as they are now is not stored: they are, once more
     await session.run(
@@ -221,14 +223,14 @@ select * from (
     )
     if (moved) await session.run(`delete from ${state('dirty')} where _pane < ${firstOpenPane(step, after)}`)
     for (const set of paneSets(step)) {
-      const both = `select * from ${state(set.name)} union all by name select * from ${addedTo(out, set)}`
+      const both = `select * from ${state(setSuffix(set))} union all by name select * from ${addedTo(out, set)}`
       if (set.is === 'items') {
         await session.run(
-          `create or replace table ${state(set.name)} as select ${keys}, _pane, _item, sum(_n)::bigint as _n from (${both}) ${open} group by all`,
+          `create or replace table ${state(setSuffix(set))} as select ${keys}, _pane, _item, sum(_n)::bigint as _n from (${both}) ${open} group by all`,
         )
       } else if (moved) {
-        await session.run(`create or replace table ${state(set.name)} as select * from (${both}) ${open}`)
-      } else await session.run(`insert into ${state(set.name)} by name select * from ${addedTo(out, set)}`)
+        await session.run(`create or replace table ${state(setSuffix(set))} as select * from (${both}) ${open}`)
+      } else await session.run(`insert into ${state(setSuffix(set))} by name select * from ${addedTo(out, set)}`)
     }
   }
 }
@@ -262,7 +264,7 @@ export async function hasUpdates(session: DuckSession, plan: Plan, schema: strin
 export async function countState(session: DuckSession, plan: Plan, schema: string): Promise<Record<string, number>> {
   const counts: Record<string, number> = {}
   for (const step of keepingSteps(plan)) {
-    const suffixes = step.op === 'anomalies' ? ['windows'] : ['numbers', ...paneSets(step).map(({ name }) => name)]
+    const suffixes = step.op === 'anomalies' ? ['windows'] : ['numbers', ...paneSets(step).map(setSuffix)]
     for (const suffix of suffixes)
       counts[step.id] = (counts[step.id] ?? 0) + (await session.count(stateTable(schema, step, suffix)))
   }
@@ -283,12 +285,30 @@ function unquoted(name: string): string {
   return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name
 }
 
-function readStored(file: RowFile, columns: readonly string[]): string {
+async function readStored(file: RowFile, columns: readonly string[]): Promise<string> {
   const types = columns.map((column) => `${sqlText(column)}: 'varchar'`)
+  const longest = await longestLine(file.path)
   return `read_csv(
   ${sqlText(file.path)},
   auto_detect = false, header = false, parallel = false, hive_partitioning = false, delim = ',', quote = '"', escape = '"',
-  new_line = '\\n', columns = {${types.join(', ')}}, nullstr = '', allow_quoted_nulls = false, max_line_size = 1000000000,
-  buffer_size = 1000000000
+  new_line = '\\n', columns = {${types.join(', ')}}, nullstr = '', allow_quoted_nulls = false,
+  max_line_size = ${longest}, buffer_size = ${Math.max(longest, 4_000_000)}
 )`
+}
+
+// DuckDB makes room for it at once. Keys and items are JSON, which has no line ends in it.
+async function longestLine(path: string): Promise<number> {
+  let longest = 0
+  let length = 0
+  // as: without an encoding a stream gives bytes
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+    let start = 0
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      longest = Math.max(longest, length + end + 1 - start)
+      length = 0
+      start = end + 1
+    }
+    length += chunk.length - start
+  }
+  return Math.max(longest, length, 1)
 }

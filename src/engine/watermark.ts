@@ -71,7 +71,7 @@ export class Watermarks {
     })
   }
 
-  /** Where the pipeline's watermark goes, once a batch has shown this. `bounded`: nothing is waited for any more. */
+  /** Where the pipeline's watermark goes, once a batch has shown this. `bounded`: a run ends, and its clock says nothing. */
   after(
     shown: { source: string; seen: readonly Seen[] } | undefined,
     lags: ReadonlyMap<string, readonly Lag[]>,
@@ -87,6 +87,9 @@ export class Watermarks {
         ...own.map(({ partition }) => partition),
         ...(lags.get(source) ?? []).map(({ partition }) => partition),
       ])
+      // it may have rows that nobody has looked for yet, or begin a moment after the others
+      if (names.size === 0 && !bounded && (!lags.has(source) || this.#now() - this.#begun < time.idleAfterMs))
+        holds = true
       const active = [...names].filter((name) => {
         if (own.some(({ partition }) => partition === name)) return true
         return !this.#isIdle(this.#partition(source, name), time, lags.get(source) ?? [], bounded)
@@ -105,7 +108,7 @@ export class Watermarks {
     }
     if (holds) return this.#committed
     if (smallest.length > 0) return later(this.#committed, Math.min(...smallest))
-    return Number.isFinite(clock) && this.#times.size > 0 ? later(this.#committed, clock) : this.#committed
+    return Number.isFinite(clock) && this.#times.size > 0 && !bounded ? later(this.#committed, clock) : this.#committed
   }
 
   /** What was committed: where the watermark is now, and those of the partitions that a batch had rows of. */
@@ -132,7 +135,8 @@ export class Watermarks {
   ): boolean {
     const lag = lags.find(({ partition }) => partition === name)?.rows ?? 0
     if (lag > 0) return false
-    return (bounded && watermark === undefined) || this.#now() - lastRowAt >= idleAfterMs
+    // a bounded run goes by what the data say, however long it took: who has shown nothing is all that is left out
+    return bounded ? watermark === undefined : this.#now() - lastRowAt >= idleAfterMs
   }
 
   #partition(source: string, name: string): Partition {

@@ -68,19 +68,23 @@ const numbersOnly = (name: string, of: ColumnType | undefined): ColumnType => {
   throw wrong(name, 'a number', of)
 }
 
-/** Digits kept of the values of a deviation, so that the sum of their squares is exact. */
-const deviationDigits = 6
+/** Decimals kept of the values of a deviation, so that the sum of their squares is exact. */
+function deviationDigits(type: ColumnType): number {
+  if (type.is === 'integer') return 0
+  return type.is === 'decimal' ? Math.min(type.scale, 6) : 6
+}
 
 /**
- * The population deviation (÷ n) from n, the sum of values with so many decimals and the sum of their squares:
- * √(n·Σx² − (Σx)²) ÷ n. The difference is taken in whole numbers, exactly, as long as they fit 38 digits.
+ * The population deviation (÷ n) from n, the sum S of values with so many decimals and the sum Q of their squares:
+ * √(n·Q − S²) ÷ n. With S = n·m + r that is √((Q − m·S − r·m − r²÷n) ÷ n), of which all but the last term is a whole
+ * number no larger than Q: nothing is lost where values are large and lie close together.
  */
 export function deviationSql(n: string, s: string, q: string, digits: number): string {
   // the digits of a decimal without its point; to multiply it would ask for more digits than there are
   const whole = (value: string): string => `replace((${value})::varchar, '.', '')::hugeint`
-  const exact = `try(${n}::hugeint * ${whole(q)} - ${whole(s)} * ${whole(s)})::double / 1e${2 * digits}`
-  const rough = `${n} * ${asDouble(q)} - ${asDouble(s)} * ${asDouble(s)}`
-  return `round(sqrt(greatest(coalesce(${exact}, ${rough}), 0)) / ${n}, 9)`
+  const [m, r] = [`(${whole(s)} // ${n})`, `(${whole(s)} % ${n})`]
+  const variance = `((${whole(q)} - ${m} * ${whole(s)} - ${r} * ${m})::double - (${r} * ${r})::double / ${n}) / ${n}`
+  return `round(sqrt(greatest(${variance}, 0)) / 1e${digits}, 9)`
 }
 
 export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
@@ -117,27 +121,26 @@ export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
     },
   },
   deviation: {
-    says: 'The population standard deviation (÷ n) of the values, taken with 6 decimals, rounded to 9; null of none.',
+    says: 'The population standard deviation (÷ n) of the values, taken with up to 6 decimals, rounded to 9; null of none.',
     result: (of) => {
       numbersOnly('deviation', of)
       return { type: double, nullable: true }
     },
     parts: {
       is: 'numbers',
-      of: () => {
-        const kept = (value: string) => `(${value})::decimal(18,${deviationDigits})`
+      of: (type) => {
+        const digits = deviationDigits(type)
+        // 38 digits: with fewer on both sides, DuckDB's product has no more than 18
+        const kept = (value: string) => `(${value})::decimal(38,${digits})`
+        const squared = (value: string) => `(${kept(value)} * ${kept(value)})::decimal(38,${2 * digits})`
         return [
           countPart,
-          { name: 's', type: `decimal(38,${deviationDigits})`, of: (value) => `sum(${kept(value)})`, merge: 'sum' },
-          {
-            name: 'q',
-            type: `decimal(38,${2 * deviationDigits})`,
-            of: (value) => `sum(${kept(value)} * ${kept(value)})`,
-            merge: 'sum',
-          },
+          { name: 's', type: `decimal(38,${digits})`, of: (value) => `sum(${kept(value)})`, merge: 'sum' },
+          { name: 'q', type: `decimal(38,${2 * digits})`, of: (value) => `sum(${squared(value)})`, merge: 'sum' },
         ]
       },
-      result: ([n, s, q]) => `case when ${n} > 0 then ${deviationSql(`${n}`, `${s}`, `${q}`, deviationDigits)} end`,
+      result: ([n, s, q], type) =>
+        `case when ${n} > 0 then ${deviationSql(`${n}`, `${s}`, `${q}`, deviationDigits(type))} end`,
     },
   },
   countDistinct: {
@@ -170,13 +173,33 @@ export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
 }
 
 /**
- * Values beyond this cannot be added up without the risk that their sum leaves its decimal; a row with one is a dead
- * letter. Undefined where every value of the type fits.
+ * A row with a value of this size or more is a dead letter, since a million of them might be too much for the 38 digits
+ * of their sum, or of that of their squares. Undefined where every value of the type fits.
  */
 export function largestValue({ aggregate }: Aggregate, type: ColumnType): number | undefined {
+  const spare = 6
+  const room = largestDigits(aggregate, type, spare)
   const digits = type.is === 'decimal' ? type.precision - type.scale : type.is === 'double' ? 309 : 19
-  const most = aggregate === 'deviation' ? 11 : aggregate === 'sum' || aggregate === 'mean' ? 20 : 309
-  return digits > most ? 10 ** most : undefined
+  return room !== undefined && digits > room ? 10 ** room : undefined
+}
+
+function largestDigits(aggregate: Aggregate['aggregate'], type: ColumnType, spare: number): number | undefined {
+  switch (aggregate) {
+    case 'sum':
+    case 'mean': {
+      const kept = sumType(type)
+      return kept.is === 'decimal' ? kept.precision - kept.scale - spare : undefined
+    }
+    case 'deviation':
+      return (38 - spare) / 2 - deviationDigits(type)
+    case 'count':
+    case 'min':
+    case 'max':
+    case 'countDistinct':
+    case 'top':
+    case 'counts':
+      return undefined
+  }
 }
 
 function extreme(type: ColumnType, merge: 'min' | 'max'): NumberPart {

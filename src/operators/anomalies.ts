@@ -110,7 +110,8 @@ from (
         ${keys}, _window, ${value} as _value,
         count(*) over before as _n,
         sum(${value}) over before as _s,
-        sum(${value} * ${value}) over before as _q
+        -- 38 digits: with fewer on both sides, DuckDB's product has no more than 18
+        sum((${value}::decimal(38,9) * ${value})::decimal(38,18)) over before as _q
       from (${all})
       where ${value} is not null
       window before as (partition by ${keys} order by _window rows between ${step.over} preceding and 1 preceding)

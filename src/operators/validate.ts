@@ -141,15 +141,15 @@ function raw(column: string): string {
 function typedSql(column: Column, rules: Rule[]): string {
   const text = identifier(column.name)
   if (column.type.is === 'text') return text
-  if (column.type.is === 'list') return `try_cast(try_cast(${text} as json) as varchar[])`
+  if (column.type.is === 'list') return listSql(text)
   const cast = `try_cast(${column.type.is === 'timestamp' ? withSeconds(text) : text} as ${duckdbType(column.type)})`
   const form = formOf(column.type)
   // a text that names a time zone would set it for all later texts of the same vector, so DuckDB is shown none
   if (form === undefined) return cast
   const iso = `when ${matches(text, form)} then ${cast}`
   // its milliseconds as microseconds, if it has few enough digits for a timestamp
-  const epoch = takesEpoch(rules) ? `when ${matches(text, epochMs)} then make_timestamptz(${text}::bigint * 1000) ` : ''
-  return `case ${epoch}${iso} end`
+  const epoch = takesEpoch(rules) ? ` when ${matches(text, epochMs)} then make_timestamptz(${text}::bigint * 1000)` : ''
+  return `case ${iso}${epoch} end`
 }
 
 function takesEpoch(rules: Rule[]): boolean {
@@ -265,11 +265,7 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
       break
     case 'list':
       failures.push(
-        failure(
-          'NOT_A_LIST',
-          `${text} is not null and not coalesce(${isListOfTexts(text)}, false)`,
-          '"{value}" is not a list of texts',
-        ),
+        failure('NOT_A_LIST', unparsed, '"{value}" is not a list of texts'),
         failure('NUL_BYTE', hasEscapedNul(text), 'the JSON has a NUL character'),
       )
       break
@@ -293,11 +289,17 @@ const iso8601 =
 const looseIso8601 =
   '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
 
-// Nearly all are plain: only what is not is taken apart.
-function isListOfTexts(text: string): string {
-  const plain = '\\[ *("[^"\\\\]*" *(, *"[^"\\\\]*" *)*)?\\]'
-  const each = `list_bool_and(list_transform(json_extract(${text}, '$[*]'), lambda item: json_type(item) = 'VARCHAR'))`
-  return `(${matches(text, plain)} or (json_valid(${text}) and json_type(${text}) = 'ARRAY' and coalesce(${each}, true)))`
+// Nearly all are plain: only what is not is read as JSON. A case tries what stands later on the rows that are left alone.
+function listSql(text: string): string {
+  const plain = '\\["[^"\\\\\\x00-\\x1f]*"(,"[^"\\\\\\x00-\\x1f]*")*\\]'
+  const items = `json_extract(${text}, '$[*]')`
+  const isList = `json_valid(${text}) and json_type(${text}) = 'ARRAY' and not ${isLaxJson(text)}`
+  const isTexts = `coalesce(list_bool_and(list_transform(${items}, lambda item: json_type(item) = 'VARCHAR')), true)`
+  return `case
+      when ${matches(text, plain)} then string_split(substr(${text}, 3, length(${text}) - 4), '","')
+      when ${text} = '[]' then []::varchar[]
+      when ${isList} then case when ${isTexts} then ${text}::json::varchar[] end
+    end`
 }
 
 // What DuckDB takes for JSON and Postgres does not: a comma before a closing bracket, NaN, Infinity. Texts may hold all of

@@ -99,6 +99,8 @@ export function paneSets(step: WindowStep): PaneSet[] {
 
 /** The names of the relations of a batch that hold what it adds to the state. */
 export const addedNumbers = (out: string): string => beside(out, 'numbers')
+/** The table of the state that holds a set, apart from the others whatever the aggregate is called. */
+export const setSuffix = ({ name }: PaneSet): string => `set ${name}`
 export const addedTo = (out: string, { name }: PaneSet): string => beside(out, `added_${name}`)
 export const lateName = (out: string): string => beside(out, 'late')
 export const unfitName = (out: string): string => beside(out, 'unfit')
@@ -116,7 +118,7 @@ export function windowStateSql({ step, inputs, state }: Pick<WindowRun, 'step' |
     `create table ${state('dirty')} (${[...keys, '_pane bigint'].join(', ')})`,
     ...paneSets(step).map((set) => {
       const kept = set.is === 'members' ? ['_member bigint'] : ['_item varchar', '_n bigint']
-      return `create table ${state(set.name)} (${[...keys, '_pane bigint', ...kept].join(', ')})`
+      return `create table ${state(setSuffix(set))} (${[...keys, '_pane bigint', ...kept].join(', ')})`
     }),
   ]
 }
@@ -133,12 +135,20 @@ export function windowRelations(run: WindowRun): Relation[] {
   const table = (name: string, select: string): void => {
     relations.push({ name, as: 'table', select })
   }
+  for (const input of present) table(judgedName(out, input.input), judgedSql(run, input))
   table(lateName(out), unionOf(present.map((input) => lateSql(run, input))) ?? noneOf(lateColumns))
   table(unfitName(out), unionOf(present.map((input) => unfitSql(run, input))) ?? noneOf(unfitColumns))
-  for (const input of present) table(takenName(out, input.input), takenSql(run, input))
+  for (const { input } of present) {
+    const select = `select * from ${judgedName(out, input)} where not _late and _unfit is null`
+    relations.push({ name: takenName(out, input), as: 'view', select })
+  }
   table(addedNumbers(out), addedNumbersSql(run))
   for (const set of paneSets(step)) table(addedTo(out, set), addedToSql(run, set))
   table(beside(out, 'windows'), windowsSql(run))
+  table(
+    keysName(out),
+    `select ${keysOf(step)}, row_number() over ()::integer as _key from (select distinct ${keysOf(step)} from ${beside(out, 'windows')})`,
+  )
   table(out, valuesSql(run))
   return relations
 }
@@ -152,6 +162,8 @@ interface Present {
 const lateColumns = ['_row bigint', '_time timestamptz', '_window_start timestamptz', '_late_by_ms bigint']
 const unfitColumns = ['_row bigint', 'code varchar', 'column_name varchar', 'message varchar']
 
+const keysName = (out: string): string => beside(out, 'keys')
+const judgedName = (out: string, input: number): string => beside(out, `judged_${input + 1}`)
 const takenName = (out: string, input: number): string => beside(out, `taken_${input + 1}`)
 
 // Half-open: a window that ends at the watermark is closed. The last window of a row begins at the slide before it.
@@ -172,53 +184,55 @@ function us(ms: number): string {
   return String(BigInt(Math.round(ms)) * 1000n)
 }
 
-function lateSql(run: WindowRun, { relation }: Present): string {
-  const { step, before } = run
+// Every row, once: whether it is late or has a value that does not fit, its pane, and what each aggregate needs of it.
+function judgedSql(run: WindowRun, { relation, columns, input }: Present): string {
+  const { step } = run
+  const values = Object.entries(step.inputs[input]?.aggregates ?? {}).map(
+    ([name, aggregate]) => `    ${valueSql(aggregate, columns)} as ${identifier(name)}`,
+  )
+  const unfit = Object.entries(step.inputs[input]?.aggregates ?? {}).flatMap(([name, aggregate]) => {
+    const largest = aggregate.of === undefined ? undefined : largestValue(aggregate, valueType(aggregate, columns))
+    // without abs, which the smallest integer has none of
+    const value = identifier(name)
+    return largest === undefined
+      ? []
+      : [`when ${value} >= ${largest}::double or ${value} <= -${largest}::double then ${sqlText(name)}`]
+  })
+  const { paneUs } = panesOf(step)
+  return `select
+  *,
+  ${unfit.length === 0 ? 'null::varchar' : `case ${unfit.join(' ')} end`} as _unfit
+from (
+  select
+    ${keysOf(step)},
+    ${floored('epoch_us(_time)', paneUs)} // ${paneUs} as _pane,
+    _row,
+    _time,
+    ${isLate(run)} as _late,
+${values.join(',\n')}
+  from ${relation}
+)`
+}
+
+function lateSql({ step, before, out }: WindowRun, { input }: Present): string {
   return `select
   _row,
   _time,
   make_timestamptz(${lastWindow(step)}) as _window_start,
   ((${us(before ?? 0)} - epoch_us(_time)) // 1000)::bigint as _late_by_ms
-from ${relation}
-where ${isLate(run)}`
+from ${judgedName(out, input)}
+where _late`
 }
 
 // Values too large to be added up.
-function unfitSql(run: WindowRun, { relation, columns, input }: Present): string {
-  const unfit = unfitValues(run.step, input, columns)
-  if (unfit.length === 0) return `${noneOf(unfitColumns)}`
-  const names = unfit.map(({ name, when }) => `when ${when} then ${sqlText(name)}`).join(' ')
+function unfitSql({ out }: WindowRun, { input }: Present): string {
   return `select
   _row,
   'OUT_OF_RANGE' as code,
   null::varchar as column_name,
-  'the value of ' || (case ${names} end) || ' is too large to be added up' as message
-from ${relation}
-where not (${isLate(run)}) and (${unfit.map(({ when }) => when).join(' or ')})`
-}
-
-function unfitValues(step: WindowStep, input: number, columns: Column[]): { name: string; when: string }[] {
-  return Object.entries(step.inputs[input]?.aggregates ?? {}).flatMap(([name, aggregate]) => {
-    const largest = aggregate.of === undefined ? undefined : largestValue(aggregate, valueType(aggregate, columns))
-    if (largest === undefined) return []
-    return [{ name, when: `coalesce(abs(${valueSql(aggregate, columns)}) >= ${largest}::double, false)` }]
-  })
-}
-
-// The rows that are taken into panes, with what each aggregate needs of them.
-function takenSql(run: WindowRun, { relation, columns, input }: Present): string {
-  const { step } = run
-  const values = Object.entries(step.inputs[input]?.aggregates ?? {}).map(
-    ([name, aggregate]) => `  ${valueSql(aggregate, columns)} as ${identifier(name)}`,
-  )
-  const fits = unfitValues(step, input, columns).map(({ when }) => `\n  and not ${when}`)
-  const { paneUs } = panesOf(step)
-  return `select
-  ${keysOf(step)},
-  ${floored('epoch_us(_time)', paneUs)} // ${paneUs} as _pane,
-${values.join(',\n')}
-from ${relation}
-where not (${isLate(run)})${fits.join('')}`
+  'the value of ' || _unfit || ' is too large to be added up' as message
+from ${judgedName(out, input)}
+where not _late and _unfit is not null`
 }
 
 // The panes that the batch adds to, with their new numbers.
@@ -253,7 +267,7 @@ group by ${keys}, _pane`
 function addedToSql({ step, out, inputs, state }: WindowRun, set: PaneSet): string {
   const keys = keysOf(step)
   const { relation } = inputs[set.input] ?? {}
-  if (relation === undefined) return `select * from ${state(set.name)} where false`
+  if (relation === undefined) return `select * from ${state(setSuffix(set))} where false`
   const taken = takenName(out, set.input)
   const value = identifier(set.name)
   if (set.is === 'members') {
@@ -263,7 +277,7 @@ from (
   select ${keys}, _pane, (md5_number_lower(_value) >> 1)::bigint as _member
   from (select distinct ${keys}, _pane, ${value}::varchar as _value from ${taken} where ${value} is not null)
 )
-anti join ${state(set.name)} using (${keys}, _pane, _member)`
+anti join ${state(setSuffix(set))} using (${keys}, _pane, _member)`
   }
   const aggregate = step.inputs[set.input]?.aggregates[set.name]
   const isList = aggregate !== undefined && valueType(aggregate, inputs[set.input]?.columns ?? []).is === 'list'
@@ -282,7 +296,7 @@ function windowsSql({ step, before, after, updates, out, state }: WindowRun): st
     const closing = closingSql(step, [state('numbers'), addedNumbers(out)], before, after)
     selects.push(`select *, true as final\nfrom (${closing})`)
   }
-  if (updates) {
+  if (updates && step.emit.on === 'update') {
     const open = after === undefined ? '' : `\nwhere ${endOf(step)} > ${us(after)}`
     selects.push(
       `select *, false as final\nfrom (${startsSql(step, panesIn(step, [state('dirty'), addedNumbers(out)]))})${open}`,
@@ -397,22 +411,29 @@ function setValuesSql(run: WindowRun, set: PaneSet): string {
   const keys = keysOf(step)
   const windows = beside(out, 'windows')
   const { perWindow } = panesOf(step)
-  const all = `select * from ${state(set.name)} ${betweenSql(run)} union all by name select * from ${addedTo(out, set)} ${betweenSql(run)}`
+  const all = `select * from ${state(setSuffix(set))} ${betweenSql(run)} union all by name select * from ${addedTo(out, set)} ${betweenSql(run)}`
   if (set.is === 'members') {
     // A member adds one to the windows that begin after its pane before and no later than its pane: one up, one down.
+    // Keys are numbered, for there are many members of few keys.
     const first = `_pane - ${perWindow - 1}`
     return `select ${keys}, _start, _members
 from (
-  select ${keys}, _at as _start, _is_window, sum(_change) over (partition by ${keys} order by _at range unbounded preceding) as _members
+  select _key, _at as _start, _is_window, sum(_change) over (partition by _key order by _at range unbounded preceding) as _members
   from (
-    select ${keys}, greatest(${first}, coalesce(_before + 1, ${first})) as _at, 1 as _change, false as _is_window
-    from (select *, lag(_pane) over (partition by ${keys}, _member order by _pane) as _before from (${all}))
+    select _key, _at, sum(_change) as _change, false as _is_window
+    from (
+      select _key, unnest([greatest(${first}, coalesce(_before + 1, ${first})), _pane + 1]) as _at, unnest([1, -1]) as _change
+      from (
+        select _key, _pane, lag(_pane) over (partition by _key, _member order by _pane) as _before
+        from (${all}) join ${keysName(out)} using (${keys})
+      )
+    )
+    group by _key, _at
     union all
-    select ${keys}, _pane + 1 as _at, -1 as _change, false as _is_window from (${all})
-    union all
-    select ${keys}, _start as _at, 0 as _change, true as _is_window from ${windows}
+    select _key, _start as _at, 0 as _change, true as _is_window from ${windows} join ${keysName(out)} using (${keys})
   )
 )
+join ${keysName(out)} using (_key)
 where _is_window`
   }
   const results = set.aggregates.map((name) => {

@@ -31,9 +31,10 @@ export function resultRoutes(app: FastifyInstance, desk: Desk): void {
       systems: systems.map(({ name, says, charts = [] }) => ({
         name,
         says,
-        charts: charts.map(({ route, refreshSeconds, ...chart }) => ({
+        charts: charts.map(({ route, refreshSeconds, marks, ...chart }) => ({
           ...chart,
           route: pathOf(name, route),
+          ...(marks === undefined ? {} : { marks: { ...marks, route: pathOf(name, marks.route) } }),
           refresh_seconds: refreshSeconds,
         })),
       })),

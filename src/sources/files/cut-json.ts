@@ -56,6 +56,8 @@ const fewBytes = 40
 const endsPlain = new Uint8Array(256).fill(1, 0, SPACE)
 endsPlain[QUOTE] = 1
 endsPlain[BACKSLASH] = 1
+/** The same, where it is not known yet whether the bytes are UTF-8: it stops at the first of another character than ASCII. */
+const endsAscii = endsPlain.slice().fill(1, 128)
 
 const isBlank = new Uint8Array(256)
 // a line has no LF; a record that stands alone may have some
@@ -78,6 +80,7 @@ type JsonProblem =
   | 'UNKNOWN_COLUMN'
   | 'WRONG_TYPE'
   | 'TOO_DEEP'
+  | 'INVALID_UTF8'
   | JsonText
 type JsonText = 'NUL_BYTE' | 'LONE_SURROGATE'
 
@@ -99,8 +102,13 @@ export class JsonCutter implements RowCutter {
   readonly #byKey: Map<string, number>
   /** Where the keys that name no column are kept, if they are. */
   readonly #keepAt: number
-  /** For the n-th key of a line, the column it named in the line before. */
-  readonly #guess: number[] = []
+  /** The columns of which keys came next, after each column and at the beginning: the last one and the one before it. */
+  readonly #next: Int32Array
+  /** The column of the key before; -1 at the beginning of a line, and after a key that names none. */
+  #before = -1
+  /** At which bytes scanning a string stops; of a record it is seen by the way whether it is ASCII. */
+  #ends = endsPlain
+  #isAscii = true
   readonly #kinds: Uint8Array
   readonly #from: Int32Array
   readonly #to: Int32Array
@@ -139,6 +147,7 @@ export class JsonCutter implements RowCutter {
     const keep = unknown.is === 'keep' ? unknown.as : undefined
     this.#keepAt = columns.findIndex(({ name }) => name === keep)
     this.#keys = columns.map(({ name }) => Buffer.from(name))
+    this.#next = new Int32Array(2 * columns.length + 2).fill(-1)
     // one character a byte, as keys are looked up
     this.#byKey = new Map(this.#keys.map((key, i) => [key.toString('latin1'), i]))
     if (keep !== undefined) this.#byKey.delete(Buffer.from(keep).toString('latin1'))
@@ -201,8 +210,9 @@ export class JsonCutter implements RowCutter {
     this.#writer.file = file
     this.#line = line
     this.#pushed = recordsAtOnce
+    this.#ends = endsAscii
     const { rows, malformed } = this.#cut
-    this.#takeLine(bytes, from, end, true)
+    this.#takeLine(bytes, from, end, false)
     if (this.#cut.rows > rows) return true
     if (this.#cut.malformed === malformed) this.#malformed('NOT_JSON', bytes.subarray(from, end), end - from)
     return false
@@ -237,16 +247,20 @@ export class JsonCutter implements RowCutter {
       this.#malformed('INVALID_UTF8', bytes.subarray(from, end), end - from)
       return
     }
+    this.#isAscii = true
     try {
       this.#scanObject(bytes, at, end)
       if (this.#fault !== undefined) throw this.#fault
+      if (!this.#isAscii && !isUtf8(bytes.subarray(from, end))) throw new BadLine('INVALID_UTF8', from)
       this.#writeRow(bytes, from, end)
       this.#countUnknown()
       this.#cut.rows++
       this.#left--
     } catch (problem) {
       if (!(problem instanceof BadLine)) throw problem
-      const { code, column } = problem
+      // whatever else is wrong with it: what follows a fault was not looked at
+      const isText = this.#ends === endsPlain || isUtf8(bytes.subarray(from, end))
+      const { code, column } = isText ? problem : new BadLine('INVALID_UTF8', from)
       const detail = code === 'NOT_JSON' ? `at byte ${Math.min(problem.at, end) - from + 1}` : ''
       this.#malformed(code, bytes.subarray(from, end), end - from, column, detail)
     }
@@ -301,6 +315,7 @@ export class JsonCutter implements RowCutter {
     this.#kept.length = 0
     this.#unknownHere.length = 0
     this.#fault = undefined
+    this.#before = -1
     if (bytes[from] !== OPEN_OBJECT) {
       // a line that is JSON, but no object, has a reason of its own
       this.#scanValue(bytes, from, end)
@@ -312,8 +327,8 @@ export class JsonCutter implements RowCutter {
     if (at >= end) throw new BadLine('NOT_JSON', end)
     if (bytes[at] === CLOSE_OBJECT) this.#at = at + 1
     else {
-      for (let key = 0; ; key++) {
-        at = this.#scanMember(bytes, at, end, key)
+      for (;;) {
+        at = this.#scanMember(bytes, at, end)
         if (at >= end) throw new BadLine('NOT_JSON', end)
         if (bytes[at] === CLOSE_OBJECT) break
         if (bytes[at] !== COMMA) throw new BadLine('NOT_JSON', at)
@@ -332,13 +347,13 @@ export class JsonCutter implements RowCutter {
   }
 
   // A key, its value and the blanks around them; answers where what follows stands.
-  #scanMember(bytes: Buffer, from: number, end: number, key: number): number {
+  #scanMember(bytes: Buffer, from: number, end: number): number {
     if (bytes[from] !== QUOTE || from >= end) throw new BadLine('NOT_JSON', from)
     this.#badText = undefined
     this.#scanString(bytes, from, end)
     const badKey = this.#badText
     const keyEnd = this.#at
-    const column = this.#columnOf(bytes, from + 1, keyEnd - 1, key)
+    const column = this.#columnOf(bytes, from + 1, keyEnd - 1)
     let at = keyEnd
     while (at < end && isBlank[bytes[at] as number] === 1) at++
     if (bytes[at] !== COLON || at >= end) throw new BadLine('NOT_JSON', at)
@@ -382,22 +397,33 @@ export class JsonCutter implements RowCutter {
     }
   }
 
-  // Lines of one file mostly have their keys in one order, so the guess is mostly right.
-  #columnOf(bytes: Buffer, from: number, to: number, key: number): number {
-    const guess = this.#guess[key] ?? -1
-    if (guess >= 0) {
-      const name = this.#keys[guess] as Buffer
-      if (name.length === to - from) {
-        let i = 0
-        while (i < name.length && name[i] === bytes[from + i]) i++
-        if (i === name.length) return guess
-      }
+  // Keys mostly come in one order, of which some are left out: what came after a key comes after it again.
+  #columnOf(bytes: Buffer, from: number, to: number): number {
+    const at = 2 * (this.#before + 1)
+    let column = this.#next[at] as number
+    if (column < 0 || !this.#isKey(column, bytes, from, to)) {
+      const other = this.#next[at + 1] as number
+      const known = other >= 0 && this.#isKey(other, bytes, from, to)
+      this.#next[at + 1] = column
+      column = known ? other : this.#lookUp(bytes, from, to)
+      this.#next[at] = column
     }
+    this.#before = column
+    return column
+  }
+
+  #isKey(column: number, bytes: Buffer, from: number, to: number): boolean {
+    const name = this.#keys[column] as Buffer
+    if (name.length !== to - from) return false
+    let i = 0
+    while (i < name.length && name[i] === bytes[from + i]) i++
+    return i === name.length
+  }
+
+  #lookUp(bytes: Buffer, from: number, to: number): number {
     const text = bytes.toString('latin1', from, to)
     const plain = text.includes('\\') ? Buffer.from(decoded(bytes, from - 1, to + 1)).toString('latin1') : text
-    const column = this.#byKey.get(plain) ?? -1
-    this.#guess[key] = column
-    return column
+    return this.#byKey.get(plain) ?? -1
   }
 
   // ---- values ------------------------------------------------------------------------------------------------------
@@ -416,8 +442,13 @@ export class JsonCutter implements RowCutter {
   #scanString(bytes: Buffer, from: number, end: number): void {
     let at = from + 1
     let escaped = false
+    const ends = this.#ends
     for (;;) {
-      while (endsPlain[bytes[at] as number] === 0) at++
+      while (ends[bytes[at] as number] === 0) at++
+      if ((bytes[at] as number) > 127) {
+        this.#isAscii = false
+        while (endsPlain[bytes[at] as number] === 0) at++
+      }
       // what follows is an LF, another record, or the end of the buffer, whose undefined ends the loop too
       if (at >= end) throw new BadLine('NOT_JSON', end)
       if (bytes[at] === QUOTE) break
@@ -606,7 +637,7 @@ export class JsonCutter implements RowCutter {
   }
 
   #malformed(
-    code: JsonProblem | 'ROW_TOO_LONG' | 'INVALID_UTF8' | 'NO_VALUE',
+    code: JsonProblem | 'ROW_TOO_LONG' | 'NO_VALUE',
     raw: Buffer,
     length: number,
     column = '',

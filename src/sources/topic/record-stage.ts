@@ -31,12 +31,10 @@ export interface RecordStageOptions {
 /** A spool file larger than this is not added to: several are read on several threads. */
 const spoolBytes = 8 * 1024 * 1024
 
-/** Where the records of a partition lie; they come in the order of their offsets. */
+/** Where the records of a partition lie, four numbers each: offset, buffer, and the span of the value in it. */
 interface Kept {
-  offsets: number[]
-  buffers: number[]
-  from: number[]
-  to: number[]
+  places: Float64Array
+  records: number
 }
 
 export class RecordStage implements RecordSink {
@@ -98,6 +96,10 @@ export class RecordStage implements RecordSink {
     return (this.#spools.at(-1)?.pendingBytes ?? 0) + this.#malformedRows.pendingBytes
   }
 
+  rowsOf(partition: number): number {
+    return this.#kept.get(partition)?.offsets.length ?? 0
+  }
+
   take(bytes: Buffer, at: RecordAt): void {
     const { until, limits } = this.#options
     const { partition, offset, valueFrom, valueTo } = at
@@ -123,13 +125,20 @@ export class RecordStage implements RecordSink {
     if (this.#buffers.at(-1) !== bytes) this.#buffers.push(bytes)
     let kept = this.#kept.get(at.partition)
     if (kept === undefined) {
-      kept = { offsets: [], buffers: [], from: [], to: [] }
+      kept = { places: new Float64Array(4 * 4096), records: 0 }
       this.#kept.set(at.partition, kept)
     }
-    kept.offsets.push(at.offset)
-    kept.buffers.push(this.#buffers.length - 1)
-    kept.from.push(at.valueFrom)
-    kept.to.push(at.valueTo)
+    const place = 4 * kept.records++
+    if (place === kept.places.length) {
+      const larger = new Float64Array(2 * place)
+      larger.set(kept.places)
+      kept.places = larger
+    }
+    const { places } = kept
+    places[place] = at.offset
+    places[place + 1] = this.#buffers.length - 1
+    places[place + 2] = at.valueFrom
+    places[place + 3] = at.valueTo
     if (this.#beside !== undefined) this.#writeBeside(bytes, at)
   }
 
@@ -303,13 +312,15 @@ ${malformedRowsSql([this.#malformedRows.path])}
   #textOf(partition: number, offset: number): string {
     const kept = this.#kept.get(partition)
     if (kept === undefined) return ''
+    // they came in the order of their offsets
     let low = 0
-    for (let high = kept.offsets.length; low < high; ) {
+    for (let high = kept.records; low < high; ) {
       const middle = (low + high) >> 1
-      if ((kept.offsets[middle] ?? 0) < offset) low = middle + 1
+      if ((kept.places[4 * middle] ?? 0) < offset) low = middle + 1
       else high = middle
     }
-    const bytes = this.#buffers[kept.buffers[low] ?? 0]?.subarray(kept.from[low], kept.to[low]) ?? noBytes
+    const [, buffer = 0, from = 0, to = 0] = kept.places.subarray(4 * low, 4 * low + 4)
+    const bytes = this.#buffers[buffer]?.subarray(from, to) ?? noBytes
     const mark = bytes.length > rawKept ? ` [cut: the first ${rawKept} of ${bytes.length} bytes]` : ''
     return `${textOf(bytes.subarray(0, rawKept)).text}${mark}`
   }

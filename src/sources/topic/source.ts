@@ -76,13 +76,16 @@ class TopicSourceReader implements SourceReader {
       await stage.release()
       return undefined
     }
-    return await stage.finish(ranges, { read: performance.now() - started })
+    return await stage.finish(ranges, { cut: performance.now() - started })
   }
 
   lags(): Map<string, Lag[]> {
+    // it has not looked yet
+    if (this.#next === undefined) return new Map()
     const lags = this.#ends.map(({ partition, end }) => ({
       partition: String(partition),
-      rows: Math.max(0, end - (this.#next?.get(partition) ?? 0)),
+      // what was read while nobody asked came after the ends were looked at
+      rows: Math.max(end - (this.#next?.get(partition) ?? 0), this.#filling?.stage.rowsOf(partition) ?? 0, 0),
     }))
     return new Map([[this.#options.id, lags]])
   }

@@ -144,24 +144,39 @@ test('a damaged batch is named when it is its turn, and hands out nothing', () =
 
 test('a batch that lies about its records, with a checksum that is right, hands out none that is not whole', () => {
   // what a producer could write: no broker looks into records
-  const lies: [string, (bytes: Buffer) => void][] = [
-    ['more records than there are', (bytes) => bytes.writeInt32BE(3, 57)],
-    ['a length of a record that goes too far', (bytes) => bytes.writeUInt8(0x7e, 61)],
-    ['a length of a record below zero', (bytes) => bytes.writeUInt8(0x03, 61)],
-    ['a length of a key that goes too far', (bytes) => bytes.writeUInt8(0x7e, 65)],
-    ['a number without an end', (bytes) => bytes.fill(0xff, 61, 70)],
-    ['a codec that there is not', (bytes) => bytes.writeInt16BE(7, 21)],
-    ['packed bytes that are not packed', (bytes) => bytes.writeInt16BE(3, 21)],
-    ['packed bytes that are not packed', (bytes) => bytes.writeInt16BE(2, 21)],
+  const lies: [what: string, tell: (bytes: Buffer) => void, handedOut: number][] = [
+    ['more records than there are', (bytes) => bytes.writeInt32BE(3, 57), 2],
+    ['a length of a record that goes too far', (bytes) => bytes.writeUInt8(0x7e, 61), 0],
+    ['a length of a record that ends too early', (bytes) => bytes.writeUInt8(0x0c, 61), 0],
+    ['a length of a record below zero', (bytes) => bytes.writeUInt8(0x03, 61), 0],
+    ['a length of a key that goes too far', (bytes) => bytes.writeUInt8(0x7e, 65), 0],
+    ['a length of a value that ends too early', (bytes) => bytes.writeUInt8(0x02, 67), 0],
+    ['fewer headers than there are', (bytes) => bytes.writeUInt8(0x00, 70), 0],
+    ['a number of headers below zero', (bytes) => bytes.writeUInt8(0x01, 70), 0],
+    ['a number without an end', (bytes) => bytes.fill(0xff, 61, 70), 0],
+    ['a codec that there is not', (bytes) => bytes.writeInt16BE(7, 21), 0],
+    ['bytes that are not packed with lz4', (bytes) => bytes.writeInt16BE(3, 21), 0],
+    ['bytes that are not packed with snappy', (bytes) => bytes.writeInt16BE(2, 21), 0],
   ]
-  for (const [what, tell] of lies) {
+  for (const [what, tell, handedOut] of lies) {
     const bytes = Buffer.from(written)
     tell(bytes)
     const sink = new SeenRecords()
-    const error = fault(() => piece(Buffer.concat([sealed(bytes), madeBatch(numbered(9), { base: 44 })])).handOut(sink))
+    const next = madeBatch(numbered(9), { base: 44 })
+    const error = fault(() => piece(Buffer.concat([sealed(bytes), next]), 42).handOut(sink))
     assert.equal(error.code, 'TOPIC_DAMAGED', what)
-    assert.ok(sink.seen.length <= 2, what)
+    assert.equal(sink.seen.length, handedOut, what)
   }
+})
+
+test('the last record of a batch does not reach into the next batch', () => {
+  const bytes = madeBatch(numbered(1))
+  // its own length and that of its value, both ten bytes more
+  for (const at of [61, 66]) bytes.writeUInt8(bytes.readUInt8(at) + 20, at)
+  const sink = new SeenRecords()
+  const error = fault(() => piece(Buffer.concat([sealed(bytes), madeBatch(numbered(9), { base: 1 })])).handOut(sink))
+  assert.equal(error.code, 'TOPIC_DAMAGED')
+  assert.deepEqual(sink.seen, [])
 })
 
 test('records of the formats before 2 are refused by name', () => {
