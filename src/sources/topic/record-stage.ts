@@ -97,7 +97,7 @@ export class RecordStage implements RecordSink {
   }
 
   rowsOf(partition: number): number {
-    return this.#kept.get(partition)?.offsets.length ?? 0
+    return this.#kept.get(partition)?.records ?? 0
   }
 
   take(bytes: Buffer, at: RecordAt): void {
