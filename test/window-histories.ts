@@ -143,7 +143,14 @@ async function work(world: World, stretch: Stretch): Promise<void> {
   await store.register(plan)
   const spool = join(bench.folder, 'spool', plan.name, `${++bench.drains}`)
   const controller = new AbortController()
-  const rests = [() => feeds.forEach((feed) => void (feed.stalled = false)), () => void (clock.nowMs += 1000)]
+  const rests = [
+    () => {
+      for (const feed of feeds) feed.stalled = false
+    },
+    () => {
+      clock.nowMs += 1000
+    },
+  ]
   if (mode !== 'stream') for (const feed of feeds) feed.stalled = false
   try {
     await runPipeline({
