@@ -136,7 +136,7 @@ async function millraceRead(
     inputs: { paths, again: false },
     spool,
     sql: reading,
-    apart: () => duck.apart(),
+    apart: (share) => duck.apart(share),
     known: async () => new Map(),
     onProblem: (problem) => {
       throw problem

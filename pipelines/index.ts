@@ -1,5 +1,6 @@
 import { shopEvents } from './shop-events/pipeline.ts'
+import { telemetra } from './telemetra/pipeline.ts'
 import { userActivity } from './user-activity/pipeline.ts'
 
 /** The systems that ship with Millrace. */
-export const systems = [shopEvents, userActivity]
+export const systems = [shopEvents, userActivity, telemetra]

@@ -4,12 +4,10 @@
  */
 import { link, mkdir, mkdtemp, open, rename, rm, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { type GeneratedFile, type GenerateRequest, type GenerateSummary, MillraceError } from 'millrace'
+import type { GeneratedFile, GenerateRequest, GenerateSummary } from 'millrace'
+import { atOnce, type Clock, type Portion, portions, systemClock } from './sample-pace.ts'
 
-const usualEventsPerSecond = 10
 const fileEveryMs = 500
-const rowsAtOnce = 10_000
 
 export interface Samples {
   pipeline: string
@@ -25,31 +23,6 @@ export interface Samples {
 
 export interface Rows {
   next(portion: Portion): { text: string; events: number; bad: number; duplicates: number }
-}
-
-/** Rows that follow each other at an even step of event time. */
-export interface Portion {
-  events: number
-  firstMs: number
-  stepMs: number
-}
-
-export interface Clock {
-  wallMs(): number
-  /** Only ever goes forward, at an even pace. */
-  steadyMs(): number
-  /** Resolves at that time of the steady clock, or when the signal fires. */
-  until(steadyMs: number, signal: AbortSignal): Promise<void>
-}
-
-const systemClock: Clock = {
-  wallMs: () => Date.now(),
-  steadyMs: () => performance.now(),
-  async until(steadyMs, signal) {
-    await sleep(Math.max(0, steadyMs - performance.now()), undefined, { signal }).catch((error: unknown) => {
-      if (!signal.aborted) throw error
-    })
-  },
 }
 
 /** Writes the files asked for, until their number, the duration or the signal ends it. */
@@ -88,7 +61,7 @@ async function* droppedFiles(
   const desk = await mkdtemp(join(temp, 'run-'))
   try {
     let sequence = 0
-    for await (const portion of portions(samples, request, clock)) {
+    for await (const portion of portions(samples.pipeline, request, { clock, everyMs: fileEveryMs })) {
       const { text, ...counts } = rows.next(portion)
       const time = new Date(portion.firstMs).toISOString().replace(/[-:.]/g, '')
       const name = `${samples.name}_${time}_${String(sequence).padStart(6, '0')}`
@@ -126,7 +99,7 @@ async function* oneFile(
   const counts = { events: 0, bad: 0, duplicates: 0 }
   function* texts() {
     yield headerOf(samples)
-    for (const portion of atOnce(samples, request)) {
+    for (const portion of atOnce(samples.pipeline, request)) {
       const { text, events, bad, duplicates } = rows.next(portion)
       counts.events += events
       counts.bad += bad
@@ -160,70 +133,4 @@ async function write(path: string, texts: Iterable<string>): Promise<number> {
   const aSecondAgo = Date.now() / 1000 - 1
   await file.utimes(aSecondAgo, aSecondAgo)
   return bytes
-}
-
-// How many rows, and of what time
-
-function portions(
-  samples: Samples,
-  request: GenerateRequest,
-  clock: Clock,
-): Iterable<Portion> | AsyncIterable<Portion> {
-  return rateOf(request) === undefined ? atOnce(samples, request) : paced(request, clock)
-}
-
-// A number of events without a rate is written as fast as it can be.
-function rateOf({ eventsPerSecond, count }: GenerateRequest): number | undefined {
-  return eventsPerSecond ?? (count === undefined ? usualEventsPerSecond : undefined)
-}
-
-function limitOf(request: GenerateRequest): number {
-  const { count = Infinity, durationSeconds } = request
-  const rate = rateOf(request)
-  if (rate === undefined || durationSeconds === undefined) return count
-  return Math.min(count, eventsBy(rate, durationSeconds * 1000))
-}
-
-// The small addition keeps 0.29 a second from making 28 in 100 seconds.
-function eventsBy(eventsPerSecond: number, elapsedMs: number): number {
-  return Math.floor((eventsPerSecond * elapsedMs) / 1000 + 1e-6)
-}
-
-async function* paced(request: GenerateRequest, clock: Clock): AsyncGenerator<Portion> {
-  const { signal, live, startTime } = request
-  const rate = rateOf(request) ?? usualEventsPerSecond
-  const limit = limitOf(request)
-  const stepMs = 1000 / rate
-  const startedMs = clock.steadyMs()
-  let firstEventMs = startTime.getTime()
-  let made = 0
-  for (let tick = 1; made < limit; tick++) {
-    // Every file is due at a multiple since the start, so a late one delays none after it.
-    await clock.until(startedMs + tick * fileEveryMs, signal)
-    if (signal.aborted) return
-    // While a computer sleeps the steady clock may stand still, but what is now moves on.
-    const behindMs = clock.wallMs() - (clock.steadyMs() - startedMs) - firstEventMs
-    if (live && Math.abs(behindMs) > 1000) firstEventMs += behindMs
-    const due = Math.min(limit, eventsBy(rate, tick * fileEveryMs))
-    if (due > made) yield { events: due - made, firstMs: firstEventMs + made * stepMs, stepMs }
-    made = due
-  }
-}
-
-function* atOnce({ pipeline }: Samples, request: GenerateRequest): Iterable<Portion> {
-  const { signal, live, startTime } = request
-  const stepMs = 1000 / (rateOf(request) ?? 1000)
-  const limit = limitOf(request)
-  if (limit === Infinity) {
-    throw new MillraceError('WRONG_USAGE', {
-      message: 'a single file needs an end',
-      at: `generate ${pipeline} --to`,
-      hint: 'add --count N, or --duration S',
-    })
-  }
-  // Rows made in a moment can not all be of now: the last one is, and none is of the future.
-  const firstMs = startTime.getTime() - (live ? limit * stepMs : 0)
-  for (let made = 0; made < limit && !signal.aborted; made += rowsAtOnce) {
-    yield { events: Math.min(rowsAtOnce, limit - made), firstMs: firstMs + made * stepMs, stepMs }
-  }
 }

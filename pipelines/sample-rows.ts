@@ -1,7 +1,8 @@
 /** Rows of sample data from a seed: good ones, ones that break a rule, and ones that were sent before. */
 import type { Faker, Randomizer } from '@faker-js/faker'
 import type { GenerateRequest } from 'millrace'
-import type { Portion, Rows } from './sample-files.ts'
+import type { Rows } from './sample-files.ts'
+import type { Portion } from './sample-pace.ts'
 
 /** The fields in the order of the header. */
 export type Row = string[]

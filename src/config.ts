@@ -1,7 +1,9 @@
 /** The environment, read once and checked, as one object. What a variable means stands in the tables below. */
+
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseEnv } from 'node:util'
+import { parseDuration } from './duration.ts'
 import { MillraceError } from './errors.ts'
 
 export type SettingType = 'text' | 'folder' | 'whole number' | 'number' | 'duration' | 'bytes' | 'switch' | 'secret'
@@ -249,25 +251,6 @@ function parseSetting(
       if (/^(|0|false|off|no)$/i.test(value)) return false
       throw wrong('on or off')
   }
-}
-
-const durationUnits: Record<string, number> = { ms: 1, s: 1000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 }
-const durationNames: Record<string, string> = {
-  millisecond: 'ms',
-  second: 's',
-  sec: 's',
-  minute: 'min',
-  hour: 'h',
-  day: 'd',
-}
-
-/** Milliseconds of `250 ms`, `10 seconds`, `2h`; a bare number is seconds. */
-export function parseDuration(value: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(value.trim())
-  if (!match) return undefined
-  const name = (match[2] ?? '').toLowerCase()
-  const unit = durationUnits[durationNames[name.replace(/s$/, '')] ?? (name === '' ? 's' : name)]
-  return unit === undefined ? undefined : Math.round(Number(match[1]) * unit)
 }
 
 /** Bytes of `64 MB` or `1 GiB`; a bare number is bytes. */

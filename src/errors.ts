@@ -10,6 +10,8 @@ export const errorCodes = {
   UNKNOWN_STEP: 'a step reads from a step or source that is not there',
   WRONG_TYPE: 'an expression or a setting has another type than the place it stands in',
   PLAN_CHANGED: 'the plan differs from the one this pipeline was started with',
+  UNKNOWN_SOURCE: 'the pipeline has no source of that name',
+  UNKNOWN_TABLE: 'the pipeline writes no table of that name',
   UNKNOWN_PIPELINE: 'there is no pipeline of that name',
   BAD_MODULE: 'the file of a pipeline cannot be imported, or exports none',
   NO_COLUMNS: 'a sample does not show what its columns are',
@@ -29,6 +31,7 @@ export const errorCodes = {
   LEASE_HELD: 'another worker owns the pipeline',
   COMMIT_UNKNOWN: 'the connection broke before the outcome of a commit was known',
   DEAD_LETTER_SETTLED: 'a dead letter has been replayed or discarded already',
+  DEAD_LETTER_EDITED: 'a dead letter was edited while it was replayed: it is replayed again, with what it says now',
   NO_SUCH_DEAD_LETTER: 'there is no dead letter of that number',
   // sources and files
   FILE_CHANGED: 'a file changed after it had been read, or while it was being read',
@@ -46,6 +49,7 @@ export const errorCodes = {
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
   NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',
+  LATE_ROW: 'a row is late, and its step was told to stop at one',
   FAILPOINT: 'a fail point that a test has set was reached',
   PORT_TAKEN: 'the port is in use',
 } as const

@@ -1,5 +1,17 @@
 /** The public names of Millrace: a catalogue. */
 export { MillraceError } from './errors.ts'
+export {
+  type Aggregated,
+  count,
+  countDistinct,
+  counts,
+  deviation,
+  max,
+  mean,
+  min,
+  sum,
+  top,
+} from './functions/aggregate.ts'
 export { functions } from './functions/index.ts'
 export type { Operand, Row, Value } from './functions/value.ts'
 export {
@@ -15,12 +27,19 @@ export {
   integer,
   json,
   lineNumber,
+  list,
   oneOf,
+  partitionNumber,
   pipeline,
+  recordHeaders,
+  recordKey,
+  recordOffset,
+  recordTime,
   sourceFile,
   table,
   text,
   timestamp,
+  topic,
 } from './pipeline.ts'
 export type { Plan } from './plan/plan.ts'
 export type {
@@ -32,6 +51,8 @@ export type {
   GenerateSummary,
   Generator,
   Route,
+  SampleMessage,
+  SampleTopic,
   SettingSpec,
   SettingValues,
   System,

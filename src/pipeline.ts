@@ -6,140 +6,44 @@
  *     .filter((row) => row.total.moreThan(10))
  *     .into(table('orders', { oncePer: 'id' }))
  */
+import type { ColumnSpec } from './column-specs.ts'
+import { type Duration, parseDuration } from './duration.ts'
 import { MillraceError, nearest } from './errors.ts'
+import type { Aggregated } from './functions/aggregate.ts'
 import { isValue, type Row, type Value, valueOf } from './functions/value.ts'
-import type { Column, ColumnType, Kind, ScalarKind } from './plan/columns.ts'
 import {
+  boolean as booleanType,
+  type Column,
+  double as doubleType,
+  type Kind,
+  text as textType,
+  timestamp as timestampType,
+} from './plan/columns.ts'
+import {
+  type EventTime,
   type FileFormat,
-  type Origin,
   type Plan,
   plainColumns,
   type RowCheck,
-  type Rule,
   type Source,
   type SourceColumn,
   type Step,
   type TableMode,
+  type UnknownColumns,
+  type WindowStep,
 } from './plan/plan.ts'
+
+export * from './column-specs.ts'
+export type { Duration } from './duration.ts'
 
 /** Column names with the kinds the compiler checks. */
 export type Columns = Record<string, Kind>
-
-// ---- columns of a source -------------------------------------------------------------------------------------------
-
-/** A column as a source should find it. A row that breaks a rule becomes a dead letter that names the rule. */
-export interface ColumnSpec<K extends Kind = Kind> {
-  readonly kind: K
-  readonly type: ColumnType
-  readonly nullable: boolean
-  readonly rules: readonly Rule[]
-  /** It is not read from the row, but says where the row came from. */
-  readonly origin?: Origin
-  /** The value may be absent: it is then null. In CSV an empty field is absent. */
-  optional(): ColumnSpec<K>
-}
-
-export interface TextSpec extends ColumnSpec<'text'> {
-  optional(): TextSpec
-  notEmpty(): TextSpec
-  /** At most this many characters (code points). */
-  lengthAtMost(characters: number): TextSpec
-}
-
-export interface OrderedSpec<K extends 'integer' | 'decimal' | 'double' | 'timestamp'> extends ColumnSpec<K> {
-  optional(): OrderedSpec<K>
-  atLeast(limit: number | string): OrderedSpec<K>
-  atMost(limit: number | string): OrderedSpec<K>
-}
-
-/** Text of any length. An empty text is a value; ask for `.notEmpty()` where it is not. */
-export const text = (): TextSpec => textSpec([], false)
-
-/** One of a few texts, to the letter. */
-export const oneOf = (...values: string[]): TextSpec => textSpec([{ rule: 'one of', values }], false)
-
-/** A whole number of 64 bits. */
-export const integer = (): OrderedSpec<'integer'> => orderedSpec('integer', { is: 'integer' }, [], false)
-
-/** An exact fraction of at most `precision` digits, `scale` of them after the point. More of them are an error, never rounded. */
-export const decimal = (precision: number, scale: number): OrderedSpec<'decimal'> => {
-  if (!(precision >= 1 && precision <= 38 && scale >= 0 && scale <= precision)) {
-    throw new MillraceError('INVALID_PLAN', {
-      message: `decimal(${precision}, ${scale}) is not possible`,
-      hint: 'precision is 1 to 38, scale 0 to precision',
-    })
-  }
-  return orderedSpec('decimal', { is: 'decimal', precision, scale }, [], false)
-}
-
-/** A 64-bit floating-point number, finite. */
-export const double = (): OrderedSpec<'double'> => orderedSpec('double', { is: 'double' }, [], false)
-
-/** ISO 8601 with date and time; without an offset it is UTC. Microseconds: Parquet's may be finer, and are cut to them. */
-export const timestamp = (): OrderedSpec<'timestamp'> => orderedSpec('timestamp', { is: 'timestamp' }, [], false)
-
-/** `true` or `false`. */
-export const boolean = (): ColumnSpec<'boolean'> => plainSpec('boolean', { is: 'boolean' }, false)
-
-/** Any JSON value. */
-export const json = (): ColumnSpec<'json'> => plainSpec('json', { is: 'json' }, false)
-
-/** The path of the file that the row was read from. */
-export const sourceFile = (): ColumnSpec<'text'> => ({ ...plainSpec('text', { is: 'text' }, false), origin: 'file' })
-
-/** The physical line on which the row starts, the header being 1; in a Parquet file the number of the row, from 1. */
-export const lineNumber = (): ColumnSpec<'integer'> => ({
-  ...plainSpec('integer', { is: 'integer' }, false),
-  origin: 'line',
-})
-
-/** The number of the batch that reads the row. */
-export const batchNumber = (): ColumnSpec<'integer'> => ({
-  ...plainSpec('integer', { is: 'integer' }, false),
-  origin: 'batch',
-})
-
-function plainSpec<K extends ScalarKind>(kind: K, type: ColumnType, nullable: boolean): ColumnSpec<K> {
-  return { kind, type, nullable, rules: [], optional: () => plainSpec(kind, type, true) }
-}
-
-function textSpec(rules: Rule[], nullable: boolean): TextSpec {
-  return {
-    kind: 'text',
-    type: { is: 'text' },
-    nullable,
-    rules,
-    optional: () => textSpec(rules, true),
-    notEmpty: () => textSpec([...rules, { rule: 'not empty' }], nullable),
-    lengthAtMost: (characters) => textSpec([...rules, { rule: 'length at most', characters }], nullable),
-  }
-}
-
-function orderedSpec<K extends 'integer' | 'decimal' | 'double' | 'timestamp'>(
-  kind: K,
-  type: ColumnType,
-  rules: Rule[],
-  nullable: boolean,
-): OrderedSpec<K> {
-  const limit = (value: number | string): string | number => {
-    if (kind === 'decimal') return String(value)
-    return kind === 'timestamp' ? new Date(value).toISOString() : Number(value)
-  }
-  return {
-    kind,
-    type,
-    nullable,
-    rules,
-    optional: () => orderedSpec(kind, type, rules, true),
-    atLeast: (value) => orderedSpec(kind, type, [...rules, { rule: 'at least', value: limit(value) }], nullable),
-    atMost: (value) => orderedSpec(kind, type, [...rules, { rule: 'at most', value: limit(value) }], nullable),
-  }
-}
 
 // ---- sources and sinks ---------------------------------------------------------------------------------------------
 
 export interface SourceSpec<C extends Columns> {
   readonly source: Source
+  readonly eventTime?: EventTime
   readonly columns: { readonly [Name in keyof C]: ColumnSpec<C[Name]> }
 }
 
@@ -158,8 +62,27 @@ export type FormatOptions =
   | { format: 'json lines' }
   | { format: 'parquet' }
 
-export interface FilesOptions<C extends Columns> {
+/** When a row's event took place, and how far rows may come out of their order. */
+export interface EventTimeOptions<C extends Columns> {
+  /** A timestamp that every row has. */
+  column: keyof C & string
+  /** The watermark stays this far behind the latest event time of a partition: none when left out. */
+  outOfOrder?: Duration
+  /** An event time further ahead of the clock than this moves no watermark; its row counts. 5 minutes when left out. */
+  futureSkew?: Duration
+  /** A partition that is read to its end holds the others back for so long: 30 seconds when left out. */
+  idleAfter?: Duration
+  /** `follow the clock` closes the last windows of a stream that has ended. Otherwise they wait for more. */
+  whenAllIdle?: 'wait' | 'follow the clock'
+}
+
+interface TimedOptions<C extends Columns> {
   columns: { [Name in keyof C]: ColumnSpec<C[Name]> }
+  // the columns say what C is, whatever an event time that is shared with other sources knows of them
+  eventTime?: EventTimeOptions<NoInfer<C>>
+}
+
+export interface FilesOptions<C extends Columns> extends TimedOptions<C> {
   /**
    * Columns of a file, or keys of a JSON line, that are not named here. `refuse`: such a file is quarantined, such a line
    * is a dead letter. `count`: they are left out, and counted in the ledger. `keepAs`: they are kept together in this
@@ -171,18 +94,61 @@ export interface FilesOptions<C extends Columns> {
 /** Files in a watched folder (relative to MILLRACE_DATA, or absolute), each read once, when it is complete. */
 export function files<C extends Columns>(folder: string, options: FormatOptions & FilesOptions<C>): SourceSpec<C> {
   const { unknownColumns = options.format === 'json lines' ? 'count' : 'refuse' } = options
+  const columns = columnsOfSpecs(options.columns)
   return {
     columns: options.columns,
-    source: {
-      is: 'files',
-      folder,
-      format: formatOf(options),
-      ...(unknownColumns === 'refuse'
-        ? {}
-        : { unknown: unknownColumns === 'count' ? { is: 'count' } : { is: 'keep', as: unknownColumns.keepAs } }),
-      columns: columnsOfSpecs(options.columns),
+    ...eventTimeOf(options),
+    source: { is: 'files', folder, format: formatOf(options), ...unknownOf(unknownColumns), columns },
+  }
+}
+
+export interface TopicOptions<C extends Columns> extends TimedOptions<C> {
+  /** Keys of a message that are not named here, as those of a JSON line. They are counted when left out. */
+  unknownColumns?: 'refuse' | 'count' | { keepAs: keyof C & string }
+  /** Where to go on when retention has overtaken the pipeline, or the topic was made anew. `fail` when left out. */
+  whenLost?: 'earliest' | 'latest' | 'fail'
+}
+
+/**
+ * Messages of a topic, one JSON object each: a Kafka topic when KAFKA_BOOTSTRAP_SERVERS is set, else an append-only log
+ * under MILLRACE_DATA. A new pipeline begins at the earliest message.
+ */
+export function topic<C extends Columns>(name: string, options: TopicOptions<C>): SourceSpec<C> {
+  const { unknownColumns = 'count', whenLost = 'fail' } = options
+  const columns = columnsOfSpecs(options.columns)
+  return {
+    columns: options.columns,
+    ...eventTimeOf(options),
+    source: { is: 'topic', topic: name, ...unknownOf(unknownColumns), whenLost, columns },
+  }
+}
+
+function unknownOf(unknown: 'refuse' | 'count' | { keepAs: string }): { unknown?: UnknownColumns } {
+  if (unknown === 'refuse') return {}
+  return { unknown: unknown === 'count' ? { is: 'count' } : { is: 'keep', as: unknown.keepAs } }
+}
+
+function eventTimeOf<C extends Columns>({ eventTime }: TimedOptions<C>): { eventTime?: EventTime } {
+  if (eventTime === undefined) return {}
+  const { column, outOfOrder = 0, futureSkew = '5 minutes', idleAfter = '30 seconds', whenAllIdle = 'wait' } = eventTime
+  return {
+    eventTime: {
+      column,
+      outOfOrderMs: inMs(outOfOrder),
+      futureSkewMs: inMs(futureSkew),
+      idleAfterMs: inMs(idleAfter),
+      whenAllIdle,
     },
   }
+}
+
+function inMs(duration: Duration): number {
+  const ms = typeof duration === 'number' ? duration : parseDuration(duration)
+  if (ms !== undefined && Number.isInteger(ms) && ms >= 0) return ms
+  throw new MillraceError('INVALID_PLAN', {
+    message: `${JSON.stringify(duration)} is no duration`,
+    hint: 'write whole milliseconds, or a text such as "250 ms", "10 seconds" or "2 hours"',
+  })
 }
 
 function formatOf(options: FormatOptions): FileFormat {
@@ -273,11 +239,81 @@ export interface Flow<C extends Columns> {
   /** Keeps the first row of each key, over all time. */
   dedup(...by: (keyof C & string)[]): Flow<C>
 
+  /**
+   * Gathers rows into windows of event time, by key: a row for each window of each key that has rows, with the columns of
+   * the key, `window_start`, `window_end`, the aggregates, and `final`, which is true once the window is closed.
+   */
+  window<const By extends keyof C & string, Shape extends Record<string, Aggregated>>(
+    windows: WindowOptions<By>,
+    aggregates: (row: Row<C>) => Shape,
+  ): WindowFlow<C, By, Shape>
+
+  /**
+   * Of each closed window: which of its values are far from what the windows of its key before it had. A value is judged
+   * against the last `over` windows of its key that closed before it and have one; nothing is said before there are so
+   * many, or while they are all the same.
+   */
+  anomalies<const By extends keyof C & string>(options: AnomalyOptions<C, By>): Flow<AnomalyColumns<C, By>>
+
   /** Writes the rows, and hands the same rows on. */
   into(sink: TableSink<keyof C & string> | FilesSink): Flow<C>
 
   /** A branch: takes the rows of this place, beside whatever follows. */
   also(branch: (flow: Flow<C>) => Flow<Columns>): Flow<C>
+}
+
+export interface WindowOptions<By extends string> {
+  size: Duration
+  /** How far each window begins after the one before it: its size when left out, so that windows do not overlap. */
+  slide?: Duration
+  by: By | readonly By[]
+  /** Rows of which all windows are closed: kept in millrace.late_rows, dropped but counted, or a reason to stop. */
+  late?: 'keep' | 'drop' | 'fail'
+  /** Only closed windows, or open ones too, as they change, at most so often: every 250 ms when left out. */
+  emit?: 'close' | { update: Duration }
+}
+
+type WindowColumns<C extends Columns, By extends keyof C, Shape extends Record<string, Aggregated>> = {
+  [Name in By]: C[Name]
+} & { window_start: 'timestamp'; window_end: 'timestamp' } & { [Name in keyof Shape]: Shape[Name]['kind'] } & {
+  final: 'boolean'
+}
+
+/** Windows, to which another source may be added. */
+export interface WindowFlow<C extends Columns, By extends keyof C, Shape extends Record<string, Aggregated>>
+  extends Flow<WindowColumns<C, By, Shape>> {
+  /**
+   * Adds the rows of another source to the same windows: a window has a row when either has rows; of the one that is
+   * missing, counts are zero and other aggregates null. `through` prepares its rows.
+   */
+  alongside<D extends { [Name in By]: C[Name] }, More extends Record<string, Aggregated>>(
+    source: SourceSpec<D>,
+    aggregates: (row: Row<D>) => More,
+  ): WindowFlow<C, By, Shape & More>
+  alongside<D extends Columns, E extends { [Name in By]: C[Name] }, More extends Record<string, Aggregated>>(
+    source: SourceSpec<D>,
+    through: (flow: Flow<D>) => Flow<E>,
+    aggregates: (row: Row<E>) => More,
+  ): WindowFlow<C, By, Shape & More>
+}
+
+export interface AnomalyOptions<C extends Columns, By extends keyof C & string> {
+  /** The columns to judge, and what a value far above, or far below, is called. */
+  of: { [Name in keyof C & string]?: { spike?: string; drop?: string } }
+  by: By | readonly By[]
+  /** So many closed windows before it. */
+  over: number
+  /** So many deviations from their mean, or more. */
+  threshold: number
+}
+
+type AnomalyColumns<C extends Columns, By extends keyof C> = { [Name in By]: C[Name] } & {
+  window_start: 'timestamp'
+  moment_type: 'text'
+  value: 'double'
+  mean: 'double'
+  deviation: 'double'
+  z_score: 'double'
 }
 
 /** Begins a pipeline. The name is how everything else calls it: letters, digits and hyphens. */
@@ -290,24 +326,34 @@ export function pipeline(name: string): { from<C extends Columns>(source: Source
   }
   return {
     from<C extends Columns>(spec: SourceSpec<C>): Flow<C> {
-      const rules = Object.fromEntries(
-        Object.entries<ColumnSpec>(spec.columns)
-          .filter(([, column]) => column.rules.length > 0)
-          .map(([column, { rules }]) => [column, [...rules]]),
-      )
-      const validate: Step = {
-        id: 'validate',
-        op: 'validate',
-        from: [spec.source.is],
-        rules,
-        checks: [],
-        columns: plainColumns(spec.source.columns),
-      }
-      const plan: Plan = { format: 1, name, sources: { [spec.source.is]: spec.source }, steps: [validate] }
+      const { plan, validate } = withSource({ format: 1, name, sources: {}, steps: [] }, spec)
       return flow<C>(plan, validate.id, validate.columns)
     },
   }
 }
+
+// The plan with one more source, and the step that reads it.
+function withSource(plan: Plan, { source, columns, eventTime }: SourceSpec<Columns>): { plan: Plan; validate: Step } {
+  const rules = Object.fromEntries(
+    Object.entries<ColumnSpec>(columns)
+      .filter(([, column]) => column.rules.length > 0)
+      .map(([column, { rules }]) => [column, [...rules]]),
+  )
+  const id = freshId(plan, source.is === 'topic' ? source.topic : source.is)
+  const validate: Step = {
+    id: freshId(plan, 'validate'),
+    op: 'validate',
+    from: [id],
+    rules,
+    checks: [],
+    ...(eventTime === undefined ? {} : { eventTime }),
+    columns: plainColumns(source.columns),
+  }
+  return { plan: { ...plan, sources: { ...plan.sources, [id]: source }, steps: [...plan.steps, validate] }, validate }
+}
+
+/** Where each flow stands in its plan. */
+const places = new WeakMap<object, { at: string; columns: Column[] }>()
 
 function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flow<C> {
   const add = <Next extends Columns>(step: Step): Flow<Next> =>
@@ -337,7 +383,7 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
     return { id, op: 'files', from: [at], folder, format, ...(landed && landedIn ? { landedIn } : {}), columns }
   }
 
-  return {
+  const here: Flow<C> = {
     plan,
 
     check(code, where, options) {
@@ -383,6 +429,50 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
       return add<C>({ id: freshId(plan, 'dedup'), op: 'dedup', from: [at], by, columns })
     },
 
+    window<By extends keyof C & string, Shape extends Record<string, Aggregated>>(
+      options: WindowOptions<By>,
+      aggregates: (row: Row<C>) => Shape,
+    ) {
+      const { size, slide = size, by, late = 'keep', emit = { update: 250 } } = options
+      const id = freshId(plan, 'window')
+      const shape = aggregates(row(id))
+      const keys: string[] = typeof by === 'string' ? [by] : [...by]
+      const step: WindowStep = {
+        id,
+        op: 'window',
+        from: [at],
+        inputs: [{ from: at, aggregates: aggregatesOf(shape, `${plan.name} / ${id}`) }],
+        by: keys,
+        sizeMs: inMs(size),
+        slideMs: inMs(slide),
+        late,
+        emit: emit === 'close' ? { on: 'close' } : { on: 'update', everyMs: inMs(emit.update) },
+        columns: windowColumns(columns, keys, shape),
+      }
+      return windowFlow<C, By, Shape>(plan, step)
+    },
+
+    anomalies<By extends keyof C & string>({ of, by, over, threshold }: AnomalyOptions<C, By>) {
+      const keys: string[] = typeof by === 'string' ? [by] : [...by]
+      const judged = Object.entries<{ spike?: string; drop?: string } | undefined>(of)
+      const made = (name: string, type: Column['type']): Column => ({ name, type, nullable: false })
+      return add<AnomalyColumns<C, By>>({
+        id: freshId(plan, 'anomalies'),
+        op: 'anomalies',
+        from: [at],
+        of: judged.map(([column, moments]) => ({ column, ...moments })),
+        by: keys,
+        over,
+        threshold,
+        columns: [
+          ...columns.filter(({ name }) => keys.includes(name)),
+          made('window_start', timestampType),
+          made('moment_type', textType),
+          ...['value', 'mean', 'deviation', 'z_score'].map((name) => made(name, doubleType)),
+        ],
+      })
+    },
+
     into(sink) {
       const step = 'table' in sink ? tableStep(sink) : filesStep(sink)
       return flow<C>({ ...plan, steps: [...plan.steps, step] }, at, columns)
@@ -393,10 +483,72 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
       return flow<C>(branched.plan, at, columns)
     },
   }
+  places.set(here, { at, columns })
+  return here
+}
+
+function windowFlow<C extends Columns, By extends keyof C & string, Shape extends Record<string, Aggregated>>(
+  before: Plan,
+  step: WindowStep,
+): WindowFlow<C, By, Shape> {
+  const plan = { ...before, steps: [...before.steps, step] }
+  return {
+    ...flow<WindowColumns<C, By, Shape>>(plan, step.id, step.columns),
+
+    // any: which forms there are, and what they answer, is declared in WindowFlow
+    // biome-ignore lint/suspicious/noExplicitAny: see the line above
+    alongside(source: SourceSpec<any>, ...rest: any[]): any {
+      const [through, aggregates] = rest.length === 1 ? [(same: unknown) => same, rest[0]] : rest
+      const added = withSource(before, source)
+      const prepared = through(flow<Columns>(added.plan, added.validate.id, added.validate.columns))
+      const place = places.get(prepared)
+      const at = `${before.name} / ${step.id}`
+      if (place === undefined)
+        throw new MillraceError('INVALID_PLAN', { at, message: 'alongside takes a flow of rows' })
+      const shape: Record<string, Aggregated> = aggregates(rowOf(place.columns, at))
+      const final = step.columns.at(-1)
+      return windowFlow(prepared.plan, {
+        ...step,
+        // a branch of the other source may have windows of its own, and stands before this one
+        id: freshId(prepared.plan, 'window'),
+        from: [...step.from, place.at],
+        inputs: [...step.inputs, { from: place.at, aggregates: aggregatesOf(shape, at) }],
+        columns: [...step.columns.slice(0, -1), ...aggregateColumns(shape), ...(final ? [final] : [])],
+      })
+    },
+  }
+}
+
+function windowColumns(input: Column[], by: string[], shape: Record<string, Aggregated>): Column[] {
+  const made = (name: string, type: Column['type']): Column => ({ name, type, nullable: false })
+  return [
+    ...by.flatMap((name) => input.filter((column) => column.name === name)),
+    made('window_start', timestampType),
+    made('window_end', timestampType),
+    ...aggregateColumns(shape),
+    made('final', booleanType),
+  ]
+}
+
+function aggregateColumns(shape: Record<string, Aggregated>): Column[] {
+  return Object.entries(shape).map(([name, { type, nullable }]) => ({ name, type, nullable }))
+}
+
+function aggregatesOf(shape: Record<string, Aggregated>, at: string): WindowStep['inputs'][number]['aggregates'] {
+  return Object.fromEntries(
+    Object.entries(shape).map(([name, made]) => {
+      if (typeof made === 'object' && made !== null && 'aggregate' in made) return [name, made.aggregate]
+      throw new MillraceError('WRONG_TYPE', {
+        at,
+        message: `"${name}" is no aggregate`,
+        hint: 'use count(), sum(row.x), mean(row.x), countDistinct(row.x), top(5, row.x) and the like',
+      })
+    }),
+  )
 }
 
 function freshId(plan: Plan, op: string): string {
-  const taken = new Set(plan.steps.map((step) => step.id))
+  const taken = new Set([...plan.steps.map((step) => step.id), ...Object.keys(plan.sources)])
   if (!taken.has(op)) return op
   let n = 2
   while (taken.has(`${op}-${n}`)) n++

@@ -65,7 +65,20 @@ export interface Chart {
   unit?: string
   /** A line across, and what it means. */
   limit?: { value: number; label: string }
+  /** What happened along it: rows of another route, marked on the line that their `by` names, or else on the axis. */
+  marks?: ChartMarks
   refreshSeconds: number
+}
+
+export interface ChartMarks {
+  /** The route's name, and parameters if it has any. */
+  route: string
+  /** Their column along which the chart is drawn. */
+  x: string
+  /** The column that says what each is. */
+  label: string
+  /** What they are together, for the legend. */
+  says: string
 }
 
 export interface Archive {
@@ -103,10 +116,25 @@ export interface GenerateRequest {
   duplicatePercent: number
   /** A file to write instead of the usual road. */
   to: string | undefined
+  /** Those of `Generator.options`, each with what was given or its default. */
   options: Record<string, string>
+  /** Where messages go. Nothing is opened before the first append; with `to` they become lines of that file. */
+  topic(name: string): SampleTopic
   signal: AbortSignal
   /** One line of the generator's metrics log per file made. */
   onFile(file: GeneratedFile): void | Promise<void>
+}
+
+/** A topic as a generator knows it: of Kafka where there are brokers, else a local one. */
+export interface SampleTopic {
+  /** Resolves when they are durable. Messages of one key keep their order. */
+  append(messages: readonly SampleMessage[]): Promise<void>
+}
+
+export interface SampleMessage {
+  key?: string
+  /** Bytes, for what no text can be; null, for a message without a value. */
+  value: string | Uint8Array | null
 }
 
 export interface GeneratedFile {
@@ -121,5 +149,7 @@ export interface GenerateSummary {
   events: number
   bad: number
   duplicates: number
+  /** Of a generator that was asked for late ones. */
+  late?: number
   files: number
 }

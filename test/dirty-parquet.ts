@@ -140,7 +140,7 @@ function pieceOf(source: FilesSource, values: Map<string, string | null>, more: 
 // Of some damaged files DuckDB reads what lies in its memory by chance: there is nothing that it should have been.
 async function readsAlike(bench: Bench, bytes: Buffer, path: string): Promise<boolean> {
   await writeFile(path, bytes)
-  await using session = await bench.duck.apart()
+  await using session = await bench.duck.apart(1)
   const seen = new Set<string>()
   for (let i = 0; i < 6; i++) {
     await session.run(
@@ -162,7 +162,7 @@ async function readByDuckdb(bench: Bench, source: FilesSource, bytes: Buffer, pa
   const marks = bytes.toString('latin1', 0, 4) + bytes.toString('latin1', bytes.length - 4)
   if (bytes.length < 12 || marks !== 'PAR1PAR1') return { is: 'quarantined', codes: ['NOT_PARQUET'] }
   await writeFile(path, bytes)
-  await using session = await bench.duck.apart()
+  await using session = await bench.duck.apart(1)
   const file = `read_parquet(${sqlText(path)}, file_row_number = true)`
   try {
     // names that are no text are found only here

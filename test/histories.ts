@@ -222,7 +222,7 @@ export async function drain(
         source: from,
         spool,
         sql: session,
-        apart: () => bench.duck.apart(),
+        apart: (share) => bench.duck.apart(share),
         known: (ids) => store.files(plan.name, id, ids),
         onProblem: (problem) => {
           throw problem

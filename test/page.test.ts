@@ -313,6 +313,12 @@ inChromium('a token is asked for, kept for the tab, and sent with everything', a
     page.getByRole('link', { name: 'CSV of Top products' }).click(),
   ])
   assert.equal(file.suggestedFilename(), 'top-products.csv')
+  const metrics = page.getByRole('link', { name: 'Metrics' })
+  const [opened] = await Promise.all([page.waitForEvent('popup'), metrics.click()])
+  await opened.getByText('millrace_rows_total 7').waitFor()
+  mock.wantToken('another')
+  await metrics.click()
+  await dialog.getByText('This server asks for a token').waitFor()
 })
 
 // ---- dead letters --------------------------------------------------------------------------------------------------

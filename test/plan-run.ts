@@ -55,7 +55,7 @@ export async function planRuns(): Promise<PlanRuns> {
             source,
             spool,
             sql: session,
-            apart: () => duck.apart(),
+            apart: (share) => duck.apart(share),
             known: (ids) => store.files(plan.name, id, ids),
             onProblem: (problem) => {
               throw problem

@@ -5,6 +5,7 @@
 import type { Column } from '../src/plan/columns.ts'
 import type { Expression } from '../src/plan/expression.ts'
 import type { DedupStep, Plan, Rule, Step, TableStep, ValidateStep } from '../src/plan/plan.ts'
+import { decimalText, scaled } from './reference-aggregates.ts'
 import { badText } from './reference-files.ts'
 
 export interface InputRow {
@@ -24,7 +25,7 @@ export interface ReferenceResult {
   books: { rowsIn: number; written: number; filtered: number; duplicates: number; dead: number }
 }
 
-type Verdict = 'written' | 'filtered' | 'duplicates' | 'dead'
+export type Verdict = 'written' | 'filtered' | 'duplicates' | 'dead'
 
 /** A constraint that somebody has given a table: whether it takes the row. */
 export type Constraint = (row: OutputRow) => boolean
@@ -82,7 +83,8 @@ export function reference(
   return result
 }
 
-function pass(
+/** What becomes of a row at a step that takes it as it came: its verdict, when it ends there. */
+export function pass(
   step: Step,
   values: OutputRow,
   at: Map<string, OutputRow>,
@@ -121,7 +123,8 @@ function pass(
   }
 }
 
-function keyOf(step: DedupStep, values: OutputRow): string {
+/** The key by which a dedup step knows a row. */
+export function keyOf(step: DedupStep, values: OutputRow): string {
   return JSON.stringify(step.by.map((name) => values[name]))
 }
 
@@ -148,12 +151,15 @@ function land(step: TableStep, values: OutputRow, tables: Record<string, OutputR
 
 // ---- validation ----------------------------------------------------------------------------------------------------
 
-type Checked = { values: OutputRow } | { code: string; column: string | null }
+export type Checked = { values: OutputRow } | { code: string; column: string | null }
 
-function validate(step: ValidateStep, row: InputRow): Checked {
+/** The values of a row's texts, or the first rule that it breaks. */
+export function validate(step: ValidateStep, row: InputRow): Checked {
   const values: OutputRow = {}
   for (const column of step.columns) {
-    const parsed = parse(column, row.fields[column.name] ?? null)
+    const text = row.fields[column.name] ?? null
+    const takesEpoch = step.rules[column.name]?.some(({ rule }) => rule === 'or epoch milliseconds')
+    const parsed = (takesEpoch && text !== null ? parseEpoch(text) : undefined) ?? parse(column, text)
     if ('code' in parsed) return { code: parsed.code, column: column.name }
     for (const rule of step.rules[column.name] ?? []) {
       const code = parsed.value === null ? undefined : broken(rule, parsed.value)
@@ -184,11 +190,7 @@ function parse({ type, nullable }: Column, text: string | null): { value: Value 
       if ((match[2] ?? '').length > type.scale) return { code: 'TOO_MANY_DECIMALS' }
       const whole = (match[1] ?? '').replace(/^0+(?=\d)/, '')
       if (whole !== '0' && whole.length > type.precision - type.scale) return { code: 'OUT_OF_RANGE' }
-      return {
-        value: Number(text)
-          .toFixed(type.scale)
-          .replace(/^-(0\.0+)$/, '$1'),
-      }
+      return { value: decimalText(scaled(text, type.scale), type.scale) }
     }
     case 'double': {
       if (!/^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$/.test(text)) return { code: 'NOT_A_NUMBER' }
@@ -200,9 +202,16 @@ function parse({ type, nullable }: Column, text: string | null): { value: Value 
       return /^(true|false)$/i.test(text) ? { value: /t/i.test(text) } : { code: 'NOT_A_BOOLEAN' }
     case 'json':
       return parseJson(text)
-    default:
-      throw new Error(`the reference parses no ${type.is}`)
+    case 'list':
+      return parseList(text)
   }
+}
+
+// Whole milliseconds since 1970, where a column takes them too.
+function parseEpoch(text: string): { value: Value } | undefined {
+  if (!/^[+-]?[0-9]{1,15}$/.test(text)) return undefined
+  const fraction = new Date(Number(text)).toISOString()
+  return { value: `${fraction.slice(0, 19).replace('T', ' ')}${fraction.slice(19, 23).replace(/\.?0*$/, '')}+00` }
 }
 
 function parseTimestamp(text: string): { value: Value } | { code: string } {
@@ -242,8 +251,19 @@ function parseJson(text: string): { value: Value } | { code: string } {
   }
 }
 
+// A list is its JSON.
+function parseList(text: string): { value: Value } | { code: string } {
+  const parsed = parseJson(text)
+  if ('code' in parsed) return parsed.code === 'NOT_JSON' ? { code: 'NOT_A_LIST' } : parsed
+  const items: unknown = JSON.parse(text)
+  const isList = Array.isArray(items) && items.every((item) => typeof item === 'string')
+  return isList ? parsed : { code: 'NOT_A_LIST' }
+}
+
 function broken(rule: Rule, value: Value): string | undefined {
   switch (rule.rule) {
+    case 'or epoch milliseconds':
+      return undefined
     case 'not empty':
       return value === '' ? 'EMPTY' : undefined
     case 'one of':
@@ -259,7 +279,8 @@ function broken(rule: Rule, value: Value): string | undefined {
 
 // ---- expressions ---------------------------------------------------------------------------------------------------
 
-function evaluate(expression: Expression, row: OutputRow): Value {
+/** An expression over the values of a row. */
+export function evaluate(expression: Expression, row: OutputRow): Value {
   if ('column' in expression) return row[expression.column] ?? null
   if ('literal' in expression) return Array.isArray(expression.literal) ? null : expression.literal
   if ('sql' in expression) throw new Error('the reference runs no SQL')
@@ -294,6 +315,8 @@ function evaluate(expression: Expression, row: OutputRow): Value {
       return a === null ? null : !a
     case 'plus':
       return a === null || b === null ? null : Number(a) + Number(b)
+    case 'dividedBy':
+      return a === null || b === null || Number(b) === 0 ? null : Number(a) / Number(b)
     case 'lower':
       return a === null ? null : String(a).toLowerCase()
     default:

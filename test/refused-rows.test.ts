@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { decimal, files, pipeline, table, text, timestamp } from '../src/pipeline.ts'
-import { planRuns } from './plan-run.ts'
+import { type PlanRuns, planRuns } from './plan-run.ts'
 
 const source = files('in', {
   format: 'csv',
@@ -10,27 +10,36 @@ const source = files('in', {
 
 const good = 'id text unique, price numeric(10,2) check (price < 100), note varchar(5), at timestamptz'
 
+const { plan: firstOfEach } = pipeline('deals')
+  .from(source)
+  .dedup('id')
+  .into(table('deals', { oncePer: 'id' }))
+
+async function runsInto(columns: string): Promise<PlanRuns> {
+  const runs = await planRuns()
+  await runs.client.query(`create table deals (${columns})`)
+  return runs
+}
+
 function csv(...rows: string[]): string {
   return ['id,price,note,at', ...rows, ''].join('\n')
 }
 
 describe('a row that only the database refuses', () => {
   test('has not passed the dedup step before it: the next row of its key lands, in this batch and in a later one', async () => {
-    await using runs = await planRuns()
-    await runs.client.query(`create table deals (${good})`)
-    const { plan } = pipeline('deals')
-      .from(source)
-      .dedup('id')
-      .into(table('deals', { oncePer: 'id' }))
+    await using runs = await runsInto(good)
     const first = csv('a,500,,', 'a,5,,', 'b,500,,', 'a,6,,', 'c,1,,')
-    assert.partialDeepStrictEqual((await runs.run(plan, { '1.csv': first })).books, {
+    assert.partialDeepStrictEqual((await runs.run(firstOfEach, { '1.csv': first })).books, {
       rowsIn: 5,
       written: 2,
       duplicates: 1,
       dead: 2,
     })
     const second = csv('b,7,,', 'a,8,,')
-    assert.partialDeepStrictEqual((await runs.run(plan, { '2.csv': second })).books, { written: 1, duplicates: 1 })
+    assert.partialDeepStrictEqual((await runs.run(firstOfEach, { '2.csv': second })).books, {
+      written: 1,
+      duplicates: 1,
+    })
     const { rows } = await runs.client.query('select id, price::text from deals order by id')
     assert.deepEqual(rows, [
       { id: 'a', price: '5.00' },
@@ -49,8 +58,7 @@ describe('a row that only the database refuses', () => {
   })
 
   test('has not replaced the row of its key', async () => {
-    await using runs = await planRuns()
-    await runs.client.query(`create table deals (${good})`)
+    await using runs = await runsInto(good)
     const { plan } = pipeline('deals')
       .from(source)
       .into(table('deals', { key: 'id' }))
@@ -60,11 +68,9 @@ describe('a row that only the database refuses', () => {
   })
 
   test('is a dead letter whatever it is refused for, and the database says so in its own words', async () => {
-    await using runs = await planRuns()
-    await runs.client.query(`
-      create table deals (
-        id char(3), price numeric(10,2) check (price < 10000), note varchar(5) unique deferrable initially deferred,
-        at timestamptz check (at > '2000-01-01'), exclude using btree (price with =))`)
+    await using runs = await runsInto(`
+      id char(3), price numeric(10,2) check (price < 10000), note varchar(5) unique deferrable initially deferred,
+      at timestamptz check (at > '2000-01-01'), exclude using btree (price with =)`)
     const sinks = {
       all: table('deals'),
       once: table('deals', { oncePer: 'id' }),
@@ -110,24 +116,18 @@ describe('a row that only the database refuses', () => {
   })
 
   test('is found among thousands that are refused with it', async () => {
-    await using runs = await planRuns()
-    await runs.client.query(`create table deals (${good})`)
-    const { plan } = pipeline('deals')
-      .from(source)
-      .dedup('id')
-      .into(table('deals', { oncePer: 'id' }))
+    await using runs = await runsInto(good)
     // two of five are refused, and then another of the same key
     const rows = Array.from({ length: 20_000 }, (_, i) => `${i},${i % 5 < 2 ? 500 : 5},,`)
     const again = rows.filter((_, i) => i % 5 < 2).map((row) => row.replace(',500', ',600'))
-    const { books } = await runs.run(plan, { '1.csv': csv(...rows, ...again) }, { rows: 50_000 })
+    const { books } = await runs.run(firstOfEach, { '1.csv': csv(...rows, ...again) }, { rows: 50_000 })
     assert.partialDeepStrictEqual(books, { rowsIn: 28_000, written: 12_000, dead: 16_000 })
     const [count] = await runs.store.countDeadLetters({})
     assert.partialDeepStrictEqual(count, { code: 'REFUSED', letters: 16_000 })
   })
 
   test('is dead in the branch that does not take it, and written where another does', async () => {
-    await using runs = await planRuns()
-    await runs.client.query(`create table deals (${good})`)
+    await using runs = await runsInto(good)
     const { plan } = pipeline('deals')
       .from(source)
       .dedup('id')

@@ -114,6 +114,22 @@ describe('a replay', { concurrency: 2 }, () => {
     await landedOnce(world, ['r5', 'r11'])
   })
 
+  test('lands what a letter says that was edited while it was under way', async () => {
+    await using database = await testDatabase()
+    await using world = await till(database)
+    await using running = replay(world, mended, inDoubt)
+    await standsInTransaction(world, running)
+    const edited = await world.sql<{ id: number }>(`
+      update millrace.dead_letters
+      set    fields = fields || '{"user_id": "edited"}', revision = revision + 1
+      where  fields->>'event_id' = 'r5' and settled is null
+      returning id`)
+    assert.equal(edited.length, 1)
+    assert.deepEqual(await running.ended(), { code: 0, signal: null }, running.story())
+    assert.partialDeepStrictEqual(JSON.parse(running.out), { rows_in: 16, written: 12, duplicates: 3, dead: 1 })
+    await landedOnce(world, [], { r5: 'edited' })
+  })
+
   test('brings a killed embedded Postgres up again, and completes', async () => {
     await using world = await till(undefined)
     await using running = replay(world, mended, inDoubt)
@@ -151,10 +167,10 @@ async function said(world: World, words: string[]): Promise<Record<string, unkno
 }
 
 // Every row that the till sent and could be mended is there once, and every letter of it is settled once.
-async function landedOnce(world: World, without: string[] = []): Promise<void> {
+async function landedOnce(world: World, without: string[] = [], edited: Record<string, string> = {}): Promise<void> {
   const ids = Array.from({ length: 12 }, (_, i) => `r${i}`).filter((id) => !without.includes(id))
   const landed = await world.sql('select event_id, user_id from user_events order by 1')
-  const expected = [...ids.map((id) => [id, `row ${id.slice(1)}`]), ['there', 'good']]
+  const expected = [...ids.map((id) => [id, edited[id] ?? `row ${id.slice(1)}`]), ['there', 'good']]
   assert.deepEqual(
     landed,
     expected

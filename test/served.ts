@@ -10,7 +10,7 @@ import { createLog } from '../src/log.ts'
 import { type Board, newBoard, note } from '../src/server/board.ts'
 import { openServer, type Server } from '../src/server/server.ts'
 import { openPostgres } from '../src/store/postgres.ts'
-import { testDatabase } from './postgres.ts'
+import { type TestDatabase, testDatabase } from './postgres.ts'
 
 export interface Served extends AsyncDisposable {
   url: string
@@ -18,6 +18,8 @@ export interface Served extends AsyncDisposable {
   board: Board
   config: Config
   folder: string
+  /** To its database. */
+  connect: TestDatabase['connect']
 }
 
 const header = 'event_id,user_id,event_type,product_id,price,event_timestamp'
@@ -91,6 +93,7 @@ export async function openServed(options: { page?: string } = {}): Promise<Serve
     board,
     config,
     folder,
+    connect: () => database.connect(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

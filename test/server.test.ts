@@ -4,8 +4,10 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { createLog } from '../src/log.ts'
+import { notReady } from '../src/server/board.ts'
 import { openServer } from '../src/server/server.ts'
 import { newToken, openTokenFile, writeTokens } from '../src/server/tokens.ts'
+import type { Route } from '../src/system.ts'
 import { openServed, type Served } from './served.ts'
 
 let served: Served
@@ -278,8 +280,20 @@ describe('the server refuses', () => {
       port: 0,
       desk,
       tokens: openTokenFile(path),
-      notReady: async () => undefined,
+      notReady: () => notReady({ ...board, store: undefined, waitingFor: 'connect ECONNREFUSED db.internal:5432' }),
     })
+    const readiness = async (token?: string) => {
+      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+      const answer = await fetch(`http://127.0.0.1:${guarded.port}/health/ready`, { headers })
+      return { status: answer.status, body: await answer.text() }
+    }
+    for (const token of [undefined, 'mr_wrong']) {
+      const { status, body } = await readiness(token)
+      assert.equal(status, 503)
+      assert.match(body, /the database does not answer/)
+      assert.doesNotMatch(body, /ECONNREFUSED|db\.internal/)
+    }
+    assert.match((await readiness(reader.token)).body, /ECONNREFUSED db\.internal:5432/)
     const status = async (where: string, token?: string, init: RequestInit = {}) => {
       const headers = {
         ...(init.headers as Record<string, string>),
@@ -314,6 +328,58 @@ describe('the server refuses', () => {
       assert.ok([401, 404].includes(found), `${path}: ${found}`)
     }
   })
+})
+
+test('what is asked of the server and what the workers ask keep out of each other’s way', async () => {
+  const { store } = served.board
+  assert.ok(store)
+  const sleep = 'select pg_sleep(60)'
+  const cancel = `select pg_cancel_backend(pid) from pg_stat_activity where query = '${sleep}' and datname = current_database()`
+  const client = await served.connect()
+  const limits = [await store.select('show statement_timeout'), await store.reads.select('show statement_timeout')]
+  assert.deepEqual(limits, [[{ statement_timeout: '0' }], [{ statement_timeout: '15s' }]])
+  const working = Array.from({ length: 10 }, () => store.select(sleep).catch(String))
+  const asked: Promise<unknown>[] = []
+  try {
+    const paths = ['/api/dead-letters', '/api/pipelines/shop-events', '/api/results/shop-events/funnel', '/metrics']
+    for (const path of paths) assert.equal((await ask(path)).status, 200, path)
+    asked.push(...Array.from({ length: 10 }, () => store.reads.select(sleep).catch(String)))
+    assert.equal((await ask('/health/ready')).status, 200)
+    assert.ok((await store.committed('shop-events')).batch > 0)
+  } finally {
+    let left = true
+    const ended = Promise.all([...working, ...asked]).then(() => {
+      left = false
+    })
+    while (left) await client.query(cancel)
+    await ended
+  }
+})
+
+test('a question that takes the database too long ends with a problem that says so', async () => {
+  const { board, config } = served
+  const { store } = board
+  const [line] = board.lines.values()
+  assert.ok(line && store)
+  const route: Route = {
+    name: 'slow',
+    says: 'Is ended by the database, as it ends what takes too long.',
+    answers: { n: 'integer' },
+    handle: (_, { sql }) => sql('select pg_cancel_backend(pg_backend_pid()), pg_sleep(60)'),
+  }
+  const slow = { ...line, system: { ...line.system, name: 'slow', routes: [route] } }
+  const desk = { config, log: createLog('error', { write: () => {} }), signal: new AbortController().signal }
+  const lines = new Map([['slow', slow]])
+  await using server = await openServer({
+    host: '127.0.0.1',
+    port: 0,
+    desk: { ...desk, board: { ...board, lines } },
+    notReady: async () => undefined,
+  })
+  const answer = await fetch(`http://127.0.0.1:${server.port}/api/results/slow/slow`)
+  const told: Told = await answer.json()
+  assert.deepEqual([answer.status, told.status, told.code], [504, 504, 'TOO_SLOW'])
+  assert.match(told.hint, /ask for less/)
 })
 
 test('headers keep a browser from doing more than the page needs, and a second look is cheap', async () => {

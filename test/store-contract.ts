@@ -13,6 +13,7 @@ import { progress } from './store-contract/progress.ts'
 import { refusals } from './store-contract/refusals.ts'
 import { registering } from './store-contract/registering.ts'
 import { tables } from './store-contract/tables.ts'
+import { windows } from './store-contract/windows.ts'
 import type { OpenedStore, Scenario } from './store-contract/world.ts'
 
 export type { OpenedStore }
@@ -40,5 +41,6 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
     commits(scenario)
     progress(scenario)
     deadLetters(scenario)
+    windows(scenario)
   })
 }

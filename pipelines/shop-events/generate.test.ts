@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { GenerateRequest } from 'millrace'
-import type { Clock } from '../sample-files.ts'
+import type { Clock } from '../sample-pace.ts'
+import { sampleRequest } from '../sample-request.ts'
 import { generate, generator } from './generate.ts'
 
 const header = 'event_id,user_id,event_type,product_id,price,event_timestamp'
@@ -224,22 +225,7 @@ test('one file is written where it was asked for, or not at all', async () => {
 })
 
 function request(shopEventsDir: string, asked: Partial<GenerateRequest>): GenerateRequest {
-  return {
-    settings: { SHOP_EVENTS_DIR: shopEventsDir },
-    eventsPerSecond: undefined,
-    durationSeconds: undefined,
-    count: undefined,
-    seed: 1,
-    startTime: new Date('2026-01-01T00:00:00Z'),
-    live: false,
-    badPercent: 0,
-    duplicatePercent: 0,
-    to: undefined,
-    options: {},
-    signal: new AbortController().signal,
-    onFile: () => {},
-    ...asked,
-  }
+  return sampleRequest({ settings: { SHOP_EVENTS_DIR: shopEventsDir }, ...asked })
 }
 
 /** A clock on which waiting takes no time. It sleeps as a computer does: only the wall clock goes on. */

@@ -1,7 +1,8 @@
 /** Sample traffic of a shop: visitors who look at products, put some in a cart, and sometimes buy. */
 import type { Faker, Randomizer } from '@faker-js/faker'
 import type { GenerateRequest, GenerateSummary, Generator as SampleGenerator } from 'millrace'
-import { type Clock, type Samples, writeSamples } from '../sample-files.ts'
+import { type Samples, writeSamples } from '../sample-files.ts'
+import type { Clock } from '../sample-pace.ts'
 import {
   type Catalogue,
   catalogueOf,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type TestDatabase, testDatabase } from '../../test/postgres.ts'
+import { sampleRequest } from '../sample-request.ts'
 import { generator } from './generate.ts'
 
 const eventTypes = ['add_to_cart', 'purchase', 'view']
@@ -208,22 +209,8 @@ async function generatedEvents(count: number): Promise<Event[]> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-views-'))
   const to = join(folder, 'events.csv')
   try {
-    await generator.run({
-      settings: {},
-      // one every 20 s, so that they spread over 22 hours
-      eventsPerSecond: 0.05,
-      durationSeconds: undefined,
-      count,
-      seed: 1,
-      startTime: new Date('2026-01-01T00:00:00Z'),
-      live: false,
-      badPercent: 0,
-      duplicatePercent: 0,
-      to,
-      options: {},
-      signal: new AbortController().signal,
-      onFile: () => {},
-    })
+    // one every 20 s, so that they spread over 22 hours
+    await generator.run(sampleRequest({ eventsPerSecond: 0.05, count, to }))
     const [, ...lines] = (await readFile(to, 'utf8')).trimEnd().split('\n')
     return lines.map((line) => {
       const [event_id = '', user_id = '', event_type = '', product_id = '', price = '', event_timestamp = ''] =

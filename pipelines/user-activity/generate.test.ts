@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { GenerateRequest } from 'millrace'
+import { sampleRequest } from '../sample-request.ts'
 import { generate, generator } from './generate.ts'
 
 const header = 'event_id,user_id,event_type,product_id,product_name,category,price,quantity,event_time'
@@ -125,22 +126,7 @@ test('files are written in temp/ and moved into input/, complete by their times'
 })
 
 function request(userActivityDir: string, asked: Partial<GenerateRequest>): GenerateRequest {
-  return {
-    settings: { USER_ACTIVITY_DIR: userActivityDir },
-    eventsPerSecond: undefined,
-    durationSeconds: undefined,
-    count: undefined,
-    seed: 1,
-    startTime: new Date('2026-01-01T00:00:00Z'),
-    live: false,
-    badPercent: 0,
-    duplicatePercent: 0,
-    to: undefined,
-    options: {},
-    signal: new AbortController().signal,
-    onFile: () => {},
-    ...asked,
-  }
+  return sampleRequest({ settings: { USER_ACTIVITY_DIR: userActivityDir }, ...asked })
 }
 
 async function folder(): Promise<{ path: string } & AsyncDisposable> {

@@ -1,7 +1,8 @@
 /** Sample traffic as an operations team sees it: visitors who view products, and buy some of them in some number. */
 import type { Faker, Randomizer } from '@faker-js/faker'
 import type { GenerateRequest, GenerateSummary, Generator as SampleGenerator } from 'millrace'
-import { type Clock, type Samples, writeSamples } from '../sample-files.ts'
+import { type Samples, writeSamples } from '../sample-files.ts'
+import type { Clock } from '../sample-pace.ts'
 import {
   type Catalogue,
   catalogueOf,

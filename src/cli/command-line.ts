@@ -33,10 +33,11 @@ async function run(args: string[]): Promise<number> {
     case 'verb':
   }
   const { name, verb, rest } = found
+  const known = { ...verb.options, ...(await verb.ownOptions?.(rest)) }
   let parsed: { values: Record<string, unknown>; positionals: string[] }
   try {
-    const options = parseOptions(verb.options)
-    parsed = parseArgs({ args: negativesJoined(rest, verb), options, allowPositionals: true, strict: true })
+    const options = parseOptions(known)
+    parsed = parseArgs({ args: negativesJoined(rest, known), options, allowPositionals: true, strict: true })
   } catch (error) {
     process.stderr.write(`${messageOf(error)}\n\n${helpOf(name, verb)}`)
     return 2
@@ -51,7 +52,7 @@ async function run(args: string[]): Promise<number> {
 }
 
 // `--price -1` names a value; parseArgs would ask whether it is an option.
-function negativesJoined(args: string[], { options }: Verb): string[] {
+function negativesJoined(args: string[], options: Verb['options']): string[] {
   const joined: string[] = []
   for (const arg of args) {
     const last = joined.at(-1) ?? ''

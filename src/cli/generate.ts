@@ -1,52 +1,109 @@
 import { randomInt } from 'node:crypto'
 import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
 import { rotate } from '../engine/effects.ts'
 import { MillraceError } from '../errors.ts'
 import type { GenerateSummary, System } from '../system.ts'
 import { readConfig, systemNamed } from './open.ts'
+import { isModulePath } from './own-system.ts'
+import { openSampleTopics } from './sample-topics.ts'
 import { counted } from './text.ts'
-import { jsonOption, noWords, type Options, textOption, type Verb, wholeNumberOption } from './verb.ts'
+import {
+  jsonOption,
+  noWords,
+  type Options,
+  parseOptions,
+  textOption,
+  type Verb,
+  type VerbOption,
+  wholeNumberOption,
+} from './verb.ts'
+
+const usualOptions: Record<string, VerbOption> = {
+  'events-per-second': { type: 'string', says: 'at this rate; 10 when neither a rate nor a count is given' },
+  duration: { type: 'string', says: 'for so many seconds; without it, until stopped' },
+  count: {
+    type: 'string',
+    says: 'so many events; without a rate at once, and with a duration spread over so much of time',
+  },
+  seed: { type: 'string', says: 'the same seed makes the same bytes, from 2026-01-01T00:00:00Z on' },
+  'bad-percent': { type: 'string', says: 'of the events, so many are wrong in some way' },
+  'duplicate-percent': { type: 'string', says: 'of the events, so many repeat an earlier one' },
+  to: { type: 'string', says: 'write this file instead', takes: 'a path' },
+  ...jsonOption,
+}
 
 export const generate: Verb = {
   says: 'Makes sample data, by the same road a user would take.',
   usage:
-    '<pipeline> [--events-per-second N] [--duration S] [--count N] [--seed N] [--bad-percent P] [--duplicate-percent P] [--to FILE] [--json]',
-  options: {
-    'events-per-second': { type: 'string', says: 'at this rate; 10 when neither a rate nor a count is given' },
-    duration: { type: 'string', says: 'for so many seconds; without it, until stopped' },
-    count: { type: 'string', says: 'so many events; without a rate, at once' },
-    seed: { type: 'string', says: 'the same seed makes the same bytes, from 2026-01-01T00:00:00Z on' },
-    'bad-percent': { type: 'string', says: 'of the events, so many are wrong in some way' },
-    'duplicate-percent': { type: 'string', says: 'of the events, so many repeat an earlier one' },
-    to: { type: 'string', says: 'write this file instead', takes: 'a path' },
-    ...jsonOption,
+    '<pipeline> [--events-per-second N] [--duration S] [--count N] [--seed N] [--bad-percent P] [--duplicate-percent P] [--to FILE] [options of its own] [--json]',
+  options: { ...usualOptions, ...Object.assign({}, ...systems.map(optionsOf)) },
+  async ownOptions(args) {
+    const { positionals } = parseArgs({ args, options: parseOptions(usualOptions), strict: false })
+    const path = positionals.find(isModulePath)
+    return path === undefined ? {} : optionsOf(await systemNamed(path))
   },
   examples: [
     'millrace generate shop-events --events-per-second 10 --duration 60',
     'millrace generate shop-events --count 100000 --seed 7 --bad-percent 2 --to events.csv',
+    'millrace generate telemetra --count 100000 --duration 3600 --streams 20',
   ],
   async run({ words, options, signal, out }) {
     const system = await systemNamed(words[0])
     noWords(words.slice(1))
     const { config } = readConfig()
-    const request = requestOf(options)
+    const request = { ...requestOf(options), options: ownOf(system, options) }
     const progress = eventCount()
-    const { lastFile, ...summary } = await runGenerator(system, config, request, signal, progress.add)
+    const { lastFile, topics, ...summary } = await runGenerator(system, config, request, signal, progress.add)
     progress.end()
     if (options['json'] === true) out(JSON.stringify({ pipeline: system.name, ...summary }))
     else {
-      const wrong =
-        summary.bad + summary.duplicates === 0
-          ? ''
-          : `, ${summary.bad} of them bad and ${counted(summary.duplicates, 'repeat')}`
-      out(`${counted(summary.events, 'event')} in ${counted(summary.files, 'file')}${wrong}`)
+      const { bad, late = 0, duplicates } = summary
+      const wrong = bad + late + duplicates === 0 ? '' : `, ${wrongOnes(bad, late, duplicates)}`
+      out(`${counted(summary.events, 'event')} in ${placeOf(summary, topics)}${wrong}`)
       if (lastFile !== undefined) out(`the last one is ${lastFile}`)
       if (request.seed === undefined) out(`drawn with seed ${summary.seed}; times are now`)
     }
     return 0
   },
+}
+
+function placeOf({ files }: GenerateSummary, topics: readonly string[]): string {
+  if (topics.length === 0) return counted(files, 'file')
+  return `${topics.length === 1 ? 'the topic' : 'the topics'} ${topics.join(' and ')}`
+}
+
+function wrongOnes(bad: number, late: number, duplicates: number): string {
+  return `${bad} of them bad${late === 0 ? '' : `, ${late} late`} and ${counted(duplicates, 'repeat')}`
+}
+
+// The options of a system's own generator, as the verb takes them.
+function optionsOf({ name, generate }: System): Record<string, VerbOption> {
+  return Object.fromEntries(
+    Object.entries(generate?.options ?? {}).map(([option, { says, default: usual }]) => [
+      option,
+      { type: 'string', says: `of ${name}: ${says}; ${usual} when not given` },
+    ]),
+  )
+}
+
+// What was given of them. One that belongs to another system would be ignored otherwise.
+function ownOf({ name, generate }: System, options: Options): Record<string, string> {
+  const own: Record<string, string> = {}
+  for (const [option, value] of Object.entries(options)) {
+    if (Object.hasOwn(usualOptions, option) || typeof value !== 'string') continue
+    if (!Object.hasOwn(generate?.options ?? {}, option)) {
+      throw new MillraceError('WRONG_USAGE', {
+        at: `--${option}`,
+        message: `the generator of ${name} has no such option`,
+      })
+    }
+    own[option] = value
+  }
+  return own
 }
 
 /** What the options ask for. */
@@ -105,16 +162,18 @@ export interface Request {
   badPercent: number
   duplicatePercent: number
   to?: string | undefined
+  /** Those of the system's own generator that were given. */
+  options?: Record<string, string>
 }
 
-/** Runs a system's generator and writes a line of its metrics log per file. */
+/** Runs a system's generator and writes a line of its metrics log per file, and per append to a topic. */
 export async function runGenerator(
   system: System,
   config: Config,
   request: Request,
   signal: AbortSignal,
   onEvents?: (events: number) => void,
-): Promise<GenerateSummary & { seed: number; lastFile: string | undefined }> {
+): Promise<GenerateSummary & { seed: number; lastFile: string | undefined; topics: readonly string[] }> {
   if (system.generate === undefined) {
     throw new MillraceError('NOT_SUPPORTED', { at: system.name, message: 'this pipeline has no generator' })
   }
@@ -122,6 +181,19 @@ export async function runGenerator(
   const log = join(config.dataDirectory, 'logs', 'generator_metrics.log')
   await mkdir(join(config.dataDirectory, 'logs'), { recursive: true })
   let lastFile: string | undefined
+  const note = async (made: Record<string, unknown>): Promise<void> => {
+    await rotate(log)
+    await appendFile(log, `${JSON.stringify({ time: new Date().toISOString(), pipeline: system.name, ...made })}\n`)
+  }
+  await using topics = openSampleTopics({
+    config,
+    to: request.to,
+    async onAppended(appended) {
+      onEvents?.(appended.events)
+      await note({ ...appended })
+    },
+  })
+  const usual = Object.entries(system.generate.options ?? {}).map(([name, { default: value }]) => [name, value])
   const summary = await system.generate.run({
     settings: config.settings,
     eventsPerSecond: request.eventsPerSecond,
@@ -133,14 +205,21 @@ export async function runGenerator(
     badPercent: request.badPercent,
     duplicatePercent: request.duplicatePercent,
     to: request.to,
-    options: {},
+    options: { ...Object.fromEntries(usual), ...request.options },
+    topic: topics.topic,
     signal,
     async onFile(file) {
       lastFile = file.path
       onEvents?.(file.events)
-      await rotate(log)
-      await appendFile(log, `${JSON.stringify({ time: new Date().toISOString(), pipeline: system.name, ...file })}\n`)
+      await note({ ...file })
     },
   })
-  return { ...summary, seed, lastFile }
+  const written = signal.aborted ? undefined : await topics.finish()
+  return {
+    ...summary,
+    files: summary.files + (written === undefined ? 0 : 1),
+    seed,
+    lastFile: written ?? lastFile,
+    topics: written === undefined ? topics.names() : [],
+  }
 }

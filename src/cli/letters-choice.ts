@@ -1,6 +1,6 @@
 /** Which dead letters a command line means, and what it would change in them. */
 import type { Config } from '../config.ts'
-import { parseDuration } from '../config.ts'
+import { parseDuration } from '../duration.ts'
 import { planOf } from '../engine/system-run.ts'
 import { MillraceError, nearest } from '../errors.ts'
 import { reasons } from '../operators/validate.ts'

@@ -16,6 +16,7 @@ const source: Source = {
 function letterOf(parts: Partial<DeadLetter>): DeadLetter {
   return {
     id: 7,
+    revision: 0,
     pipeline: 'shop',
     batch: 3,
     source: 'files',

@@ -13,6 +13,7 @@ const source: Source = {
 const now = new Date('2026-01-31T12:00:00Z')
 const letter: DeadLetter = {
   id: 7,
+  revision: 0,
   pipeline: 'shop',
   batch: 3,
   source: 'files',

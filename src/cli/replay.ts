@@ -181,7 +181,7 @@ async function forecastGroup(
     else if (lines.length < shownAtMost) lines.push(forecastText(forecast))
   }
   try {
-    await using reader = await openLettersReader({ ...group, store, spool })
+    await using reader = await openLettersReader({ ...group, id: Object.keys(plan.sources)[0] ?? '', store, spool })
     const limits = { rows: config.batchMaxRows, bytes: config.batchMaxBytes }
     const counts = await dryRun(
       { plan, store, session, spool, apart: 'dry-run', filters: new Map() },

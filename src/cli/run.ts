@@ -1,4 +1,5 @@
 import { MillraceError } from '../errors.ts'
+import type { Store } from '../store/store.ts'
 import { runShown } from './bounded-run.ts'
 import { commandLog, openDuck, openStore, readConfig, systemNamed } from './open.ts'
 import type { Verb } from './verb.ts'
@@ -6,7 +7,7 @@ import { jsonOption } from './verb.ts'
 
 export const run: Verb = {
   says: 'Runs a pipeline over what is there now, then stops with the books.',
-  usage: '<pipeline> [--input PATH...] [--again] [--json]',
+  usage: '<pipeline> [--input PATH...] [--again] [--from-beginning] [--final] [--json]',
   options: {
     input: {
       type: 'string',
@@ -15,6 +16,14 @@ export const run: Verb = {
       takes: 'a path',
     },
     again: { type: 'boolean', says: 'read files that were read before, and have changed or not, as new ones' },
+    'from-beginning': {
+      type: 'boolean',
+      says: 'the pipeline begins at the earliest message of its topics; refused when it has read some already',
+    },
+    final: {
+      type: 'boolean',
+      says: 'nothing will follow: the last windows are closed, and whatever comes later is late',
+    },
     once: { type: 'boolean', says: 'accepted, and says what a run does anyway' },
     ...jsonOption,
   },
@@ -34,6 +43,7 @@ export const run: Verb = {
     const { config } = readConfig()
     const started = performance.now()
     await using opened = await openStore(config, commandLog(config), { signal })
+    if (options['from-beginning'] === true) await mustBeNew(opened.store, system.name)
     await using duck = await openDuck(config, [system])
     const problems: MillraceError[] = []
     const result = await runShown(
@@ -42,7 +52,11 @@ export const run: Verb = {
         config,
         duck,
         signal,
-        bounded: { inputs: inputs.length === 0 ? undefined : inputs, again: options['again'] === true },
+        bounded: {
+          inputs: inputs.length === 0 ? undefined : inputs,
+          again: options['again'] === true,
+          final: options['final'] === true,
+        },
         onProblem: (problem) => problems.push(problem),
       },
       opened,
@@ -68,4 +82,15 @@ export const run: Verb = {
     }
     return problems.length > 0 || signal.aborted ? 1 : 0
   },
+}
+
+// To read on would not be from the beginning, and to read again would count twice.
+async function mustBeNew(store: Store, pipeline: string): Promise<void> {
+  const { batch, positions } = await store.committed(pipeline)
+  if (positions.length === 0) return
+  throw new MillraceError('WRONG_USAGE', {
+    at: pipeline,
+    message: `it has read its topics up to batch ${batch}, and would count again what it has counted`,
+    hint: `forget what it has read with: millrace reset ${pipeline} --results`,
+  })
 }

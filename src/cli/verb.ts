@@ -8,6 +8,8 @@ export interface Verb {
   /** What follows the verb: `<pipeline> [--input PATH...]`. */
   usage: string
   options: Record<string, VerbOption>
+  /** More of them, that what is named in this command line brings. */
+  ownOptions?(args: string[]): Promise<Record<string, VerbOption>>
   examples: string[]
   /** Answers the exit code: 0 done, 1 failed, 2 wrong usage. */
   run(call: Call): Promise<number>

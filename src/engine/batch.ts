@@ -6,23 +6,45 @@ import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { keyedName } from '../operators/dedup.ts'
 import { checkedName, uncheckedSql } from '../operators/validate.ts'
-import type { FilesStep, Plan, Step, TableStep } from '../plan/plan.ts'
+import { identifier } from '../plan/identifier.ts'
+import { type FilesStep, type Plan, type Step, type TableStep, takesInputRows } from '../plan/plan.ts'
 import { copySql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
-import { type BatchKind, type CommitOutcome, RowsRefused, type SinkOutcome, type Store } from '../store/store.ts'
+import {
+  type BatchKind,
+  type CommitOutcome,
+  type Position,
+  RowsRefused,
+  type SinkOutcome,
+  type Store,
+} from '../store/store.ts'
 import { branches, type Counted, countBatch, landedSql, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
 import { fileSinks, writePending } from './file-sink.ts'
 import type { KeyFilter } from './key-filter.ts'
 import { fetchSeenKeys, findKnownKeys, printDedupKeys } from './keys.ts'
-import { printDeadLetters } from './print-letters.ts'
+import { printDeadLetters, printLateRows } from './print-letters.ts'
 import { passDedupAgain, takeOut } from './refused-rows.ts'
-import { createSql, isStateless, type Names, relationNames, relationsOf, replaceSql } from './relations.ts'
+import {
+  type BatchTime,
+  createSql,
+  isStateless,
+  type Names,
+  noTime,
+  planForSource,
+  relationNames,
+  relationsOf,
+  replaceSql,
+} from './relations.ts'
 import { type Printed, printRows } from './row-file.ts'
+import { type PrintedState, printState } from './state.ts'
+import type { Seen, Watermarks } from './watermark.ts'
 
 /** What a batch needs of the worker that runs it. */
 export interface BatchTools {
   plan: Plan
+  /** Of a plan that has event time. A dry run has none, and goes as far as the windows. */
+  time?: { watermarks: Watermarks; state: string } | undefined
   store: Store
   /** A DuckDB connection for this half of the work. */
   session: DuckSession
@@ -36,7 +58,12 @@ export interface BatchTools {
 
 export interface Batch {
   number: number
+  /** The steps that it has rows for. */
+  plan: Plan
   range: Range
+  time: BatchTime
+  /** What its rows have shown of event time. */
+  seen: Seen[]
   names: Names
   startedAt: Date
   phases: Record<string, number>
@@ -45,18 +72,26 @@ export interface Batch {
   sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined }[]
   deadLetters: Printed | undefined
   dedupKeys: Printed | undefined
+  lateRows: Printed | undefined
+  state: PrintedState | undefined
   /** When every step has run. What the store finds there already comes in the commit. */
   counted: Counted | undefined
   release(session: DuckSession): Promise<void>
 }
 
 /** Stages a range and runs every step that needs nothing but the batch. */
-export async function stageBatch(tools: BatchTools, number: number, range: Range, startedAt: Date): Promise<Batch> {
-  const { plan, session } = tools
-  const names = relationNames(plan, tools.apart === undefined ? number : `${tools.apart} ${number}`)
+export async function stageBatch(whole: BatchTools, number: number, range: Range, startedAt: Date): Promise<Batch> {
+  const { session, time } = whole
+  const names = relationNames(whole.plan, whole.apart === undefined ? number : `${whole.apart} ${number}`, time?.state)
+  const fed = planForSource(whole.plan, range.source)
+  const plan = time === undefined ? { ...fed, steps: fed.steps.filter((step) => !isKept(fed, step)) } : fed
+  const tools = { ...whole, plan }
   const batch: Batch = {
     number,
+    plan,
     range,
+    time: noTime,
+    seen: [],
     names,
     startedAt,
     phases: { ...range.phases },
@@ -64,6 +99,8 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
     sinks: [],
     deadLetters: undefined,
     dedupKeys: undefined,
+    lateRows: undefined,
+    state: undefined,
     counted: undefined,
     async release(by) {
       await releasePrinted(batch)
@@ -76,7 +113,7 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
       // an attempt before this one may have failed half way
       await session.run(`drop schema if exists ${names.schema} cascade`)
       await session.run(`create schema ${names.schema}`)
-      await stageRows(tools, batch)
+      if (range.source !== undefined) await stageRows(tools, batch, range.source)
     })
     await failpoint('staged')
     await runSteps(tools, batch, (step) => isStateless(step))
@@ -89,9 +126,10 @@ export async function stageBatch(tools: BatchTools, number: number, range: Range
   }
 }
 
-/** Runs the steps that need stored state, once the batch before is committed. */
-export async function operateBatch(tools: BatchTools, batch: Batch): Promise<void> {
-  if (batch.counted === undefined) await runSteps(tools, batch, () => true)
+/** Runs the steps that need stored state, once the batch before is committed, and it is known how time stands. */
+export async function operateBatch(tools: BatchTools, batch: Batch, time: BatchTime = noTime): Promise<void> {
+  batch.time = time
+  if (batch.counted === undefined) await runSteps({ ...tools, plan: batch.plan }, batch, () => true)
 }
 
 /**
@@ -104,13 +142,14 @@ export async function commitBatch(
   epoch: number,
   kind: BatchKind,
 ): Promise<CommitOutcome> {
+  const own = { ...tools, plan: batch.plan }
   for (;;) {
     try {
-      return await commitAll(tools, batch, epoch, kind)
+      return await commitAll(own, batch, epoch, kind)
     } catch (error) {
       if (!(error instanceof RowsRefused)) throw error
-      await takeOut(tools, batch, error.rows)
-      await startAgain(tools, batch)
+      await takeOut(own, batch, error.rows)
+      await startAgain(own, batch)
     }
   }
 }
@@ -135,8 +174,11 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     })),
     deadLetters: batch.deadLetters,
     dedupKeys: batch.dedupKeys,
+    lateRows: batch.lateRows,
+    state: batch.state,
     files: batch.range.files,
-    positions: batch.range.positions,
+    positions: positionsOf(tools, batch),
+    watermark: batch.time.after,
     filesQuarantined: batch.range.filesQuarantined,
     ranges: batch.range.ranges,
     settles: batch.range.settles,
@@ -152,6 +194,19 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
   })
 }
 
+/** Where the source stands after a batch, and how far event time has come in its partitions. */
+export function positionsOf({ time }: BatchTools, { range, seen }: Batch): Position[] {
+  const { source, positions } = range
+  if (time === undefined || source === undefined) return positions
+  const shown = time.watermarks.partitionsAfter(source, seen)
+  const watermarkOf = (name: string): number | undefined => shown.find(({ partition }) => partition === name)?.watermark
+  const others = shown.filter(({ partition }) => !positions.some((position) => position.partition === partition))
+  return [
+    ...positions.map((position) => ({ ...position, watermark: watermarkOf(position.partition) })),
+    ...others.map(({ partition, watermark }) => ({ source, partition, position: 0, watermark })),
+  ]
+}
+
 function fileRowsSql({ names }: Batch, step: FilesStep, outcomes: SinkOutcome[]): string {
   const all = `select * from ${names.into(step)}`
   if (step.landedIn === undefined) return all
@@ -160,22 +215,45 @@ function fileRowsSql({ names }: Batch, step: FilesStep, outcomes: SinkOutcome[])
 }
 
 // The rows are checked as they are read: they lie in memory once, with their texts and their values.
-async function stageRows({ plan, session }: BatchTools, { names, range, number }: Batch): Promise<void> {
+async function stageRows({ plan, session, time }: BatchTools, batch: Batch, source: string): Promise<void> {
+  const { names, range, number } = batch
   const rows = range.select(number)
-  const step = plan.steps.find(({ op }) => op === 'validate')
+  const step = plan.steps.find((each) => each.op === 'validate' && each.from.includes(source))
   if (step?.op !== 'validate') throw new MillraceError('INVALID_PLAN', { message: 'nothing reads the source' })
   const [checked] = relationsOf(plan, step, { ...names, into: () => `(\n${rows}\n)` })
   if (checked !== undefined) await session.run(createSql(checked))
   await session.run(`create view ${names.staged} as\n${uncheckedSql(step, names.of(step.id))}`)
+  // rows that come again belong to no partition's order
+  if (time === undefined || step.eventTime === undefined || range.settles.length > 0) return
+  // an event time too far ahead of the clock is not trusted, though its row is taken
+  const trusted = `epoch_ms(${identifier(step.eventTime.column)}) <= ${time.watermarks.trustedUntil(source)}`
+  const seen = await session.rows<{ partition: string; latest: string | null }>(
+    `select ${range.where.partition} as partition,
+  (max(epoch_us(${identifier(step.eventTime.column)})) filter (where ${trusted}))::varchar as latest
+from ${checkedName(names.of(step.id))} s
+where _failed is null
+group by all`,
+  )
+  batch.seen = seen.map(({ partition, latest }) => ({
+    partition,
+    latest: latest === null ? undefined : Math.floor(Number(latest) / 1000),
+  }))
+}
+
+// Windows and what follows them.
+function isKept(plan: Plan, step: Step): boolean {
+  return step.op === 'window' || !takesInputRows(plan, step)
 }
 
 async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => boolean): Promise<void> {
   const { plan, session } = tools
   for (const step of plan.steps) {
     if (batch.done.has(step.id)) continue
-    const fed = step.from.every((id) => batch.done.has(id) || Object.hasOwn(plan.sources, id))
+    const fed = step.from.every(
+      (id) => batch.done.has(id) || Object.hasOwn(plan.sources, id) || !plan.steps.some((each) => each.id === id),
+    )
     if (!fed || !ready(step)) continue
-    for (const relation of relationsOf(plan, step, batch.names)) {
+    for (const relation of relationsOf(plan, step, batch.names, batch.time)) {
       // it was made when the rows were staged
       if (relation.name === checkedName(batch.names.of(step.id))) continue
       await timed(batch, 'operate', () => session.run(replaceSql(relation)))
@@ -191,6 +269,8 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   if (await passDedupAgain(tools, batch)) return await startAgain(tools, batch)
   batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
   batch.dedupKeys = await timed(batch, 'print', () => printDedupKeys(tools, batch))
+  batch.lateRows = await timed(batch, 'letters', () => printLateRows(tools, batch))
+  batch.state = await timed(batch, 'state', () => printState(session, plan, batch, tools.spool))
   batch.counted = await timed(batch, 'books', () => countBatch(session, plan, batch.names, batch.range))
 }
 
@@ -218,12 +298,14 @@ async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   batch.sinks = []
   batch.deadLetters = undefined
   batch.dedupKeys = undefined
+  batch.lateRows = undefined
+  batch.state = undefined
   batch.counted = undefined
   await runSteps(tools, batch, () => true)
 }
 
-async function releasePrinted({ sinks, deadLetters, dedupKeys }: Batch): Promise<void> {
-  for (const printed of [...sinks.flatMap(({ rows, fresh }) => [rows, fresh]), deadLetters, dedupKeys])
+async function releasePrinted({ sinks, deadLetters, dedupKeys, lateRows, state }: Batch): Promise<void> {
+  for (const printed of [...sinks.flatMap(({ rows, fresh }) => [rows, fresh]), deadLetters, dedupKeys, lateRows, state])
     await printed?.release()
 }
 

@@ -2,7 +2,8 @@
  * The books of a batch: every input row gets one verdict, at the first step that gives one; a row that any branch took
  * is written. The numbers are counted where the rows are, so that the sum is a check and not a definition.
  */
-import { isSink, type Plan, type TableStep } from '../plan/plan.ts'
+import { lateName, unfitName } from '../operators/window.ts'
+import { isSink, type Plan, type TableStep, takesInputRows, type WindowStep } from '../plan/plan.ts'
 import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
@@ -42,7 +43,7 @@ async function countBranches(
   range: Range,
   outcomes: SinkOutcome[],
 ): Promise<Verdicts> {
-  const sinks = plan.steps.filter((step): step is TableStep => isSink(step) && step.op === 'table')
+  const sinks = plan.steps.filter((step): step is TableStep => step.op === 'table' && takesInputRows(plan, step))
   const rowsIn = range.rows + range.malformed
   if (rowsIn === 0) return { rowsIn, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 }
 
@@ -54,6 +55,15 @@ async function countBranches(
       dropped.push(
         `select _row, ${i} as step, '${verdict}' as verdict from ${names.into(step)} where _row not in (select _row from ${out})`,
       )
+    if (!takesInputRows(plan, step)) return
+    if (step.op === 'window') {
+      dropped.push(`select _row, ${i} as step, 'late' as verdict from ${lateName(out)}`)
+      dropped.push(`select _row, ${i} as step, 'dead' as verdict from ${unfitName(out)}`)
+      taken.push(
+        `select _row from (${windowInput(plan, step, names)}) where _row not in (select _row from ${lateName(out)}) and _row not in (select _row from ${unfitName(out)})`,
+      )
+      return
+    }
     if (names.refused.has(step.id))
       dropped.push(`select _row, ${i} as step, 'dead' as verdict from ${refusedName(out)}`)
     if (step.op === 'validate') missing('dead')
@@ -85,7 +95,8 @@ async function countBranches(
   })
 
   for (const step of fileSinks(plan)) {
-    if (step.landedIn === undefined) taken.push(`select _row from ${names.of(step.from[0] ?? '')}`)
+    if (step.landedIn === undefined && takesInputRows(plan, step))
+      taken.push(`select _row from ${names.of(step.from[0] ?? '')}`)
   }
 
   const [counted] = await session.rows<Record<'written' | 'filtered' | 'duplicates' | 'late' | 'dead', number>>(`
@@ -131,6 +142,8 @@ async function countInLine(
   }
   if (verdicts.rowsIn === 0) return verdicts
   for (const step of plan.steps) {
+    // what comes out of a window has come in before
+    if (!takesInputRows(plan, step)) continue
     const [input, out] = [names.into(step), names.of(step.id)]
     if (names.refused.has(step.id)) {
       verdicts.dead += (await count(names.of(step.from[0] ?? ''))) - (await count(input))
@@ -155,8 +168,14 @@ async function countInLine(
       case 'files':
         verdicts.written += await count(input)
         break
+      case 'window': {
+        const [late, unfit] = [await count(lateName(out)), await count(unfitName(out))]
+        verdicts.late += late
+        verdicts.dead += unfit
+        verdicts.written += (await count(`(${windowInput(plan, step, names)})`)) - late - unfit
+        break
+      }
       case 'select':
-      case 'window':
       case 'pairs':
       case 'total':
       case 'anomalies':
@@ -170,7 +189,14 @@ async function countInLine(
 
 /** Whether it must be known of each row what a table did with it, because the row has other ways to go. */
 export function branches(plan: Plan): boolean {
-  return plan.steps.filter(isSink).length > 1
+  return plan.steps.filter((step) => (isSink(step) || step.op === 'window') && takesInputRows(plan, step)).length > 1
+}
+
+// The rows that a batch has for a window: of one source there may be several inputs.
+function windowInput(plan: Plan, step: WindowStep, names: Names): string {
+  const present = step.from.filter((from) => plan.steps.some(({ id }) => id === from))
+  if (present.length === 0) return `select _row from ${names.staged} where false`
+  return present.map((from) => `select _row from ${names.of(from)}`).join(' union ')
 }
 
 /** The rows of a sink's file that the store took, as SQL; `outcome` must tell them by ordinal. */
@@ -189,7 +215,11 @@ export async function settleVerdicts(
   before: Verdicts,
   outcomes: SinkOutcome[],
 ): Promise<Verdicts> {
-  const duplicates = outcomes.reduce((sum, outcome) => sum + outcome.duplicates, 0)
+  // what a table has of a window already was no row of the input
+  const ofInput = outcomes.filter(({ step }) =>
+    plan.steps.some((each) => each.id === step && takesInputRows(plan, each)),
+  )
+  const duplicates = ofInput.reduce((sum, outcome) => sum + outcome.duplicates, 0)
   if (duplicates === 0) return before
   // Where a row has other branches to go, what one sink did not take may be written by another.
   if (branches(plan)) return await countBranches(session, plan, names, range, outcomes)

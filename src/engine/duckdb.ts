@@ -55,10 +55,11 @@ export class Duck implements AsyncDisposable {
     return new DuckSession(await this.#instance.connect(), this.#options.temporary)
   }
 
-  /** A DuckDB of its own with the same rights and limits, for what may leave it unusable. */
-  async apart(): Promise<Sql & AsyncDisposable> {
+  /** A DuckDB of its own with the same rights and a share of the memory beside it, for what may leave it unusable. */
+  async apart(share: number): Promise<Sql & AsyncDisposable> {
     const temporary = join(this.#options.temporary, `apart-${++this.#aparts}`)
-    const duck = await Duck.open({ ...this.#options, temporary })
+    const memoryLimitMb = Math.ceil(this.#options.memoryLimitMb * share)
+    const duck = await Duck.open({ ...this.#options, temporary, memoryLimitMb })
     const session = await duck.connect()
     return {
       run: (sql) => session.run(sql),

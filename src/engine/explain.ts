@@ -100,11 +100,23 @@ function stepInWords(step: Step): string {
           return `writes the last row of each ${step.mode.key.join(', ')} to the table ${step.table}`
       }
       break
+    case 'window': {
+      const each = step.sizeMs === step.slideMs ? '' : `, one every ${inWords(step.slideMs)}`
+      const when = step.emit.on === 'close' ? 'when they are closed' : 'as they change, and when they are closed'
+      return `gathers rows of each ${step.by.join(', ')} into windows of ${inWords(step.sizeMs)}${each}, and hands them on ${when}`
+    }
+    case 'anomalies':
+      return `judges ${step.of.map(({ column }) => column).join(', ')} of each closed window by the ${step.over} of its ${step.by.join(', ')} before it: ${step.threshold} deviations from their mean are told`
     case 'files': {
       const rows = step.landedIn === undefined ? 'all rows' : 'the rows that the table took'
       return `writes ${rows} of each batch as a file of the format ${step.format.is} into ${step.folder}`
     }
   }
+}
+
+function inWords(ms: number): string {
+  if (ms % 60_000 === 0) return ms === 60_000 ? 'a minute' : `${ms / 60_000} minutes`
+  return ms % 1000 === 0 ? (ms === 1000 ? 'a second' : `${ms / 1000} seconds`) : `${ms} ms`
 }
 
 /** The explanation as a person reads it in a terminal. */

@@ -1,9 +1,11 @@
 /** The dead letters of a batch, printed for Postgres: what could not be cut or read, broke a rule, or no table takes. */
+import { MillraceError } from '../errors.ts'
 import { deadLettersSql, failuresOf } from '../operators/validate.ts'
+import { lateName, unfitName } from '../operators/window.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
-import type { Plan, TableStep } from '../plan/plan.ts'
+import { type Plan, type Step, type TableStep, takesInputRows } from '../plan/plan.ts'
 import { keyTooLongName, refusedName } from '../sinks/table.ts'
-import { deadLetterColumns } from '../store/store.ts'
+import { deadLetterColumns, lateColumns } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
 import { type Printed, printRows } from './row-file.ts'
 
@@ -22,14 +24,19 @@ export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise
     if (step.op === 'table' && step.mode.is !== 'append') {
       const long = keyTooLongName(batch.names.of(step.id))
       if ((await session.count(long)) > 0) {
-        await rawOf(`select _row from ${long}`)
-        selects.push(unfitSql(plan, batch, step, keyTooLongSql(step, long)))
+        if (takesInputRows(plan, step)) await rawOf(`select _row from ${long}`)
+        selects.push(lettersSql(plan, batch, step, keyTooLongSql(step, long)))
       }
     }
     if (step.op === 'table' && batch.names.refused.has(step.id)) {
       const refused = refusedName(batch.names.of(step.id))
-      await rawOf(`select _row from ${refused}`)
-      selects.push(unfitSql(plan, batch, step, `select * from ${refused}`))
+      if (takesInputRows(plan, step)) await rawOf(`select _row from ${refused}`)
+      selects.push(lettersSql(plan, batch, step, `select * from ${refused}`))
+    }
+    if (step.op === 'window' && (await session.count(unfitName(batch.names.of(step.id)))) > 0) {
+      const unfit = unfitName(batch.names.of(step.id))
+      await rawOf(`select _row from ${unfit}`)
+      selects.push(unfitSql(plan, batch, step, `select * from ${unfit}`))
     }
   }
   if (selects.length === 0) return undefined
@@ -43,11 +50,71 @@ export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise
   return undefined
 }
 
-// The dead letters of rows that a table cannot take, of which a select says `_row`, `code`, `column_name` and `message`.
-function unfitSql(plan: Plan, batch: Batch, step: TableStep, rows: string): string {
-  const { where } = batch.range
+function lettersSql(plan: Plan, batch: Batch, step: TableStep, rows: string): string {
+  return takesInputRows(plan, step) ? unfitSql(plan, batch, step, rows) : madeSql(batch, step, rows)
+}
+
+// Of a row that a window has made there is no text that it was read from: it is told as JSON.
+function madeSql({ names, plan }: Batch, step: TableStep, rows: string): string {
+  const columns = step.columns.map(({ name }) => `${sqlText(name)}, m.${identifier(name)}`)
   return `select
-  ${sqlText(Object.keys(plan.sources)[0] ?? '')} as source,
+  ${sqlText(step.from[0] ?? '')} as source,
+  ${sqlText(`${plan.name}/${step.from[0] ?? ''}`)} as place,
+  null::bigint as line,
+  ${sqlText(step.id)} as stage,
+  l.code,
+  l.column_name,
+  l.message,
+  json_object(${columns.join(', ')})::varchar as raw,
+  null as raw_bytes,
+  null as fields
+from (${rows}) l
+join ${names.of(step.from[0] ?? '')} m using (_row)`
+}
+
+/** The late rows of a batch that are kept; a step may also drop them, or not go on. */
+export async function printLateRows(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
+  const { plan, session } = tools
+  const { where, fetchRaw } = batch.range
+  const selects: string[] = []
+  for (const step of plan.steps) {
+    if (step.op !== 'window') continue
+    const late = lateName(batch.names.of(step.id))
+    const rows = await session.count(late)
+    if (rows === 0) continue
+    if (step.late === 'fail') {
+      throw new MillraceError('LATE_ROW', {
+        at: `${plan.name} / ${step.id}`,
+        message: `${rows} rows are late, and this step is told to stop at one`,
+        hint: `let it go on with late: 'keep' or late: 'drop', or raise outOfOrder`,
+      })
+    }
+    if (step.late === 'drop') continue
+    await fetchRaw?.(batch.names.staged, `select _row from ${late}`)
+    selects.push(`select
+  ${sqlText(step.id)} as step,
+  concat(${where.place}, case when ${where.line} is null then '' else ':' || ${where.line} end) as place,
+  make_timestamp(epoch_us(l._time))::varchar || '+00' as event_time,
+  make_timestamp(epoch_us(l._window_start))::varchar || '+00' as window_start,
+  l._late_by_ms as late_by_ms,
+  ${where.rawText} as raw
+from ${late} l
+join ${batch.names.staged} s using (_row)
+${where.join}`)
+  }
+  if (selects.length === 0) return undefined
+  return await printRows(session, tools.spool, `${batch.number}-late`, {
+    select: selects.join('\nunion all\n'),
+    columns: [...lateColumns],
+    quoted: ['step', 'place', 'raw'],
+  })
+}
+
+// The dead letters of rows that a step cannot take, of which a select says `_row`, `code`, `column_name` and `message`.
+function unfitSql(plan: Plan, batch: Batch, step: Step, rows: string): string {
+  const { where, source = '' } = batch.range
+  return `select
+  ${sqlText(source)} as source,
   ${where.place} as place,
   ${where.line} as line,
   ${sqlText(step.id)} as stage,
@@ -56,7 +123,7 @@ function unfitSql(plan: Plan, batch: Batch, step: TableStep, rows: string): stri
   l.message,
   ${where.rawText} as raw,
   null as raw_bytes,
-  ${fieldsSql(plan)} as fields
+  ${fieldsSql(plan, source)} as fields
 from (${rows}) l
 join ${batch.names.staged} s using (_row)
 ${where.join}`
@@ -73,7 +140,7 @@ export function keyTooLongSql(step: TableStep, long: string): string {
 from ${long}`
 }
 
-function fieldsSql(plan: Plan): string {
-  const columns = Object.values(plan.sources)[0]?.columns ?? []
+function fieldsSql(plan: Plan, source: string): string {
+  const columns = plan.sources[source]?.columns ?? []
   return `json_object(${columns.map(({ name }) => `${sqlText(name)}, s.${identifier(name)}`).join(', ')})`
 }

@@ -1,14 +1,31 @@
 /** The relations of one batch in DuckDB: a schema of its own, and in it one relation per step. */
 
 import { MillraceError } from '../errors.ts'
+import { anomaliesRelations } from '../operators/anomalies.ts'
 import { operators } from '../operators/index.ts'
 import type { Relation } from '../operators/operator.ts'
+import { type WindowRun, windowRelations } from '../operators/window.ts'
 import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
-import type { Plan, Step } from '../plan/plan.ts'
+import { isTimed, type Plan, type Step, type WindowStep } from '../plan/plan.ts'
 import { refusedName, tableRelations } from '../sinks/table.ts'
 
+/** How a batch stands in event time. */
+export interface BatchTime {
+  /** The watermark by which its rows are judged, and the one to which it moves it; milliseconds. */
+  before: number | undefined
+  after: number | undefined
+  /** Windows that have changed and stay open are handed on. */
+  updates: boolean
+  /** Nothing will follow. */
+  final: boolean
+}
+
+export const noTime: BatchTime = { before: undefined, after: undefined, updates: true, final: false }
+
 export interface Names {
+  /** With the steps that a batch of another source has no rows for. */
+  plan: Plan
   schema: string
   staged: string
   /** The relation a step or source leaves behind. */
@@ -17,14 +34,18 @@ export interface Names {
   refused: Set<string>
   /** What a step reads: the relation before it, without the rows that were refused. */
   into(step: Step): string
+  /** A table of what a step keeps from batch to batch. */
+  state(step: Step, suffix: string): string
 }
 
-export function relationNames(plan: Plan, batch: number | string): Names {
+export function relationNames(plan: Plan, batch: number | string, state = 'state'): Names {
   const schema = identifier(`${plan.name} ${batch}`)
   const of = (id: string): string =>
     Object.hasOwn(plan.sources, id) ? `${schema}.staged` : `${schema}.${identifier(id)}`
   const refused = new Set<string>()
   return {
+    plan,
+    state: (step, suffix) => `${state}.${identifier(`${step.id}_${suffix}`)}`,
     schema,
     staged: `${schema}.staged`,
     of,
@@ -37,7 +58,7 @@ export function relationNames(plan: Plan, batch: number | string): Names {
 }
 
 // The plan's format has room for more than this version can run.
-const notYet = ['window', 'pairs', 'total', 'anomalies', 'topic', 'enqueue'] as const
+const notYet = ['pairs', 'total', 'topic', 'enqueue'] as const
 
 export type RunnableStep = Exclude<Step, { op: (typeof notYet)[number] }>
 
@@ -54,6 +75,9 @@ export function isStateless(step: Step): boolean {
     case 'filter':
     case 'dedup':
       return operators[step.op].state === 'none'
+    case 'window':
+    case 'anomalies':
+      return false
     case 'table':
     case 'files':
       return true
@@ -61,7 +85,7 @@ export function isStateless(step: Step): boolean {
 }
 
 /** What a step makes in DuckDB, in order. */
-export function relationsOf(plan: Plan, step: Step, names: Names): Relation[] {
+export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTime = noTime): Relation[] {
   if (!isRunnable(step)) {
     throw new MillraceError('NOT_SUPPORTED', {
       at: `${plan.name} / ${step.id}`,
@@ -69,7 +93,12 @@ export function relationsOf(plan: Plan, step: Step, names: Names): Relation[] {
     })
   }
   const [from = ''] = step.from
-  const at = { input: names.into(step), out: names.of(step.id), inputColumns: columnsAt(plan, from) }
+  const at = {
+    input: names.into(step),
+    out: names.of(step.id),
+    inputColumns: columnsAt(plan, from),
+    timed: isTimed(plan, from),
+  }
   switch (step.op) {
     case 'validate':
       return operators.validate.relations(step, at)
@@ -79,6 +108,22 @@ export function relationsOf(plan: Plan, step: Step, names: Names): Relation[] {
       return operators.filter.relations(step, at)
     case 'dedup':
       return operators.dedup.relations(step, at)
+    case 'window':
+      return windowRelations({
+        ...time,
+        step,
+        inputs: inputsOf(plan, step, names),
+        out: at.out,
+        state: (suffix) => names.state(step, suffix),
+      })
+    case 'anomalies':
+      return anomaliesRelations({
+        step,
+        input: at.input,
+        columns: at.inputColumns,
+        out: at.out,
+        state: names.state(step, 'windows'),
+      })
     case 'table':
       return tableRelations(step, at)
     case 'files':
@@ -86,7 +131,29 @@ export function relationsOf(plan: Plan, step: Step, names: Names): Relation[] {
   }
 }
 
-function columnsAt(plan: Plan, id: string): Column[] {
+/** The inputs of a window; those that the plan of a batch does not have, are without rows. */
+export function inputsOf(plan: Plan, step: WindowStep, names?: Names): WindowRun['inputs'] {
+  return step.from.map((from) => ({
+    relation: names !== undefined && plan.steps.some(({ id }) => id === from) ? names.of(from) : undefined,
+    columns: columnsAt(names?.plan ?? plan, from),
+  }))
+}
+
+/**
+ * The steps that a batch of this source has rows for; without one, those that go on from what is kept. Windows always do:
+ * event time moves for all of them at once.
+ */
+export function planForSource(plan: Plan, source: string | undefined): Plan {
+  const fed = new Set(source === undefined ? [] : [source])
+  const steps = plan.steps.filter((step) => {
+    const runs = step.op === 'window' || step.from.some((from) => fed.has(from))
+    if (runs) fed.add(step.id)
+    return runs
+  })
+  return { ...plan, steps }
+}
+
+export function columnsAt(plan: Plan, id: string): Column[] {
   return plan.steps.find((step) => step.id === id)?.columns ?? plan.sources[id]?.columns ?? []
 }
 

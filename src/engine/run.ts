@@ -6,16 +6,19 @@ import { asDiskFull, diskFull, MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { Plan } from '../plan/plan.ts'
-import type { Limits, Range, SourceReader } from '../sources/source.ts'
+import { emptyRange, type Limits, type Range, type SourceReader } from '../sources/source.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
-import type { BatchKind, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
+import type { BatchKind, Committed, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
 import { Archiver, type ArchiverOptions, type ArchiverState } from './archive.ts'
-import { type Batch, type BatchTools, commitBatch, operateBatch, stageBatch } from './batch.ts'
+import { type Batch, type BatchTools, commitBatch, operateBatch, positionsOf, stageBatch } from './batch.ts'
 import { BatchLimits } from './batch-limits.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
 import type { KeyFilter } from './key-filter.ts'
 import { type LandedRows, noProgress, type Progress, type WorkerState } from './progress.ts'
+import { type BatchTime, noTime } from './relations.ts'
+import { applyState, dropState, hasUpdates, keepingSteps, loadState, wouldClose } from './state.ts'
+import { endOfTime, eventTimes, Watermarks } from './watermark.ts'
 
 export interface WorkerOptions {
   plan: Plan
@@ -38,6 +41,11 @@ export interface WorkerOptions {
   kind: BatchKind
   /** A bounded run stops when its source has nothing left; a worker waits for more. */
   bounded: boolean
+  /** Nothing follows a bounded run: its last batch closes every window, and nothing is kept of any. */
+  final?: boolean
+  now?: () => number
+  /** Told when nothing is left to do, which goes on when this resolves. Without it a worker waits for its source. */
+  onIdle?: () => Promise<void>
   log: Log
   signal: AbortSignal
   onProgress?: (progress: Progress) => void
@@ -86,11 +94,21 @@ class Worker implements AsyncDisposable {
   #staged: Batch[] = []
   readonly #limits: BatchLimits
   #foldAt = 0
+  /** Of a plan that has event time, while the lease is held. */
+  #watermarks: Watermarks | undefined
+  readonly #now: () => number
+  /** Where DuckDB has what steps keep; no other worker's is called so. */
+  readonly #state: string
+  /** When windows that have changed were handed on, and whether some have since. */
+  #updatedAt = Number.NEGATIVE_INFINITY
+  #hasUpdates = false
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
     this.#options = options
     this.#sessions = sessions
     this.#limits = new BatchLimits(options.limits)
+    this.#now = options.now ?? Date.now
+    this.#state = identifier(`state of ${options.plan.name} ${basename(options.spool)}`)
   }
 
   static async open(options: WorkerOptions): Promise<Worker> {
@@ -103,14 +121,17 @@ class Worker implements AsyncDisposable {
     let committed = 0
     let failedAt = 0
     while (!signal.aborted) {
+      let reads = false
       try {
         if (!(await this.#own())) continue
+        reads = true
         const why = await this.#makeBatches()
         if (why === 'done') break
       } catch (thrown) {
         await this.#abandon()
         const error = asFullDisk(await this.#whyReally(thrown), this.#options.spool)
-        if (error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
+        // what is kept of open windows is no smaller with smaller batches
+        if (reads && error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
           // from what is stored, like any other beginning
           await this.#letGo()
           continue
@@ -182,6 +203,7 @@ class Worker implements AsyncDisposable {
     await this.#countUnheard(committed.batch)
     this.#epochs.add(answer.lease.epoch)
     await this.#clearSpool()
+    await this.#loadState(committed)
     await runEffects(this.#effectTools())
     this.#startArchiver(committed.batch)
     this.#reader ??= await this.#options.openReader()
@@ -189,6 +211,14 @@ class Worker implements AsyncDisposable {
     this.#say({ is: 'running' })
     log.info('running', { pipeline: plan.name, epoch: answer.lease.epoch, batch: committed.batch })
     return true
+  }
+
+  async #loadState(committed: Committed): Promise<void> {
+    const { plan, store, spool } = this.#options
+    this.#watermarks = eventTimes(plan).size === 0 ? undefined : new Watermarks(plan, committed, this.#now)
+    await loadState(this.#sessions[0], plan, store, { schema: this.#state, spool })
+    this.#hasUpdates = keepingSteps(plan).length > 0
+    this.#updatedAt = Number.NEGATIVE_INFINITY
   }
 
   #startArchiver(committed: number): void {
@@ -248,11 +278,11 @@ class Worker implements AsyncDisposable {
   }
 
   // Once an hour: an idle pipeline writes nothing.
-  async #foldLedger(): Promise<void> {
-    const now = Date.now()
+  async #foldLedger(upTo: number): Promise<void> {
+    const now = this.#now()
     if (now < this.#foldAt) return
     this.#foldAt = now + foldEveryMs
-    await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs))
+    await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs), upTo)
   }
 
   // The last ones of each table. What a duplicate or a refusal took away is shown too: it is a look, not the books.
@@ -325,7 +355,7 @@ class Worker implements AsyncDisposable {
         await this.#lend(this.#wantedBy)
         return 'again'
       }
-      const startedAt = new Date()
+      const startedAt = new Date(this.#now())
       const limits = this.#limits.next()
       const range = await reader.next(limits)
       this.#limits.taken(range?.rows)
@@ -333,12 +363,24 @@ class Worker implements AsyncDisposable {
         await this.#committing
         if (failure !== undefined) throw failure
         idleSince ??= performance.now()
-        if (bounded && !(reader.unsettled && performance.now() - idleSince < patienceMs)) {
+        const isDone = bounded && !(reader.unsettled && performance.now() - idleSince < patienceMs)
+        const time = await this.#timeAlone(isDone)
+        if (time !== undefined) {
+          next++
+          const tools = this.#tools(next)
+          const batch = await stageBatch(tools, next, emptyRange(), startedAt)
+          this.#staged.push(batch)
+          await operateBatch(tools, batch, time)
+          commit(batch, tools)
+          await this.#committing
+          if (failure !== undefined) throw failure
+        }
+        if (isDone) {
           await this.#effects
           await this.#archiver?.finish()
           return 'done'
         }
-        await reader.wait(signal)
+        if (time === undefined) await this.#waitForMore(reader)
         continue
       }
       idleSince = undefined
@@ -350,17 +392,68 @@ class Worker implements AsyncDisposable {
       await this.#committing
       if (failure !== undefined) throw failure
       if (signal.aborted) break
-      await operateBatch(tools, batch)
+      await operateBatch(tools, batch, this.#timeOf(batch))
       commit(batch, tools)
       if (!bounded && !isLarge(range, limits)) {
         // a small batch: let rows gather, and leave the processor to the commit
-        const rest = intervalMs - (Date.now() - startedAt.getTime())
+        const rest = intervalMs - (this.#now() - startedAt.getTime())
         if (rest > 0) await sleep(rest, undefined, { signal }).catch(() => {})
       }
     }
     await this.#committing
     if (failure !== undefined) throw failure
     return 'done'
+  }
+
+  // How a batch of rows stands in time. A bounded run judges all its rows by the watermark it began with.
+  #timeOf({ range, seen }: Batch): BatchTime {
+    const watermarks = this.#watermarks
+    if (watermarks === undefined) return noTime
+    const before = watermarks.committed
+    if (this.#options.bounded) return { before, after: before, updates: false, final: false }
+    const shown = range.source === undefined ? undefined : { source: range.source, seen }
+    const updates = this.#now() - this.#updatedAt >= this.#updateEveryMs()
+    return { before, after: watermarks.after(shown, this.#reader?.lags() ?? new Map()), updates, final: false }
+  }
+
+  // Time goes on without rows: when it closes windows, or some that have changed are due. `last`: nothing is left to read.
+  async #timeAlone(last: boolean): Promise<BatchTime | undefined> {
+    const { plan, bounded, final = false } = this.#options
+    const watermarks = this.#watermarks
+    if (watermarks === undefined || keepingSteps(plan).length === 0 || (bounded && !last)) return undefined
+    const before = watermarks.committed
+    const lags = this.#reader?.lags() ?? new Map()
+    const after = last && final ? endOfTime : watermarks.after(undefined, lags, bounded)
+    const [session] = this.#sessions
+    const moves = after !== undefined && after !== before
+    const isDue = last || this.#now() - this.#updatedAt >= this.#updateEveryMs()
+    const updates = isDue && this.#hasUpdates && !(last && final)
+    const changes = updates && (await hasUpdates(session, plan, this.#state))
+    if (!changes && updates) this.#hasUpdates = false
+    const closes = moves && (await wouldClose(session, plan, this.#state, { before, after }))
+    // whatever is kept goes, so that nothing is closed twice
+    const forgets = last && final && moves
+    if (!changes && !closes && !forgets) return undefined
+    return { before, after, updates: changes, final: last && final }
+  }
+
+  #updateEveryMs(): number {
+    const each = keepingSteps(this.#options.plan).map((step) =>
+      step.op === 'window' && step.emit.on === 'update' ? step.emit.everyMs : Number.POSITIVE_INFINITY,
+    )
+    return Math.min(Number.POSITIVE_INFINITY, ...each)
+  }
+
+  // No longer than until windows that have changed are due.
+  async #waitForMore(reader: SourceReader): Promise<void> {
+    const { signal, onIdle } = this.#options
+    if (onIdle !== undefined) {
+      await this.#effects
+      return await onIdle()
+    }
+    const due = this.#hasUpdates ? this.#updatedAt + this.#updateEveryMs() - this.#now() : Number.POSITIVE_INFINITY
+    if (due > 1000) return await reader.wait(signal)
+    await reader.wait(AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, Math.ceil(due)))]))
   }
 
   // Once: what arrives while a bounded run is under way is little beside what it was started for.
@@ -373,7 +466,8 @@ class Worker implements AsyncDisposable {
 
   #tools(number: number): BatchTools {
     const { plan, store, spool } = this.#options
-    return { plan, store, spool, session: this.#sessions[number % 2 === 0 ? 0 : 1], filters: this.#filters }
+    const time = this.#watermarks && { watermarks: this.#watermarks, state: this.#state }
+    return { plan, store, spool, session: this.#sessions[number % 2 === 0 ? 0 : 1], filters: this.#filters, time }
   }
 
   async #commit(batch: Batch, tools: BatchTools): Promise<void> {
@@ -383,6 +477,7 @@ class Worker implements AsyncDisposable {
     const landing = performance.now()
     const outcome = await commitBatch(tools, batch, lease.epoch, kind)
     this.#staged = this.#staged.filter((staged) => staged !== batch)
+    await this.#settleTime(batch, tools)
     this.#count(outcome.verdicts, batch.range.filesQuarantined, bytesOf(batch.range))
     this.#limits.more()
     this.#progress.lastBatch = batch.number
@@ -399,17 +494,33 @@ class Worker implements AsyncDisposable {
         log.warn('rows could not be shown', { pipeline: plan.name, why: messageOf(error) })
       })
     }
+    // for those who look at it from outside: what counts is committed
+    this.#reader?.settled?.(positionsOf(tools, batch)).catch((error: unknown) => {
+      log.warn('positions could not be published', { pipeline: plan.name, why: messageOf(error) })
+    })
     await batch.release(tools.session)
     await this.#effects
     // not waited for here: the next batch may be committed meanwhile
     const archiver = this.#archiver
     const effects = runEffects(this.#effectTools())
       .then(() => archiver?.settled(batch.number))
-      .then(() => this.#foldLedger())
+      .then(() => this.#foldLedger(batch.number))
     this.#effects = effects
     effects.catch((error) => {
       this.#effectFailure = error
     })
+  }
+
+  // What the database has, this worker goes on from.
+  async #settleTime(batch: Batch, { session }: BatchTools): Promise<void> {
+    const watermarks = this.#watermarks
+    if (watermarks === undefined) return
+    const { source } = batch.range
+    const shown = source === undefined ? [] : watermarks.partitionsAfter(source, batch.seen)
+    watermarks.settle(batch.time.after, source, shown)
+    await applyState(session, this.#options.plan, batch, this.#state)
+    if (batch.time.updates) this.#updatedAt = this.#now()
+    this.#hasUpdates = batch.time.updates ? false : this.#hasUpdates || batch.range.rows > 0
   }
 
   #effectTools(): EffectTools {
@@ -436,6 +547,7 @@ class Worker implements AsyncDisposable {
     await this.#letGo()
     await this.#reader?.[Symbol.asyncDispose]()
     await rm(this.#options.spool, { recursive: true, force: true })
+    await dropState(this.#sessions[0], this.#state).catch(() => {})
     for (const session of this.#sessions) session.close()
   }
 }

@@ -4,11 +4,15 @@ import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Config } from '../config.ts'
-import { MillraceError } from '../errors.ts'
+import type { MillraceError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { Plan } from '../plan/plan.ts'
+import type { Plan, Source } from '../plan/plan.ts'
+import { filesSources } from '../sources/files/waiting.ts'
 import { sources } from '../sources/index.ts'
 import { type ChosenLetters, openLettersReader } from '../sources/letters.ts'
+import { severalReaders } from '../sources/several.ts'
+import type { SourceReader } from '../sources/source.ts'
+import { openTopics } from '../sources/topic/open.ts'
 import type { Store } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { type Duck, spoolFolder } from './duckdb.ts'
@@ -23,7 +27,7 @@ export interface SystemRun {
   log: Log
   signal: AbortSignal
   /** A bounded run: over these files, or over what is in the folder now. */
-  bounded?: { inputs: string[] | undefined; again: boolean }
+  bounded?: { inputs: string[] | undefined; again: boolean; final?: boolean }
   /** A replay, over these dead letters. */
   letters?: ChosenLetters
   onProgress?: (progress: Progress) => void
@@ -34,37 +38,47 @@ export interface SystemRun {
 export async function runSystem(run: SystemRun): Promise<Progress> {
   const { system, config, store, duck, log, signal, bounded, letters } = run
   const plan = planOf(system, config)
-  const [entry] = Object.entries(plan.sources)
-  const source = entry?.[1]
-  if (entry === undefined || source?.is !== 'files') {
-    throw new MillraceError('NOT_SUPPORTED', { at: plan.name, message: 'this version reads files only' })
-  }
-  const id = entry[0]
-  await mkdir(source.folder, { recursive: true })
+  for (const { folder } of filesSources(plan)) await mkdir(folder, { recursive: true })
   await store.register(plan)
   const archive = system.archive?.(config.settings)
   const spool = join(spoolFolder(config.dataDirectory), plan.name, `${process.pid}-${randomBytes(4).toString('hex')}`)
   using session = await duck.connect()
+  await using topics = await openTopics(config)
+  const openReader = async ([id, source]: [string, Source]): Promise<SourceReader> => {
+    if (letters !== undefined) return await openLettersReader({ ...letters, id, source, store, spool })
+    switch (source.is) {
+      case 'files':
+        return await sources.files({
+          id,
+          source,
+          spool,
+          sql: session,
+          apart: (share) => duck.apart(share),
+          signal,
+          known: (ids) => store.files(plan.name, id, ids),
+          onLeftAlone: (path, why) => log.warn('left alone', { pipeline: plan.name, path, why }),
+          onProblem: run.onProblem ?? ((problem) => log.error(problem.toString())),
+          ...(bounded?.inputs === undefined ? {} : { inputs: { paths: bounded.inputs, again: bounded.again } }),
+        })
+      case 'topic':
+        return await sources.topic({
+          id,
+          source,
+          reader: await topics.openReader(source.topic, { pipeline: plan.name, signal }),
+          bounded: bounded !== undefined,
+          positions: async () => (await store.committed(plan.name)).positions,
+          spool,
+          sql: session,
+          onLost: (problem) => log.warn(problem.toString(), { pipeline: plan.name }),
+        })
+    }
+  }
   return await runPipeline({
     plan,
     store,
     duck,
     spool,
-    openReader: () => {
-      if (letters !== undefined) return openLettersReader({ ...letters, source, store, spool })
-      return sources.files({
-        id,
-        source,
-        spool,
-        sql: session,
-        apart: () => duck.apart(),
-        signal,
-        known: (ids) => store.files(plan.name, id, ids),
-        onLeftAlone: (path, why) => log.warn('left alone', { pipeline: plan.name, path, why }),
-        onProblem: run.onProblem ?? ((problem) => log.error(problem.toString())),
-        ...(bounded?.inputs === undefined ? {} : { inputs: { paths: bounded.inputs, again: bounded.again } }),
-      })
-    },
+    openReader: async () => severalReaders(await Promise.all(Object.entries(plan.sources).map(openReader))),
     effects: { quarantine: system.quarantine?.(config.settings), logs: join(config.dataDirectory, 'logs') },
     archive: archive && { archive, records: join(config.dataDirectory, 'archived', plan.name) },
     limits: { rows: config.batchMaxRows, bytes: config.batchMaxBytes },
@@ -72,6 +86,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     owner: ownerName(),
     kind: letters !== undefined ? 'replay' : bounded !== undefined ? 'backfill' : 'stream',
     bounded: bounded !== undefined || letters !== undefined,
+    final: bounded?.final === true,
     log,
     signal,
     ...(run.onProgress ? { onProgress: run.onProgress } : {}),
@@ -95,7 +110,7 @@ export function planOf(system: System, { settings, dataDirectory }: Config): Pla
   }
 }
 
-/** Who owns a lease, as status shows it: two workers of one process are two owners. */
+/** Who owns a lease, as status shows it: the process. What tells two workers of one process apart is the epoch. */
 export function ownerName(): string {
   return `${hostname()}:${process.pid}`
 }

@@ -15,6 +15,14 @@ export interface Relation {
   select: string
 }
 
+export interface OperatorNames {
+  input: string
+  out: string
+  inputColumns: Column[]
+  /** Rows carry their event time as `_time`. */
+  timed?: boolean
+}
+
 export interface Operator<S extends OperatorStep | ValidateStep> {
   /** One sentence for `explain`. */
   says(step: S): string
@@ -22,7 +30,7 @@ export interface Operator<S extends OperatorStep | ValidateStep> {
   /** The verdict of a row that comes in and does not go on. */
   verdict: 'dead' | 'filtered' | 'duplicates' | 'late' | undefined
   /** Relations in order; the last one is the step's output and is called `out`. */
-  relations(step: S, names: { input: string; out: string; inputColumns: Column[] }): Relation[]
+  relations(step: S, names: OperatorNames): Relation[]
 }
 
 /** The name of a relation that belongs to a step's output: `filter` and `rows` make `filter_rows`. */

@@ -7,10 +7,16 @@ export const select: Operator<SelectStep> = {
   says: (step) => `computes ${Object.keys(step.select).join(', ')}`,
   state: 'none',
   verdict: undefined,
-  relations(step, { input, out, inputColumns }) {
+  relations(step, { input, out, inputColumns, timed }) {
     const columns = Object.entries(step.select).map(
       ([name, expression]) => `  ${printDuckdb(expression, inputColumns)} as ${identifier(name)}`,
     )
-    return [{ name: out, as: 'view', select: `select\n  _row,\n${columns.join(',\n')}\nfrom ${input}` }]
+    return [
+      {
+        name: out,
+        as: 'view',
+        select: `select\n  _row,${timed ? ' _time,' : ''}\n${columns.join(',\n')}\nfrom ${input}`,
+      },
+    ]
   },
 }

@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { openTestDuckdb } from '../../test/duckdb.ts'
-import { boolean, type ColumnSpec, decimal, double, files, integer, json, pipeline, timestamp } from '../pipeline.ts'
+import {
+  boolean,
+  type ColumnSpec,
+  decimal,
+  double,
+  files,
+  integer,
+  json,
+  list,
+  pipeline,
+  text,
+  timestamp,
+} from '../pipeline.ts'
 import { checkedName, failuresOf, validate } from './validate.ts'
 
 const db = await openTestDuckdb()
@@ -134,5 +146,13 @@ test('a time is read as ISO 8601 says, or not at all', async () => {
     const [found] = await judged(timestamp(), [text])
     assert.equal(String(found).split(':')[0], expected.split(':')[0], text)
     if (expected.includes('+')) assert.equal(found, expected, text)
+  }
+})
+
+test('a list is a JSON array of texts, whatever stands beside it in the batch', async () => {
+  const good = ['[]', '["a"]', '[ "a" , "b" ]', '["\\"","\\\\","\\u00e4"]', '\t["ü"]\n']
+  assert.deepEqual(await judged(list(text()), good), ['[]', '[a]', '[a, b]', `['"', \\, ä]`, '[ü]'])
+  for (const bad of ['nonsense', '', '["a"', '{"a":1}', '["a",1]', '[null]', '"a"', '["a",]', '["a\nb"]', 'null']) {
+    assert.deepEqual(await judged(list(text()), ['["a"]', bad]), ['[a]', `NOT_A_LIST: "${bad}" is not a list of texts`])
   }
 })

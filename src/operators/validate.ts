@@ -27,6 +27,7 @@ export const reasons = {
   INVALID_UTF8: 'the row is not valid UTF-8',
   NUL_BYTE: 'the row has a NUL byte, which text in Postgres cannot hold',
   ROW_TOO_LONG: 'the row is longer than 32 MiB, or takes more memory than MEMORY_LIMIT allows',
+  NO_VALUE: 'the message has no value',
   NOT_JSON: 'the text is not JSON',
   NOT_AN_OBJECT: 'the line is JSON, but no object',
   DUPLICATE_KEY: 'the key comes more than once',
@@ -47,6 +48,7 @@ export const reasons = {
   ABOVE_MAXIMUM: 'the value is above the largest allowed',
   NOT_A_TIMESTAMP: 'the text is not a date and time in ISO 8601',
   NOT_A_BOOLEAN: 'the text is neither true nor false',
+  NOT_A_LIST: 'the value is not a list of texts',
   // found at the sink
   KEY_TOO_LONG: 'the key is longer than an index can hold',
   REFUSED: 'the database refused the row',
@@ -62,9 +64,12 @@ export const validate: Operator<ValidateStep> = {
   relations(step, { input, out }) {
     const failures = failuresOf(step)
     const parsed = step.columns.filter(isParsed)
-    const typed = parsed.map((column) => `    ${typedSql(column)} as ${identifier(column.name)}`)
+    const typed = parsed.map(
+      (column) => `    ${typedSql(column, step.rules[column.name] ?? [])} as ${identifier(column.name)}`,
+    )
     const texts = parsed.map(({ name }) => `    ${identifier(name)} as ${raw(name)}`)
     const names = step.columns.map(({ name }) => identifier(name))
+    const time = step.eventTime === undefined ? '' : `, ${identifier(step.eventTime.column)} as _time`
     const failed =
       failures.length === 0
         ? 'null::smallint'
@@ -87,7 +92,7 @@ from parsed`,
       {
         name: out,
         as: 'view',
-        select: `select _row, ${names.join(', ')}\nfrom ${checkedName(out)}\nwhere _failed is null`,
+        select: `select _row${time}, ${names.join(', ')}\nfrom ${checkedName(out)}\nwhere _failed is null`,
       },
     ]
   },
@@ -133,14 +138,25 @@ function raw(column: string): string {
   return identifier(`${column}~`)
 }
 
-function typedSql(column: Column): string {
+function typedSql(column: Column, rules: Rule[]): string {
   const text = identifier(column.name)
   if (column.type.is === 'text') return text
+  if (column.type.is === 'list') return listSql(text)
   const cast = `try_cast(${column.type.is === 'timestamp' ? withSeconds(text) : text} as ${duckdbType(column.type)})`
   const form = formOf(column.type)
   // a text that names a time zone would set it for all later texts of the same vector, so DuckDB is shown none
-  return form === undefined ? cast : `case when ${matches(text, form)} then ${cast} end`
+  if (form === undefined) return cast
+  const iso = `when ${matches(text, form)} then ${cast}`
+  // its milliseconds as microseconds, if it has few enough digits for a timestamp
+  const epoch = takesEpoch(rules) ? ` when ${matches(text, epochMs)} then make_timestamptz(${text}::bigint * 1000)` : ''
+  return `case ${iso}${epoch} end`
 }
+
+function takesEpoch(rules: Rule[]): boolean {
+  return rules.some(({ rule }) => rule === 'or epoch milliseconds')
+}
+
+const epochMs = '[+-]?[0-9]{1,15}'
 
 // What a text must look like before it is parsed; DuckDB would take others too, such as 1e3 and 1_000.
 function formOf(type: ColumnType): string | undefined {
@@ -214,6 +230,14 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
       )
       break
     case 'timestamp':
+      if (takesEpoch(rules))
+        failures.push(
+          failure(
+            'NOT_A_TIMESTAMP',
+            `${otherForm} and not ${matches(text, epochMs)} and not ${matches(text, looseIso8601)}`,
+            '"{value}" is neither a date and time in ISO 8601 nor whole milliseconds since 1970',
+          ),
+        )
       failures.push(
         failure(
           'NOT_A_TIMESTAMP',
@@ -239,15 +263,20 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
         failure('NOT_A_BOOLEAN', `lower(${text}) not in ('true', 'false')`, '"{value}" is neither true nor false'),
       )
       break
-    case 'json':
     case 'list':
+      failures.push(
+        failure('NOT_A_LIST', unparsed, '"{value}" is not a list of texts'),
+        failure('NUL_BYTE', hasEscapedNul(text), 'the JSON has a NUL character'),
+      )
+      break
+    case 'json':
       failures.push(
         failure('NOT_JSON', `not json_valid(${text}) or ${isLaxJson(text)}`, '"{value}" is not JSON'),
         failure('NUL_BYTE', hasEscapedNul(text), 'the JSON has a NUL character'),
       )
       break
   }
-  for (const rule of rules) failures.push(ruleFailure(column, rule))
+  for (const rule of rules) failures.push(...ruleFailures(column, rule))
   return failures
 }
 
@@ -259,6 +288,19 @@ const iso8601 =
 // The same form with any digits.
 const looseIso8601 =
   '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
+
+// Nearly all are plain: only what is not is read as JSON. A case tries what stands later on the rows that are left alone.
+function listSql(text: string): string {
+  const plain = '\\["[^"\\\\\\x00-\\x1f]*"(,"[^"\\\\\\x00-\\x1f]*")*\\]'
+  const items = `json_extract(${text}, '$[*]')`
+  const isList = `json_valid(${text}) and json_type(${text}) = 'ARRAY' and not ${isLaxJson(text)}`
+  const isTexts = `coalesce(list_bool_and(list_transform(${items}, lambda item: json_type(item) = 'VARCHAR')), true)`
+  return `case
+      when ${matches(text, plain)} then string_split(substr(${text}, 3, length(${text}) - 4), '","')
+      when ${text} = '[]' then []::varchar[]
+      when ${isList} then case when ${isTexts} then ${text}::json::varchar[] end
+    end`
+}
 
 // What DuckDB takes for JSON and Postgres does not: a comma before a closing bracket, NaN, Infinity. Texts may hold all of
 // it, so they are taken out where something was found.
@@ -273,39 +315,32 @@ function hasEscapedNul(text: string): string {
   return `(contains(${text}, '\\u0000') and regexp_matches(${text}, '(^|[^\\\\])(\\\\\\\\)*\\\\u0000'))`
 }
 
-function ruleFailure(column: Column, rule: Rule): Failure {
+function ruleFailures(column: Column, rule: Rule): Failure[] {
   const value = identifier(column.name)
+  const failure = (code: ReasonCode, message: string, when: string): Failure[] => [
+    { code, column: column.name, message, when },
+  ]
   switch (rule.rule) {
+    case 'or epoch milliseconds':
+      return []
     case 'not empty':
-      return { code: 'EMPTY', column: column.name, message: 'the text is empty', when: `${value} = ''` }
+      return failure('EMPTY', 'the text is empty', `${value} = ''`)
     case 'one of':
-      return {
-        code: 'NOT_ONE_OF',
-        column: column.name,
-        message: `"{value}" is not one of ${rule.values.join(', ')}`,
-        when: `${value} not in (${rule.values.map(sqlText).join(', ')})`,
-      }
+      return failure(
+        'NOT_ONE_OF',
+        `"{value}" is not one of ${rule.values.join(', ')}`,
+        `${value} not in (${rule.values.map(sqlText).join(', ')})`,
+      )
     case 'at least':
-      return {
-        code: 'BELOW_MINIMUM',
-        column: column.name,
-        message: `"{value}" is below ${rule.value}`,
-        when: `${value} < ${limitSql(column, rule.value)}`,
-      }
+      return failure('BELOW_MINIMUM', `"{value}" is below ${rule.value}`, `${value} < ${limitSql(column, rule.value)}`)
     case 'at most':
-      return {
-        code: 'ABOVE_MAXIMUM',
-        column: column.name,
-        message: `"{value}" is above ${rule.value}`,
-        when: `${value} > ${limitSql(column, rule.value)}`,
-      }
+      return failure('ABOVE_MAXIMUM', `"{value}" is above ${rule.value}`, `${value} > ${limitSql(column, rule.value)}`)
     case 'length at most':
-      return {
-        code: 'TOO_LONG',
-        column: column.name,
-        message: `"{value}" is longer than ${rule.characters} characters`,
-        when: `length(${value}) > ${rule.characters}`,
-      }
+      return failure(
+        'TOO_LONG',
+        `"{value}" is longer than ${rule.characters} characters`,
+        `length(${value}) > ${rule.characters}`,
+      )
   }
 }
 

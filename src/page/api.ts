@@ -33,6 +33,10 @@ export function giveToken(token: string): void {
   generation.set(generation.get() + 1)
 }
 
+export function hasToken(): boolean {
+  return sessionStorage.getItem(tokenKey) !== null
+}
+
 export function headersWithToken(headers: Record<string, string>): Record<string, string> {
   const token = sessionStorage.getItem(tokenKey)
   return token === null ? headers : { ...headers, authorization: `Bearer ${token}` }
@@ -87,6 +91,20 @@ export async function download(path: string, name: string): Promise<void> {
   link.download = name
   link.click()
   URL.revokeObjectURL(link.href)
+}
+
+/** Shows the text that a path answers in a tab of its own; a link cannot carry a token. */
+export async function showText(path: string): Promise<void> {
+  // before anything is waited for: browsers stop a tab that opens later
+  const tab = window.open('')
+  const response = await fetch(path, { headers: headersWithToken({}) }).catch(() => undefined)
+  if (response?.ok === true) {
+    const shown = new Blob([await response.text()], { type: 'text/plain; charset=utf-8' })
+    tab?.location.replace(URL.createObjectURL(shown))
+    return
+  }
+  tab?.close()
+  if (response !== undefined) await problemOf(response)
 }
 
 export function problemFrom(error: unknown): Problem {

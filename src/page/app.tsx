@@ -1,6 +1,6 @@
 /** The frame around every view: where one is, where one can go, and whether the server is there. */
 import { useEffect, useErrorBoundary, useRef } from 'preact/hooks'
-import { problemFrom, tokenWanted } from './api.ts'
+import { hasToken, problemFrom, showText, tokenWanted } from './api.ts'
 import { useCell, useNow } from './cell.ts'
 import { DeadLetters } from './dead-letters/dead-letters.tsx'
 import { clockTime, counted, duration, sentence } from './format.ts'
@@ -43,10 +43,26 @@ export function App() {
       <footer class="foot">
         <span class="foot-says">All times are UTC.</span>
         <a href="/api/docs">API</a>
-        <a href="/metrics">Metrics</a>
+        <MetricsLink />
       </footer>
       {wanted !== undefined && <TokenDialog why={wanted} />}
     </>
+  )
+}
+
+function MetricsLink() {
+  const { is } = useCell(connection)
+  return (
+    <a
+      href="/metrics"
+      onClick={(event) => {
+        if (!hasToken() && is !== 'refused') return
+        event.preventDefault()
+        void showText('/metrics')
+      }}
+    >
+      Metrics
+    </a>
   )
 }
 

@@ -172,6 +172,7 @@ export interface Chart {
   by?: string
   unit?: string
   limit?: { value: number; label: string }
+  marks?: { route: string; x: string; label: string; says: string }
   refresh_seconds: number
 }
 

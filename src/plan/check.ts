@@ -3,9 +3,20 @@
  * plans that pass; a plan from plain data gets the same sentences.
  */
 import { MillraceError, nearest } from '../errors.ts'
-import { type Column, type ColumnType, sameType, typeName } from './columns.ts'
+import { type Column, type ColumnType, isNumeric, sameType, typeName } from './columns.ts'
 import type { Expression } from './expression.ts'
-import { type FilesStep, type Plan, plainColumns, type Source, type Step, type ValidateStep } from './plan.ts'
+import {
+  type AnomaliesStep,
+  type FilesStep,
+  isTimed,
+  type Origin,
+  type Plan,
+  plainColumns,
+  type Source,
+  type Step,
+  type ValidateStep,
+  type WindowStep,
+} from './plan.ts'
 
 /** The type of an expression over these columns; throws UNKNOWN_COLUMN, UNKNOWN_FUNCTION or WRONG_TYPE. */
 export type TypeOf = (expression: Expression, columns: readonly Column[]) => { type: ColumnType; nullable: boolean }
@@ -39,7 +50,7 @@ export function checkPlan(plan: Plan, typeOf: TypeOf): void {
       )
     }
     checkColumns(at, step.columns)
-    checkStep(at, step, plan, known.get(step.from[0] ?? '') ?? [], typeOf)
+    checkStep(at, step, plan, known, typeOf)
     known.set(step.id, step.columns)
   }
   for (const id of Object.keys(plan.sources)) {
@@ -56,8 +67,15 @@ function checkSource(at: string, source: Source): void {
   if (!source.columns.some(({ origin }) => origin === undefined)) {
     throw fault(at, 'INVALID_PLAN', 'the source reads no column', 'name at least one that its rows have')
   }
-  if (source.is !== 'files') return
-  const { format, unknown } = source
+  const foreign: Origin[] =
+    source.is === 'files' ? ['partition', 'offset', 'timestamp', 'key', 'headers'] : ['file', 'line']
+  const lacks = source.columns.find(({ origin }) => origin !== undefined && foreign.includes(origin))
+  if (lacks !== undefined) {
+    const what = source.is === 'files' ? 'files' : 'a topic'
+    throw fault(at, 'INVALID_PLAN', `"${lacks.name}" is the ${lacks.origin} of a row, and rows of ${what} have none`)
+  }
+  const { unknown } = source
+  const format = source.is === 'files' ? source.format : { is: 'json lines' as const }
   if (format.is === 'csv' && format.header === false && unknown !== undefined) {
     throw fault(at, 'INVALID_PLAN', 'without a header no column is unknown', 'leave unknownColumns out')
   }
@@ -69,7 +87,8 @@ function checkSource(at: string, source: Source): void {
   }
 }
 
-function checkStep(at: string, step: Step, plan: Plan, input: Column[], typeOf: TypeOf): void {
+function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string, Column[]>, typeOf: TypeOf): void {
+  const input = known.get(step.from[0] ?? '') ?? []
   const needs = (names: string[]): void => {
     for (const name of names) if (!input.some((column) => column.name === name)) throw unknownColumn(at, name, input)
   }
@@ -95,6 +114,7 @@ function checkStep(at: string, step: Step, plan: Plan, input: Column[], typeOf: 
       if (!Object.hasOwn(plan.sources, step.from[0] ?? '')) {
         throw fault(at, 'INVALID_PLAN', 'a step of the kind "validate" reads a source')
       }
+      if (step.eventTime !== undefined) checkEventTime(at, step.eventTime.column, input)
       checkRules(at, step, input)
       for (const check of step.checks) condition(check.where)
       return
@@ -136,8 +156,7 @@ function checkStep(at: string, step: Step, plan: Plan, input: Column[], typeOf: 
       }
       return
     case 'window':
-      for (const { aggregates } of step.inputs) for (const { of } of Object.values(aggregates)) if (of) typed(of)
-      needs(step.by)
+      checkWindow(at, step, plan, known, typeOf)
       return
     case 'pairs':
       condition(step.open)
@@ -148,7 +167,8 @@ function checkStep(at: string, step: Step, plan: Plan, input: Column[], typeOf: 
       needs(step.by)
       return
     case 'anomalies':
-      needs([step.of, ...step.by])
+      needs(['window_start', 'final', ...step.by, ...step.of.map(({ column }) => column)])
+      checkAnomalies(at, step, input)
       return
     case 'topic':
       if (step.key !== undefined) needs([step.key])
@@ -162,6 +182,86 @@ function checkStep(at: string, step: Step, plan: Plan, input: Column[], typeOf: 
       if (step.landedIn !== undefined) checkLandedIn(at, step, plan)
       return
   }
+}
+
+function checkEventTime(at: string, name: string, columns: Column[]): void {
+  const column = columns.find((candidate) => candidate.name === name)
+  if (column === undefined) throw unknownColumn(at, name, columns)
+  if (column.type.is === 'timestamp' && !column.nullable) return
+  throw fault(at, 'WRONG_TYPE', `"${name}" is the event time`, 'declare it as timestamp(), and not as optional')
+}
+
+function checkWindow(
+  at: string,
+  step: WindowStep,
+  plan: Plan,
+  known: ReadonlyMap<string, Column[]>,
+  typeOf: TypeOf,
+): void {
+  const { sizeMs, slideMs, inputs, by } = step
+  if (by.length === 0) throw fault(at, 'INVALID_PLAN', 'a window needs at least one column to go by')
+  if (!(slideMs >= 1 && slideMs <= sizeMs)) {
+    throw fault(at, 'INVALID_PLAN', 'a window slides by at least 1 ms and by no more than its size')
+  }
+  if (sizeMs % slideMs !== 0 && sizeMs / greatestDivisor(sizeMs, slideMs) > 10_000) {
+    throw fault(at, 'INVALID_PLAN', 'size and slide have so little in common that a window has over 10,000 panes')
+  }
+  if (inputs.map(({ from }) => from).join() !== step.from.join()) {
+    throw fault(at, 'INVALID_PLAN', 'the inputs of a window are the steps it reads, in their order')
+  }
+  const keys: string[] = []
+  for (const { from, aggregates } of inputs) {
+    const input = known.get(from) ?? []
+    if (!isTimed(plan, from)) {
+      throw fault(
+        at,
+        'INVALID_PLAN',
+        `the rows of "${from}" have no event time`,
+        "give their source one: eventTime: { column: '...' }; windows of windows are not possible",
+      )
+    }
+    for (const name of by) {
+      const column = input.find((candidate) => candidate.name === name)
+      if (column === undefined) throw unknownColumn(at, name, input)
+      if (column.nullable || column.type.is === 'list' || column.type.is === 'json') {
+        throw fault(
+          at,
+          'WRONG_TYPE',
+          `"${name}" can be ${column.nullable ? 'null' : `a ${typeName(column.type)}`}, and so no key`,
+        )
+      }
+      keys.push(`${name} ${typeName(column.type)}`)
+    }
+    for (const { of, where } of Object.values(aggregates)) {
+      if (of !== undefined) typeOf(of, input)
+      if (where !== undefined && typeOf(where, input).type.is !== 'boolean')
+        throw fault(at, 'WRONG_TYPE', 'the condition of an aggregate is not a boolean')
+    }
+  }
+  if (new Set(keys).size > by.length) throw fault(at, 'WRONG_TYPE', 'the inputs of a window have keys of other types')
+}
+
+/** The greatest whole number that divides both. */
+export function greatestDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestDivisor(b, a % b)
+}
+
+function checkAnomalies(at: string, { of, over, threshold }: AnomaliesStep, input: Column[]): void {
+  if (of.length === 0) throw fault(at, 'INVALID_PLAN', 'anomalies judge at least one column')
+  for (const { column, spike, drop } of of) {
+    const type = input.find(({ name }) => name === column)?.type
+    if (type !== undefined && !isNumeric(type)) throw fault(at, 'WRONG_TYPE', `"${column}" is no number to judge`)
+    if (spike === undefined && drop === undefined)
+      throw fault(
+        at,
+        'INVALID_PLAN',
+        `"${column}" is judged, and nothing is said of it`,
+        'name a spike, a drop, or both',
+      )
+  }
+  if (!(Number.isInteger(over) && over >= 2 && over <= 10_000))
+    throw fault(at, 'INVALID_PLAN', `anomalies look at 2 to 10,000 windows, not ${over}`)
+  if (!(threshold > 0)) throw fault(at, 'INVALID_PLAN', 'the threshold of anomalies is more than 0')
 }
 
 function checkLandedIn(at: string, step: FilesStep, plan: Plan): void {
@@ -180,6 +280,10 @@ function checkRules(at: string, step: ValidateStep, columns: Column[]): void {
     const column = columns.find((candidate) => candidate.name === name)
     if (column === undefined) throw unknownColumn(at, name, columns)
     for (const rule of rules) {
+      if (rule.rule === 'or epoch milliseconds') {
+        if (column.type.is === 'timestamp') continue
+        throw fault(at, 'WRONG_TYPE', `"${name}" is no timestamp, and has no epoch`)
+      }
       const forText = rule.rule === 'not empty' || rule.rule === 'one of' || rule.rule === 'length at most'
       const fits = forText
         ? column.type.is === 'text'

@@ -133,7 +133,10 @@ describe('a plan that may not, and why', () => {
     },
     {
       says: 'a source gone and one come',
-      after: { ...before, sources: { topic: { is: 'topic', topic: 'orders', columns: [id, amount] } } },
+      after: {
+        ...before,
+        sources: { topic: { is: 'topic', whenLost: 'fail', topic: 'orders', columns: [id, amount] } },
+      },
       differences: ['source "files" was removed', 'source "topic" was added'],
     },
     {

@@ -26,8 +26,9 @@ export interface RawSql {
 
 /** One aggregate over the rows of a window or a total. `args` are constants such as the k of a top-k. */
 export interface Aggregate {
-  aggregate: 'count' | 'sum' | 'min' | 'max' | 'mean' | 'deviation' | 'countDistinct' | 'top' | 'histogram'
+  aggregate: 'count' | 'sum' | 'min' | 'max' | 'mean' | 'deviation' | 'countDistinct' | 'top' | 'counts'
   of?: Expression
+  /** Only of the rows for which this is true. */
   where?: Expression
   args?: number[]
 }

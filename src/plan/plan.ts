@@ -57,13 +57,21 @@ export function columnsRead({ columns }: Pick<Source, 'columns'>): SourceColumn[
   return columns.filter(({ origin }) => origin === undefined)
 }
 
-/** The path of the row's file; its physical line, or its number in a Parquet file; the batch it is read in. */
-export type Origin = 'file' | 'line' | 'batch'
+/**
+ * The path of the row's file; its physical line, or its number in a Parquet file; the batch it is read in. Of a topic:
+ * the partition, the offset, the record's own time, its key, its headers.
+ */
+export type Origin = 'file' | 'line' | 'batch' | RecordOrigin
+export type RecordOrigin = 'partition' | 'offset' | 'timestamp' | 'key' | 'headers'
 
 /** A Kafka topic when brokers are set, else a local append-only log. */
 export interface TopicSource {
   is: 'topic'
   topic: string
+  /** What becomes of keys that the source does not name. Refused when left out. */
+  unknown?: UnknownColumns
+  /** Where to go on when the topic no longer has, or does not yet have, the record at the stored position. */
+  whenLost: 'earliest' | 'latest' | 'fail'
   columns: SourceColumn[]
 }
 
@@ -89,11 +97,13 @@ export interface ValidateStep extends StepBase {
   rules: Record<string, Rule[]>
   /** Rules over the whole row, tried after every column has passed. */
   checks: RowCheck[]
-  /** Where event time comes from, for pipelines that have it. */
+  /** Where event time comes from, for pipelines that have it. Not part of the plan's identity, but for its column. */
   eventTime?: EventTime
 }
 
 export type Rule =
+  /** A timestamp may also be written as milliseconds since 1970. */
+  | { rule: 'or epoch milliseconds' }
   | { rule: 'not empty' }
   | { rule: 'one of'; values: string[] }
   /** Limits are text for decimals and timestamps, so that no digit is lost. */
@@ -137,8 +147,13 @@ export interface DedupStep extends StepBase {
   horizonMs?: number
 }
 
+/**
+ * Windows of event time, half-open, beginning at multiples of `slideMs` since 1970. What comes out: the columns of `by`,
+ * `window_start`, `window_end`, the aggregates of each input in order, and `final`, which is true of a closed window.
+ */
 export interface WindowStep extends StepBase {
   op: 'window'
+  /** Each input's aggregates by the name of their column. An input of which a window has no rows gives zeros or nulls. */
   inputs: { from: string; aggregates: Record<string, Aggregate> }[]
   by: string[]
   sizeMs: number
@@ -162,14 +177,18 @@ export interface TotalStep extends StepBase {
   aggregates: Record<string, Aggregate>
 }
 
+/**
+ * Of each closed window: how far a value is from the mean of the `over` windows of its key that closed before it and had
+ * one, in deviations (population). At `threshold` or beyond it is a row: `by`, `window_start`, `moment_type`, `value`,
+ * `mean`, `deviation`, `z_score`.
+ */
 export interface AnomaliesStep extends StepBase {
   op: 'anomalies'
-  of: string
+  /** The columns to judge, with the types of moment they make. */
+  of: { column: string; spike?: string; drop?: string }[]
   by: string[]
   over: number
   threshold: number
-  spike: string
-  drop?: string
 }
 
 export interface TableStep extends StepBase {
@@ -213,6 +232,24 @@ export function isSink(step: Step): step is SinkStep {
   return (sinkOps as readonly string[]).includes(step.op)
 }
 
+/** Steps whose rows are no longer those that came in: what follows them has nothing to say of an input row. */
+export function makesRows(step: Step): boolean {
+  return step.op === 'window' || step.op === 'pairs' || step.op === 'total' || step.op === 'anomalies'
+}
+
+/** Whether the rows that reach a step are those that came in. */
+export function takesInputRows(plan: Plan, step: Step): boolean {
+  const before = plan.steps.filter(({ id }) => step.from.includes(id))
+  return before.every((each) => !makesRows(each) && takesInputRows(plan, each))
+}
+
+/** Whether the rows of a step carry the event time they came with. */
+export function isTimed(plan: Plan, id: string): boolean {
+  const step = plan.steps.find((candidate) => candidate.id === id)
+  if (step === undefined || makesRows(step)) return false
+  return step.op === 'validate' ? step.eventTime !== undefined : isTimed(plan, step.from[0] ?? '')
+}
+
 /**
  * The part of a plan that stored state depends on, with its keys in a fixed order: everything but where files lie,
  * thresholds, and how often something is emitted.
@@ -232,13 +269,14 @@ export function identityOf(plan: Plan): unknown {
 
 function stepIdentity(step: Step): unknown {
   switch (step.op) {
+    case 'validate':
+      return { ...step, ...(step.eventTime ? { eventTime: step.eventTime.column } : {}) }
     case 'window':
       return { ...step, emit: step.emit.on }
     case 'anomalies':
       return { ...step, threshold: 0 }
     case 'files':
       return { ...step, folder: '' }
-    case 'validate':
     case 'select':
     case 'filter':
     case 'dedup':

@@ -86,21 +86,29 @@ export async function refresh(board: Board): Promise<void> {
   }
 }
 
+export interface NotReady {
+  /** For anybody: nothing of pipelines, hosts or errors. */
+  short: string
+  why: string
+}
+
 /** Why the process cannot do its work, or nothing when it can. */
-export async function notReady({ store, waitingFor, phase, lines, works }: Board): Promise<string | undefined> {
-  if (phase !== 'at work') return `it is ${phase}`
-  if (store === undefined) return `the database does not answer yet${waitingFor === undefined ? '' : `: ${waitingFor}`}`
+export async function notReady({ store, waitingFor, phase, lines, works }: Board): Promise<NotReady | undefined> {
+  if (phase !== 'at work') return { short: phase, why: `it is ${phase}` }
+  const short = 'the database does not answer'
+  if (store === undefined) return { short, why: `${short} yet${waitingFor === undefined ? '' : `: ${waitingFor}`}` }
   try {
-    await store.select('select 1')
+    await store.answers()
   } catch (error) {
-    return `the database does not answer: ${messageOf(error)}`
+    return { short, why: `${short}: ${messageOf(error)}` }
   }
   if (!works) return undefined
   for (const [name, { progress }] of lines) {
     const { state } = progress
-    if (state.is === 'starting') return `${name} is starting`
-    if (state.is === 'retrying') return `${name} is retrying: ${state.why}`
-    if (state.is === 'stopped') return `${name} has stopped: ${state.why}`
+    const short = `a pipeline is ${state.is}`
+    if (state.is === 'starting') return { short, why: `${name} is starting` }
+    if (state.is === 'retrying') return { short, why: `${name} is retrying: ${state.why}` }
+    if (state.is === 'stopped') return { short, why: `${name} has stopped: ${state.why}` }
   }
   return undefined
 }

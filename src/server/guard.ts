@@ -1,7 +1,7 @@
 /** Who may ask what: the host asked for, where a page came from, the token, and what a browser may do with the answer. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { problem, sendProblem } from './problem.ts'
-import { allows, type Scope, type TokenFile } from './tokens.ts'
+import { allows, type Scope, type Token, type TokenFile } from './tokens.ts'
 
 const loopback = ['127.0.0.1', 'localhost', '[::1]']
 
@@ -54,11 +54,13 @@ async function checkToken(
   tokens: TokenFile,
   needed: Scope,
 ): Promise<FastifyReply | undefined> {
-  const given = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? '')?.[1]
-  const held = given === undefined ? undefined : tokens.holder(given)
+  const held = tokenOf(request, tokens)
   if (held === undefined) {
     reply.header('www-authenticate', 'Bearer')
-    const detail = given === undefined ? 'this server asks for an access token' : 'this access token is not known'
+    const detail =
+      request.headers.authorization === undefined
+        ? 'this server asks for an access token'
+        : 'this access token is not known'
     const hint = 'send authorization: Bearer <token>; millrace tokens add makes one'
     return await sendProblem(reply, problem(401, 'NO_TOKEN', detail, hint))
   }
@@ -67,4 +69,10 @@ async function checkToken(
     reply,
     problem(403, 'NOT_ALLOWED', `the token "${held.name}" allows to ${held.scope}, and this needs ${needed}`),
   )
+}
+
+/** The token that a request carries, if it is one of these. */
+export function tokenOf({ headers }: FastifyRequest, tokens: TokenFile): Token | undefined {
+  const given = /^Bearer (\S+)$/i.exec(headers.authorization ?? '')?.[1]
+  return given === undefined ? undefined : tokens.holder(given)
 }

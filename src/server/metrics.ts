@@ -159,8 +159,8 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
 }
 
 async function rowsPerFileOf({ board }: Desk): Promise<Map<string, number>> {
-  const rows = await board.store
-    ?.select(
+  const rows = await board.store?.reads
+    .select(
       `
       select p.pipeline, coalesce(avg(f.rows_done), 0)::float8 as rows
       from   millrace.pipelines p

@@ -31,6 +31,8 @@ export const httpCodes = {
   WRONG_TYPE_OF_BODY: 'the body must be JSON',
   TOO_LARGE: 'the request is too large',
   NOT_READY: 'the process cannot do its work yet',
+  BUSY: 'too much is asked of the database at once',
+  TOO_SLOW: 'the database took too long for what was asked',
   FAILED: 'the request failed, and the log says why',
 } as const
 

@@ -3,7 +3,7 @@ import type { Dirent } from 'node:fs'
 import { opendir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { filesSources } from '../sources/files/waiting.ts'
-import type { PostgresStore } from '../store/postgres.ts'
+import type { Reads } from '../store/reads.ts'
 import type { PipelineStatus } from '../store/store.ts'
 import type { Board, BoardLine } from './board.ts'
 import { type PipelineView, pipelineView } from './views.ts'
@@ -11,8 +11,8 @@ import { type PipelineView, pipelineView } from './views.ts'
 /** All pipelines of this process. Without the database it says what the process knows by itself. */
 export async function describePipelines({ store, lines, works }: Board): Promise<PipelineView[]> {
   const [stored, numbers] = await Promise.all([
-    store?.status().catch((): PipelineStatus[] => []),
-    store === undefined ? undefined : numbersOf(store).catch(() => undefined),
+    store?.reads.status().catch((): PipelineStatus[] => []),
+    store === undefined ? undefined : numbersOf(store.reads).catch(() => undefined),
   ])
   const views: PipelineView[] = []
   for (const [name, line] of lines) {
@@ -40,8 +40,8 @@ interface Numbers {
   watermark: Date | null
 }
 
-async function numbersOf(store: PostgresStore): Promise<Map<string, Numbers>> {
-  const rows = await store.select(`
+async function numbersOf(reads: Reads): Promise<Map<string, Numbers>> {
+  const rows = await reads.select(`
     select p.pipeline,
            (select coalesce(sum(rows_in), 0)::float8 / 5
             from   millrace.batches b

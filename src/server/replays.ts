@@ -22,7 +22,7 @@ interface Group extends ChosenLetters {
 
 /** The chosen letters by pipeline, without those that cannot be replayed: sentences say which are left. */
 async function groupsOf(desk: Desk, where: DeadLetterFilter, set: Edits): Promise<{ groups: Group[]; left: string[] }> {
-  const counts = await storeOf(desk).countDeadLetters(where)
+  const counts = await storeOf(desk).reads.countDeadLetters(where)
   const upTo = Math.max(0, ...counts.map(({ lastId }) => lastId))
   const groups: Group[] = []
   const left: string[] = []
@@ -73,8 +73,8 @@ export async function forecast(desk: Desk, where: DeadLetterFilter, set: Edits) 
 
 async function forecastGroup(desk: Desk, { line, ...letters }: Group, tell: (forecast: Forecast) => void) {
   const { config } = desk
-  const source = Object.values(line.plan.sources)[0]
-  if (source === undefined) return []
+  const [[id, source] = []] = Object.entries(line.plan.sources)
+  if (id === undefined || source === undefined) return []
   // not among the pipeline's own: a worker that starts clears what it finds there
   const apart = `dry-run-${process.pid}-${randomBytes(4).toString('hex')}`
   const spool = join(spoolFolder(config.dataDirectory), apart)
@@ -82,7 +82,7 @@ async function forecastGroup(desk: Desk, { line, ...letters }: Group, tell: (for
   using session = await duckOf(desk).connect()
   try {
     const store = storeOf(desk)
-    await using reader = await openLettersReader({ ...letters, source, store, spool })
+    await using reader = await openLettersReader({ ...letters, id, source, store, spool })
     const limits = { rows: config.batchMaxRows, bytes: config.batchMaxBytes }
     return await dryRun({ plan: line.plan, store, session, spool, apart, filters: new Map() }, reader, limits, tell)
   } finally {
@@ -107,7 +107,7 @@ export async function replay(desk: Desk, where: DeadLetterFilter, set: Edits) {
       duck: duckOf(desk),
       letters: { which, set },
     })
-    const again = await deadAgain(store, name, { after: before.batch, last: lastBatch, first: 0 })
+    const again = await deadAgain(store.reads, name, { after: before.batch, last: lastBatch, first: 0 })
     const { rowsIn, ...verdicts } = books
     replayed.push({
       pipeline: name,

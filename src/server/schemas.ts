@@ -209,7 +209,7 @@ export const nameParameter: Schema = {
 
 /** The problems any address can answer with, and those of its own. */
 export function answers(success: Schema, ...own: number[]): Record<number, Schema> {
-  const problems = [400, 401, 403, 404, 421, 500, 503, ...own]
+  const problems = [400, 401, 403, 404, 421, 500, 503, 504, ...own]
   return Object.fromEntries([
     [200, success],
     ...problems.map((status) => [
@@ -230,4 +230,5 @@ const statusSays: Record<number, string> = {
   421: 'The server does not answer for this name.',
   500: 'The request failed; the log says why.',
   503: 'The process cannot do its work yet.',
+  504: 'The database took too long for it.',
 }

@@ -8,8 +8,10 @@ import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { MillraceError, messageOf } from '../errors.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
+import { longestReadMs } from '../store/reads.ts'
+import type { NotReady } from './board.ts'
 import type { Desk } from './desk.ts'
-import { guard } from './guard.ts'
+import { guard, tokenOf } from './guard.ts'
 import { type Meter, metricsRoute } from './metrics.ts'
 import { errorsPage, ProblemError, problem, problemOf, sendProblem } from './problem.ts'
 import { deadLetterRoutes } from './routes/dead-letters.ts'
@@ -24,7 +26,7 @@ export interface ServerOptions {
   port: number
   desk: Desk
   /** Why the process cannot do its work, or nothing when it can. */
-  notReady(): Promise<string | undefined>
+  notReady(): Promise<NotReady | undefined>
   tokens?: TokenFile
   /** The folder of the built page; without it there is only the API. */
   page?: string
@@ -78,7 +80,18 @@ export async function openServer(options: ServerOptions): Promise<Server> {
         problem(503, 'NOT_READY', 'the pipeline has not been started on this database yet'),
       )
     }
-    if (options.desk.board.postgresFault !== undefined || isTransient(error)) {
+    if (codeOf(error) === '57014') {
+      const detail = `the database did not answer this within ${longestReadMs / 1000} s, and was told to leave it`
+      const hint = 'ask for less; what a system of your own asks may need an index'
+      return await sendProblem(reply, problem(504, 'TOO_SLOW', detail, hint))
+    }
+    const postgresFailed = options.desk.board.postgresFault !== undefined
+    if (!postgresFailed && /timeout exceeded when trying to connect/.test(messageOf(error))) {
+      const detail = 'no session with the database was free in time'
+      const hint = `try again in a moment: what others have asked ends within ${longestReadMs / 1000} s`
+      return await sendProblem(reply, problem(503, 'BUSY', detail, hint))
+    }
+    if (postgresFailed || isTransient(error)) {
       return await sendProblem(reply, problem(503, 'NOT_READY', `the database does not answer: ${messageOf(error)}`))
     }
     log.error('a request failed', {
@@ -170,7 +183,7 @@ function setHeaders(reply: { header(name: string, value: string): unknown }, pat
   if (path.endsWith('.html')) reply.header('cache-control', 'no-cache')
 }
 
-function healthRoutes(app: FastifyInstance, { notReady }: ServerOptions): void {
+function healthRoutes(app: FastifyInstance, { notReady, tokens }: ServerOptions): void {
   const tags = ['health']
   const status = shape({ status: text })
   app.get(
@@ -181,10 +194,13 @@ function healthRoutes(app: FastifyInstance, { notReady }: ServerOptions): void {
   app.get(
     '/health/ready',
     { schema: { tags, summary: 'Whether it can do its work', response: answers(status) } },
-    async () => {
-      const why = await notReady()
-      if (why === undefined) return { status: 'ready' }
-      throw new ProblemError(503, 'NOT_READY', why)
+    async (request) => {
+      const reason = await notReady()
+      if (reason === undefined) return { status: 'ready' }
+      // a cause names hosts and databases
+      const mayKnow = tokens === undefined || tokenOf(request, tokens) !== undefined
+      if (mayKnow) throw new ProblemError(503, 'NOT_READY', reason.why)
+      throw new ProblemError(503, 'NOT_READY', reason.short, 'with an access token it says why')
     },
   )
 }

@@ -33,13 +33,14 @@ async function opened(letters: Partial<DeadLetter>[], chosen: Partial<LettersRea
   }
   letters.forEach(add)
   const which = { upTo: letters.length }
-  const reader = await openLettersReader({ source, store, spool: folder.path, which, set: {}, ...chosen })
+  const reader = await openLettersReader({ id: 'files', source, store, spool: folder.path, which, set: {}, ...chosen })
   return { reader, store, add, [Symbol.asyncDispose]: () => folder.remove() }
 }
 
 function letterOf(parts: Partial<DeadLetter>): DeadLetter {
   return {
     id: 1,
+    revision: 0,
     pipeline: 'shop',
     batch: 1,
     source: 'files',
@@ -64,7 +65,7 @@ async function idsOf(reader: SourceReader, limits = plenty): Promise<number[][]>
   const found: number[][] = []
   for (let range = await reader.next(limits); range !== undefined; range = await reader.next(limits)) {
     assert.equal(range.rows, range.settles.length)
-    found.push(range.settles)
+    found.push(range.settles.map(({ id }) => id))
     await range.release()
   }
   return found
@@ -136,7 +137,7 @@ test('a range ends at its rows, at its bytes, and early where lines are very lon
     countDeadLetters: (filter) => mixed.store.countDeadLetters(filter),
   }
   await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-letters-'))
-  const options = { source, store: few, spool: folder.path, which: { upTo: 4 }, set: {} }
+  const options = { id: 'files', source, store: few, spool: folder.path, which: { upTo: 4 }, set: {} }
   await using byLength = await openLettersReader(options)
   assert.deepEqual(await idsOf(byLength, { rows: 9, bytes: 1e9 }), [
     [1, 2],
@@ -148,7 +149,7 @@ test('a range ends at its rows, at its bytes, and early where lines are very lon
 
 test('what is settled meanwhile is left out, and what fails again is not read again', async () => {
   await using world = await opened([{}, {}, {}, {}], { which: { code: 'EMPTY', upTo: 4 } })
-  assert.deepEqual((await world.reader.next({ rows: 1, bytes: 1e6 }))?.settles, [1])
+  assert.deepEqual((await world.reader.next({ rows: 1, bytes: 1e6 }))?.settles, [{ id: 1, revision: 0 }])
   await world.store.discardDeadLetters({ ids: [1, 3] }, 'a test')
   world.add({ code: 'EMPTY' })
   assert.deepEqual(await idsOf(world.reader), [[2, 4]])

@@ -6,9 +6,9 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { asDiskFull } from '../errors.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
-import { columnsRead, type Source, type SourceColumn } from '../plan/plan.ts'
+import { columnsRead, type Origin, type Source, type SourceColumn } from '../plan/plan.ts'
 import { letterPages } from '../store/letter-pages.ts'
-import type { DeadLetter, DeadLetterFilter, Store } from '../store/store.ts'
+import type { DeadLetter, DeadLetterFilter, LetterRevision, Store } from '../store/store.ts'
 import type { Limits, Range, SourceReader } from './source.ts'
 
 /** Dead letters to be replayed. */
@@ -20,6 +20,8 @@ export interface ChosenLetters {
 }
 
 export interface LettersReaderOptions extends ChosenLetters {
+  /** The source's id in the plan. */
+  id: string
   source: Source
   store: Pick<Store, 'deadLetters' | 'countDeadLetters'>
   spool: string
@@ -27,20 +29,21 @@ export interface LettersReaderOptions extends ChosenLetters {
 
 /** Reads those of the letters that are open, and can be replayed, when it comes to them. */
 export async function openLettersReader(options: LettersReaderOptions): Promise<SourceReader> {
-  const { source, store, set, spool } = options
-  const which = canBeReplayed(options, source)
+  const { id, source, store, set, spool } = options
+  const which = { ...canBeReplayed(options, source), source: id }
   await mkdir(spool, { recursive: true })
   let after = 0
   let ranges = 0
   return {
     async next(limits: Limits) {
       const letters = letterPages(store, { ...which, after, limit: limits.rows })
-      const range = await stage(letters, source, set, limits, join(spool, `letters-${++ranges}.csv`))
-      after = range.settles.at(-1) ?? after
+      const range = await stage(letters, { id, source, set }, limits, join(spool, `letters-${++ranges}.csv`))
+      after = range.settles.at(-1)?.id ?? after
       if (range.rows > 0) return range
       await range.release()
       return undefined
     },
+    lags: () => new Map(),
     async bytesAhead() {
       const counts = await store.countDeadLetters({ ...which, after })
       return counts.reduce((sum, { bytes }) => sum + bytes, 0)
@@ -68,13 +71,12 @@ const vectorBytes = 4_000_000
 
 async function stage(
   letters: AsyncIterable<DeadLetter[]>,
-  source: Source,
-  set: ChosenLetters['set'],
+  { id, source, set }: { id: string; source: Source; set: ChosenLetters['set'] },
   limits: Limits,
   path: string,
 ): Promise<Range> {
   const columns = columnsRead(source).map(({ name }) => name)
-  const settles: number[] = []
+  const settles: LetterRevision[] = []
   let bytes = 0
   let lineBytes = 0
   let longestLine = 0
@@ -83,7 +85,7 @@ async function stage(
     for await (const page of letters) {
       const lines = page.map((letter) => {
         const line = lineOf(letter, columns, set)
-        settles.push(letter.id)
+        settles.push({ id: letter.id, revision: letter.revision })
         bytes += Buffer.byteLength(letter.raw)
         lineBytes += Buffer.byteLength(line)
         longestLine = Math.max(longestLine, Buffer.byteLength(line))
@@ -104,6 +106,7 @@ async function stage(
     ...columns.map((column) => [column, 'varchar']),
   ]
   return {
+    source: id,
     rows: settles.length,
     malformed: 0,
     bytes,
@@ -118,11 +121,11 @@ from read_csv(
   max_line_size = ${longestLine}, buffer_size = ${Math.max(longestLine, 4_000_000)}
 )`,
     malformedSelect: undefined,
-    where: { join: '', place: 's._place', line: 's._line', rawText: 's._raw' },
+    where: { join: '', place: 's._place', line: 's._line', partition: "'replay'", rawText: 's._raw' },
     files: [],
     filesQuarantined: 0,
     positions: [],
-    ranges: settles.slice(0, 100).map((id) => ({ dead_letter: id })),
+    ranges: settles.slice(0, 100).map(({ id }) => ({ dead_letter: id })),
     phases: {},
     arrivedAt: undefined,
     settles,
@@ -132,7 +135,18 @@ from read_csv(
 
 // What tells where a row came from is told anew.
 function originsSql(columns: SourceColumn[], batch: number): string {
-  const values = { file: '_place', line: '_line::varchar', batch: `'${batch}'` }
+  const values: Record<Origin, string> = {
+    file: '_place',
+    line: '_line::varchar',
+    batch: `'${batch}'`,
+    // topic/partition/offset
+    partition: `split_part(_place, '/', -2)`,
+    offset: `split_part(_place, '/', -1)`,
+    // a letter does not keep them
+    timestamp: 'null::varchar',
+    key: 'null::varchar',
+    headers: `'{}'`,
+  }
   return columns
     .map(({ name, origin }) => (origin === undefined ? '' : `, ${values[origin]} as ${identifier(name)}`))
     .join('')

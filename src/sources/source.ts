@@ -1,5 +1,5 @@
 /** What a source promises the engine: ranges of rows, staged where DuckDB can read them. */
-import type { FileProgress, Position } from '../store/store.ts'
+import type { FileProgress, LetterRevision, Position } from '../store/store.ts'
 
 export interface Limits {
   rows: number
@@ -10,6 +10,8 @@ export interface Limits {
 
 /** The next range of a source: well-formed rows as texts, and what was malformed. */
 export interface Range {
+  /** The source's id in the plan; undefined of a range without rows, which only moves event time on. */
+  source: string | undefined
   /** Rows that could be cut out. */
   rows: number
   malformed: number
@@ -33,8 +35,8 @@ export interface Range {
   phases: Record<string, number>
   /** When the oldest of it arrived. */
   arrivedAt: Date | undefined
-  /** Dead letters that a replay settles with it. */
-  settles: number[]
+  /** Dead letters that a replay settles with it, as they were read. */
+  settles: LetterRevision[]
   /** Removes what was staged. */
   release(): Promise<void>
 }
@@ -51,18 +53,51 @@ export interface Where {
   join: string
   place: string
   line: string
+  /** The partition of the source, as text; it needs no join. */
+  partition: string
   rawText: string
+}
+
+/** Nothing was read: a batch of it moves event time on. */
+export function emptyRange(): Range {
+  return {
+    source: undefined,
+    rows: 0,
+    malformed: 0,
+    bytes: 0,
+    select: () => 'select 0::bigint as _row where false',
+    malformedSelect: undefined,
+    where: { join: '', place: 'null', line: 'null', partition: 'null', rawText: 'null' },
+    files: [],
+    filesQuarantined: 0,
+    positions: [],
+    ranges: [],
+    phases: {},
+    arrivedAt: undefined,
+    settles: [],
+    release: async () => {},
+  }
+}
+
+/** How many rows, or other things to read, a partition has that were not handed out. */
+export interface Lag {
+  partition: string
+  rows: number
 }
 
 export interface SourceReader extends AsyncDisposable {
   /** The next range, or undefined when nothing is there now. */
   next(limits: Limits): Promise<Range | undefined>
+  /** By source, the partitions there are, as far as it has heard. */
+  lags(): ReadonlyMap<string, readonly Lag[]>
   /** Bytes of input that are there now and not handed out yet. Absent where a source cannot tell. */
   bytesAhead?(): Promise<number>
   /** Something is there that is still being written: it may be complete soon. */
   readonly unsettled: boolean
   /** Resolves when something may have arrived, at the latest after a second. */
   wait(signal: AbortSignal): Promise<void>
+  /** These positions are committed; for those who look at the source from outside. */
+  settled?(positions: readonly Position[]): Promise<void>
   /** Forgets what was handed out but not committed; the next range begins where the store says. */
   rewind(): Promise<void>
 }

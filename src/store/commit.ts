@@ -2,13 +2,16 @@
  * The one transaction of a batch: rows, state, positions, dead letters and the ledger line, and last the epoch. A crash
  * at any place leaves all of it or nothing, which is why starting again needs no recovery.
  */
+
 import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { type Client, codeOf, isTransient } from './connection.ts'
+import { letterEdited, letterSettled } from './dead-letters.ts'
 import { writeFiles } from './files.ts'
 import { jsonText } from './json-text.ts'
 import { copy, landSinks, type TableHabits } from './land-rows.ts'
-import { type BatchCommit, type CommitOutcome, deadLetterColumns } from './store.ts'
+import { writeState } from './state.ts'
+import { type BatchCommit, type CommitOutcome, deadLetterColumns, lateColumns } from './store.ts'
 
 export async function commitBatch(client: Client, batch: BatchCommit, habits: TableHabits): Promise<CommitOutcome> {
   const started = performance.now()
@@ -25,6 +28,8 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
     if (batch.deadLetters) await copy(client, 'millrace.dead_letters', [...deadLetterColumns], batch.deadLetters)
     await failpoint('after rows')
 
+    if (batch.lateRows) await copy(client, 'millrace.late_rows', [...lateColumns], batch.lateRows)
+    await writeState(client, batch)
     if (batch.dedupKeys) await copy(client, 'millrace.dedup_keys', ['step', 'key'], batch.dedupKeys)
     await failpoint('after state')
 
@@ -39,8 +44,8 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
       `
       insert into millrace.batches (
         pipeline, batch, epoch, kind, started_at, rows_in, written, filtered, duplicates, late, dead,
-        files_quarantined, rows_out, ranges, phases_ms, step_rows)
-      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+        files_quarantined, rows_out, ranges, phases_ms, step_rows, watermark)
+      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
       returning committed_at`,
       [
         batch.pipeline,
@@ -59,6 +64,7 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
         jsonText(batch.ranges),
         JSON.stringify({ ...batch.phases, land: Math.round(performance.now() - started) }),
         JSON.stringify(batch.stepRows),
+        asDate(batch.watermark),
       ],
     )
     await failpoint('after positions')
@@ -67,14 +73,14 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
       `
       with moved as (
         update millrace.pipelines
-        set    batch = $3, updated_at = now()
+        set    batch = $3, updated_at = now(), watermark = greatest(watermark, $4)
         where  pipeline = $1 and batch = $3 - 1
         returning 1
       )
       update millrace.leases
       set    expires_at = clock_timestamp() + interval '10 seconds'
       where  pipeline = $1 and epoch = $2 and exists (select from moved)`,
-      [batch.pipeline, batch.epoch, batch.batch],
+      [batch.pipeline, batch.epoch, batch.batch, asDate(batch.watermark)],
     )
     if (rowCount !== 1) {
       throw new MillraceError('LEASE_LOST', {
@@ -116,26 +122,31 @@ async function writePositions(client: Client, batch: BatchCommit): Promise<void>
       set    position = excluded.position,
              -- never back, and null does not forget it
              watermark = greatest(millrace.positions.watermark, excluded.watermark)`,
-      [batch.pipeline, source, partition, position, watermark === undefined ? null : new Date(watermark)],
+      [batch.pipeline, source, partition, position, asDate(watermark)],
     )
   }
 }
 
+function asDate(ms: number | undefined): Date | null {
+  return ms === undefined ? null : new Date(ms)
+}
+
 async function settle(client: Client, batch: BatchCommit): Promise<void> {
   if (batch.settles.length === 0) return
+  const ids = batch.settles.map(({ id }) => id)
   const { rowCount } = await client.query(
     `
-    update millrace.dead_letters
-    set    settled = 'replayed', settled_at = clock_timestamp(), settled_by = $3
-    where  pipeline = $1 and id = any($2) and settled is null`,
-    [batch.pipeline, batch.settles, `batch ${batch.batch}`],
+    update millrace.dead_letters d
+    set    settled = 'replayed', settled_at = clock_timestamp(), settled_by = $4
+    from   unnest($2::bigint[], $3::integer[]) as read (id, revision)
+    where  d.pipeline = $1 and d.id = read.id and d.revision = read.revision and d.settled is null`,
+    [batch.pipeline, ids, batch.settles.map(({ revision }) => revision), `batch ${batch.batch}`],
   )
-  if (rowCount !== batch.settles.length) {
-    throw new MillraceError('DEAD_LETTER_SETTLED', {
-      at: batch.pipeline,
-      message: 'a dead letter of this replay has been settled meanwhile; nothing was written',
-      hint: 'list the dead letters again',
-      retry: true,
-    })
-  }
+  if (rowCount === ids.length) return
+  // the others are settled by now, in this transaction
+  const { rowCount: open } = await client.query(
+    'select from millrace.dead_letters where pipeline = $1 and id = any($2) and settled is null limit 1',
+    [batch.pipeline, ids],
+  )
+  throw open === 1 ? letterEdited(batch.pipeline) : letterSettled(batch.pipeline)
 }

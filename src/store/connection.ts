@@ -90,6 +90,40 @@ export async function leaveOwnSchema(client: Queries): Promise<void> {
   await client.query(outOfOwnSchema)
 }
 
+/** Sessions for questions, opened when there are some: they end when there have been none for a while. */
+export function openPool(config: ServerConfig, more: pg.PoolConfig): pg.Pool {
+  const pool = new pg.Pool({
+    ...config,
+    idleTimeoutMillis: 30_000,
+    allowExitOnIdle: true,
+    onConnect: leaveOwnSchema,
+    ...more,
+  })
+  pool.on('error', () => {})
+  // a session that breaks while it is lent out must not end the process either
+  pool.on('connect', (client) => client.on('error', () => {}))
+  return pool
+}
+
+export async function inTransaction<T>(pool: pg.Pool, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = await pool.connect()
+  let broken: Error | undefined
+  try {
+    await client.query('begin')
+    // as: a pool's client is a client that goes back to the pool
+    const result = await work(client as unknown as Client)
+    await client.query('commit')
+    return result
+  } catch (error) {
+    await client.query('rollback').catch((rollback: Error) => {
+      broken = rollback
+    })
+    throw error
+  } finally {
+    client.release(broken)
+  }
+}
+
 /** Ends a session without a word to the server, which may not be listening; what waits for an answer fails. */
 export function breakOff(client: Client): void {
   sockets.get(client)?.destroy()

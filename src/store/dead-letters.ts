@@ -5,6 +5,7 @@ import type { DeadLetter, DeadLetterCount, DeadLetterFilter, DeadLetterQuery } f
 
 interface DeadLetterRow {
   id: number
+  revision: number
   pipeline: string
   batch: number
   source: string
@@ -38,7 +39,7 @@ export async function findDeadLetters(client: Queries, query: DeadLetterQuery): 
   const page = `
     select *
     from  (select *, sum(octet_length(raw)) over (order by id ${order}) - octet_length(raw) as bytes_before
-           from  (${chosen} limit $13) chosen) page
+           from  (${chosen} limit $14) chosen) page
     where  bytes_before < ${pageBytes}
     order by id ${order}`
   const { rows } = await client.query<DeadLetterRow>(
@@ -47,6 +48,7 @@ export async function findDeadLetters(client: Queries, query: DeadLetterQuery): 
   )
   return rows.map((row) => ({
     id: row.id,
+    revision: row.revision,
     pipeline: row.pipeline,
     batch: row.batch,
     source: row.source,
@@ -96,7 +98,8 @@ const conditions = `
     and    ($9::boolean is null or (fields is not null) = $9)
     and    ($10 or settled is null)
     and    ($11::bigint is null or id > $11)
-    and    ($12::bigint is null or id <= $12)`
+    and    ($12::bigint is null or id <= $12)
+    and    ($13::text is null or source = $13)`
 
 function valuesOf(filter: DeadLetterFilter): unknown[] {
   return [
@@ -112,6 +115,7 @@ function valuesOf(filter: DeadLetterFilter): unknown[] {
     filter.settled ?? false,
     filter.after ?? null,
     filter.upTo ?? null,
+    filter.source ?? null,
   ]
 }
 
@@ -120,7 +124,7 @@ export async function editFields(client: Queries, id: number, fields: Record<str
   const { rowCount } = await client.query(
     `
     update millrace.dead_letters
-    set    fields = coalesce(fields, '{}') || $2::jsonb
+    set    fields = coalesce(fields, '{}') || $2::jsonb, revision = revision + 1
     where  id = $1 and settled is null`,
     [id, JSON.stringify(fields)],
   )
@@ -141,10 +145,29 @@ export async function discard(client: Queries, filter: DeadLetterFilter, reason:
   const { rowCount } = await client.query(
     `
     update millrace.dead_letters
-    set    settled = 'discarded', settled_at = clock_timestamp(), settled_by = $13
+    set    settled = 'discarded', settled_at = clock_timestamp(), settled_by = $14
     where  ${conditions}
     and    settled is null`,
     [...valuesOf(filter), reason],
   )
   return rowCount ?? 0
+}
+
+/** Why a replay cannot be committed. Whoever tries again reads the letters that are open, as they are then. */
+export function letterSettled(pipeline: string): MillraceError {
+  return new MillraceError('DEAD_LETTER_SETTLED', {
+    at: pipeline,
+    message: 'a dead letter of this replay has been settled meanwhile; nothing was written',
+    hint: 'list the dead letters again',
+    retry: true,
+  })
+}
+
+export function letterEdited(pipeline: string): MillraceError {
+  return new MillraceError('DEAD_LETTER_EDITED', {
+    at: pipeline,
+    message: 'a dead letter of this replay has been edited meanwhile; nothing was written',
+    hint: 'it is replayed again, with what it says now',
+    retry: true,
+  })
 }

@@ -19,6 +19,7 @@ interface LedgerRow {
   rows_out: LedgerLine['rowsOut']
   phases_ms: Record<string, number>
   step_rows: Record<string, number>
+  watermark: Date | null
   ranges: unknown
 }
 
@@ -55,12 +56,13 @@ function ledgerLine(row: LedgerRow): LedgerLine {
     rowsOut: row.rows_out,
     phasesMs: row.phases_ms,
     stepRows: row.step_rows,
+    watermark: row.watermark?.getTime(),
     ranges: row.ranges,
   }
 }
 
 /** In a transaction. */
-export async function foldLedger(client: Client, pipeline: string, before: Date): Promise<number> {
+export async function foldLedger(client: Client, pipeline: string, before: Date, upTo: number): Promise<number> {
   const { rows } = await client.query<{ gone: number }>(
     `
     with old as (
@@ -68,7 +70,7 @@ export async function foldLedger(client: Client, pipeline: string, before: Date)
       from   millrace.batches
       where  pipeline = $1
       and    committed_at < date_trunc('hour', $2::timestamptz)
-      and    batch <= (select coalesce(min(batch), 0) from millrace.effects where pipeline = $1)
+      and    batch <= $3
     ),
     sinks as (
       select hour, jsonb_object_agg(step, sums) as rows_out
@@ -129,7 +131,7 @@ export async function foldLedger(client: Client, pipeline: string, before: Date)
       returning 1
     )
     select count(*) as gone from gone`,
-    [pipeline, before],
+    [pipeline, before, upTo],
   )
   return rows[0]?.gone ?? 0
 }

@@ -10,6 +10,8 @@ storeContract('memory', async () => {
   return {
     store,
     rowsOf: async (table) => database.rowsOf(table),
+    lateRows: async () =>
+      database.lateRows.map((row) => ['step', 'place', 'late_by_ms', 'raw', 'batch'].map((name) => row[name] ?? null)),
     again: async () => openMemoryStore(database),
     expire: async (pipeline) => database.expire(pipeline),
     close: async () => await store[Symbol.asyncDispose](),

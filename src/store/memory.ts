@@ -11,6 +11,7 @@ import { commitBatch, keysOf, settle } from './memory/commit.ts'
 import { type MemoryDatabase, memoryDatabase, pair, type StoredPipeline } from './memory/database.ts'
 import { freeLease, holds, leave, takeLease } from './memory/leases.ts'
 import { printCsv, readRows } from './memory/rows.ts'
+import { writeState } from './memory/state.ts'
 import { emptyTable, fitted, type Table } from './memory/tables.ts'
 import type {
   BatchCommit,
@@ -28,6 +29,7 @@ import type {
   RowFile,
   Store,
   StoredFile,
+  StoredState,
 } from './store.ts'
 
 export { type MemoryDatabase, memoryDatabase }
@@ -73,6 +75,7 @@ class MemoryStore implements Store {
       batch: stored?.batch ?? 0,
       epoch: stored?.lease.epoch ?? 0,
       positions: [...(stored?.positions.values() ?? [])].map((position) => ({ ...position })),
+      watermark: stored?.watermark,
     }
   }
 
@@ -104,6 +107,10 @@ class MemoryStore implements Store {
     return seen.length
   }
 
+  async state(pipeline: string, folder: string): Promise<StoredState> {
+    return await writeState(this.#known(pipeline), folder)
+  }
+
   async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
     const after = query.after ?? 0
     const lines = (this.#database.pipelines.get(pipeline)?.ledger ?? []).filter((line) => line.batch > after)
@@ -112,11 +119,10 @@ class MemoryStore implements Store {
     return chosen.map((line) => structuredClone(line))
   }
 
-  async foldLedger(pipeline: string, before: Date): Promise<number> {
-    const { ledger, effects } = this.#known(pipeline)
-    const done = Math.min(...effects.values(), Number.POSITIVE_INFINITY)
+  async foldLedger(pipeline: string, before: Date, upTo: number): Promise<number> {
+    const { ledger } = this.#known(pipeline)
     const hour = (at: Date) => at.toISOString().slice(0, 13)
-    const isOld = (line: LedgerLine) => hour(line.committedAt) < hour(before) && effects.size > 0 && line.batch <= done
+    const isOld = (line: LedgerLine) => hour(line.committedAt) < hour(before) && line.batch <= upTo
     const hours = Map.groupBy(ledger.filter(isOld), ({ kind, committedAt }) => pair(kind, hour(committedAt)))
     const folded = [...hours.values()].map((lines) => lines.reduce(addLines))
     const kept = [...folded, ...ledger.filter((line) => !isOld(line))].sort((a, b) => a.batch - b.batch)
@@ -159,6 +165,7 @@ class MemoryStore implements Store {
     return this.#database.deadLetters.filter(
       (letter) =>
         (filter.pipeline === undefined || letter.pipeline === filter.pipeline) &&
+        (filter.source === undefined || letter.source === filter.source) &&
         (filter.ids === undefined || filter.ids.includes(letter.id)) &&
         (filter.batch === undefined || letter.batch === filter.batch) &&
         (filter.code === undefined || letter.code.toUpperCase() === filter.code.toUpperCase()) &&
@@ -187,6 +194,7 @@ class MemoryStore implements Store {
       })
     }
     letter.fields = { ...letter.fields, ...fields }
+    letter.revision++
   }
 
   async discardDeadLetters(filter: DeadLetterFilter, reason: string): Promise<number> {
@@ -243,6 +251,9 @@ function newPipeline(plan: Plan): StoredPipeline {
     ledger: [],
     effects: new Map(),
     dedupKeys: new Map(),
+    watermark: undefined,
+    paneNumbers: new Map(),
+    paneSets: [],
   }
 }
 

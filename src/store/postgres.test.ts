@@ -39,6 +39,12 @@ storeContract('Postgres', async () => {
         Object.fromEntries(Object.entries(row).map(([name, value]) => [name, value === null ? null : String(value)])),
       )
     },
+    async lateRows() {
+      const { rows } = await client.query<Record<string, unknown>>(
+        'select step, place, late_by_ms, raw, batch from millrace.late_rows order by id',
+      )
+      return rows.map((row) => Object.values(row).map(String))
+    },
     again: open,
     async expire(pipeline) {
       await client.query(

@@ -5,7 +5,7 @@
 import { createReadStream, createWriteStream } from 'node:fs'
 import { pipeline as pump } from 'node:stream/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
+import type pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { asDiskFull, MillraceError } from '../errors.ts'
 import { planChange } from '../plan/compatible.ts'
@@ -18,7 +18,8 @@ import {
   connect,
   connectPatiently,
   hangUp,
-  leaveOwnSchema,
+  inTransaction,
+  openPool,
   placeOf,
   type ServerConfig,
 } from './connection.ts'
@@ -28,6 +29,8 @@ import type { TableHabits } from './land-rows.ts'
 import { leaseTimes, livingOwner, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { foldLedger, readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
+import { Reads, selectOnly } from './reads.ts'
+import { readState } from './state.ts'
 import type {
   BatchCommit,
   CommitOutcome,
@@ -44,6 +47,7 @@ import type {
   RowFile,
   Store,
   StoredFile,
+  StoredState,
 } from './store.ts'
 import { prepareTable } from './tables.ts'
 import { unfitServer } from './unfit-server.ts'
@@ -83,25 +87,23 @@ export class PostgresStore implements Store {
   readonly kind = 'postgres'
   /** The migrations this opening applied. */
   readonly applied: Migration[]
+  /** For a server. */
+  readonly reads: Reads
   readonly #config: ServerConfig
   /** For small questions: a server that does not answer them for as long as a lease lasts has failed. */
   readonly #pool: pg.Pool
   /** For what may rightly take long. */
   readonly #patientPool: pg.Pool
+  #answer: Promise<unknown> | undefined
   readonly #owned = new Map<string, Owned>()
   #registered: Promise<void> = Promise.resolve()
 
   constructor(config: ServerConfig, applied: Migration[]) {
     this.#config = config
     this.applied = applied
-    const limits = { max: 4, idleTimeoutMillis: 30_000, allowExitOnIdle: true, onConnect: leaveOwnSchema }
-    this.#pool = new pg.Pool({ ...config, ...limits, query_timeout: leaseTimes.lastsMs })
-    this.#patientPool = new pg.Pool({ ...config, ...limits })
-    for (const pool of [this.#pool, this.#patientPool]) {
-      pool.on('error', () => {})
-      // a session that breaks while it is lent out must not end the process either
-      pool.on('connect', (client) => client.on('error', () => {}))
-    }
+    this.#pool = openPool(config, { max: 4, query_timeout: leaseTimes.lastsMs })
+    this.#patientPool = openPool(config, { max: 4 })
+    this.reads = new Reads(config)
   }
 
   // One at a time here too: many that wait for each other would leave no session for the one they wait for.
@@ -112,7 +114,7 @@ export class PostgresStore implements Store {
   }
 
   async #register(plan: Plan): Promise<void> {
-    await this.#transaction(async (client) => {
+    await inTransaction(this.#patientPool, async (client) => {
       await client.query(`select pg_advisory_xact_lock(hashtext('millrace tables'))`)
       for (const step of plan.steps) {
         if (step.op === 'table') await prepareTable(client, this.#pool, step)
@@ -208,9 +210,9 @@ export class PostgresStore implements Store {
   }
 
   async committed(pipeline: string): Promise<Committed> {
-    const { rows } = await this.#pool.query<{ batch: number; epoch: number }>(
+    const { rows } = await this.#pool.query<{ batch: number; epoch: number; watermark: Date | null }>(
       `
-      select p.batch, coalesce(l.epoch, 0) as epoch
+      select p.batch, coalesce(l.epoch, 0) as epoch, p.watermark
       from   millrace.pipelines p
       left join millrace.leases l using (pipeline)
       where  p.pipeline = $1`,
@@ -229,6 +231,7 @@ export class PostgresStore implements Store {
       batch: rows[0]?.batch ?? 0,
       epoch: rows[0]?.epoch ?? 0,
       positions: positions.rows.map(({ watermark, ...rest }) => ({ ...rest, watermark: watermark?.getTime() })),
+      watermark: rows[0]?.watermark?.getTime(),
     }
   }
 
@@ -271,7 +274,7 @@ export class PostgresStore implements Store {
   }
 
   async seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number> {
-    return await this.#transaction(async (client) => {
+    return await inTransaction(this.#patientPool, async (client) => {
       await client.query('create temp table wanted (key text not null) on commit drop')
       await pump(createReadStream(keys.path), client.query(copyFrom('copy wanted from stdin (format csv)')))
       const { rows } = await client.query<{ literals: string }>(
@@ -295,12 +298,16 @@ export class PostgresStore implements Store {
     })
   }
 
+  async state(pipeline: string, folder: string): Promise<StoredState> {
+    return await inTransaction(this.#patientPool, (client) => readState(client, pipeline, folder))
+  }
+
   async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
     return await readLedger(this.#pool, pipeline, query)
   }
 
-  async foldLedger(pipeline: string, before: Date): Promise<number> {
-    return await this.#transaction((client) => foldLedger(client, pipeline, before))
+  async foldLedger(pipeline: string, before: Date, upTo: number): Promise<number> {
+    return await inTransaction(this.#patientPool, (client) => foldLedger(client, pipeline, before, upTo))
   }
 
   async effectCursor(pipeline: string, effect: string): Promise<number> {
@@ -344,15 +351,17 @@ export class PostgresStore implements Store {
     return await readStatus(this.#pool)
   }
 
-  /** Runs one select in a read-only transaction, for people and for systems' routes. */
+  /** Runs one select in a read-only transaction, however long it takes. */
   async select(sql: string, parameters: unknown[] = []): Promise<Record<string, unknown>[]> {
-    return await this.#transaction(async (client) => {
-      await client.query('set transaction read only')
-      // the extended protocol takes one statement only: a second one could end the transaction and write
-      const query = { text: sql, values: parameters, queryMode: 'extended' }
-      const { rows } = await client.query(query)
-      return rows
+    return await selectOnly(this.#patientPool, sql, parameters)
+  }
+
+  /** Whether the database answers: asked once for all who would like to know at a time. */
+  async answers(): Promise<void> {
+    this.#answer ??= this.#pool.query('select 1').finally(() => {
+      this.#answer = undefined
     })
+    await this.#answer
   }
 
   /**
@@ -361,43 +370,26 @@ export class PostgresStore implements Store {
    * for this goes on, and no name of an effect is used again.
    */
   async reset(plan: Plan, tables: string[]): Promise<void> {
-    await this.#transaction(async (client) => {
+    await inTransaction(this.#patientPool, async (client) => {
       for (const name of tables) await client.query(`truncate ${name}`)
       const forgotten = [
         'positions',
         'files',
         'batches',
         'dedup_keys',
+        'pane_numbers',
+        'pane_sets',
         ...(tables.length > 0 ? ['dead_letters', 'late_rows'] : []),
       ]
       for (const name of forgotten) await client.query(`delete from millrace.${name} where pipeline = $1`, [plan.name])
       await client.query(
         `
         update millrace.pipelines
-        set    plan_hash = $2, plan = $3, updated_at = now()
+        set    plan_hash = $2, plan = $3, watermark = null, updated_at = now()
         where  pipeline = $1`,
         [plan.name, planHash(plan), JSON.stringify(plan)],
       )
     })
-  }
-
-  async #transaction<T>(work: (client: Client) => Promise<T>): Promise<T> {
-    const client = await this.#patientPool.connect()
-    let broken: Error | undefined
-    try {
-      await client.query('begin')
-      // as: a pool's client is a client that goes back to the pool
-      const result = await work(client as unknown as Client)
-      await client.query('commit')
-      return result
-    } catch (error) {
-      await client.query('rollback').catch((rollback: Error) => {
-        broken = rollback
-      })
-      throw error
-    } finally {
-      client.release(broken)
-    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -405,6 +397,6 @@ export class PostgresStore implements Store {
       await owned.lease.release().catch(() => {})
       await this.#forget(owned)
     }
-    await Promise.all([this.#pool.end(), this.#patientPool.end()])
+    await Promise.all([this.#pool.end(), this.#patientPool.end(), this.reads[Symbol.asyncDispose]()])
   }
 }

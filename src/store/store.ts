@@ -24,8 +24,9 @@ export interface Store extends AsyncDisposable {
   committed(pipeline: string): Promise<Committed>
 
   /**
-   * The one transaction of a batch. Throws LEASE_LOST when another worker owns the pipeline now, and `RowsRefused` when
-   * the database does not take some of the rows: then nothing is written, and the batch can be committed without them.
+   * The one transaction of a batch. Throws LEASE_LOST when another worker owns the pipeline now, DEAD_LETTER_SETTLED or
+   * DEAD_LETTER_EDITED when a letter that it settles is no longer as it was read, and `RowsRefused` when the database does
+   * not take some of the rows: then nothing is written, and the batch can be committed without them.
    */
   commit(batch: BatchCommit): Promise<CommitOutcome>
 
@@ -39,13 +40,17 @@ export interface Store extends AsyncDisposable {
    */
   seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number>
 
+  /** What is kept of open windows, written into files of a folder. */
+  state(pipeline: string, folder: string): Promise<StoredState>
+
   /** In the order of the batches: all after one, the first or the last so many of them. */
   ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]>
   /**
-   * Makes one line of those of an hour and kind that are older than `before` and have had their effects, so that the ledger
-   * stays small: the sums and the last number are kept. Answers how many lines went.
+   * Makes one line of those of an hour and kind that are older than `before`, so that the ledger stays small: the sums and
+   * the last number are kept. `upTo` is the last batch whose effects are done, for they read the lines one by one. Answers
+   * how many lines went.
    */
-  foldLedger(pipeline: string, before: Date): Promise<number>
+  foldLedger(pipeline: string, before: Date, upTo: number): Promise<number>
   effectCursor(pipeline: string, effect: string): Promise<number>
   advanceEffect(pipeline: string, effect: string, batch: number): Promise<void>
 
@@ -89,6 +94,8 @@ export interface Committed {
   batch: number
   epoch: number
   positions: Position[]
+  /** By which the next batch judges its rows; milliseconds. */
+  watermark: number | undefined
 }
 
 export interface Position {
@@ -115,18 +122,51 @@ export interface BatchCommit {
   deadLetters: RowFile | undefined
   /** Columns: step, key. Keys that no committed batch has. */
   dedupKeys: RowFile | undefined
+  /** Columns: `lateColumns`. */
+  lateRows?: RowFile | undefined
+  /** What changes in the state of windows. */
+  state?: StateChange | undefined
   files: FileProgress[]
   positions: Position[]
+  /** Where the batch moves the watermark; it never moves back. */
+  watermark?: number | undefined
   filesQuarantined: number
   ranges: unknown
-  /** Dead letters that this batch settles, when it is a replay. */
-  settles: number[]
+  /** Dead letters that this batch settles, when it is a replay: as they were read, and not as they were edited since. */
+  settles: LetterRevision[]
   /** Milliseconds by phase, up to now; the store adds its own. */
   phases: Record<string, number>
   /** How many rows each step handed on. */
   stepRows: Record<string, number>
   /** The verdicts, once it is known what each sink took. */
   books(outcomes: SinkOutcome[]): Promise<Verdicts>
+}
+
+/** The columns of `BatchCommit.lateRows`, in order. */
+export const lateColumns = ['step', 'place', 'event_time', 'window_start', 'late_by_ms', 'raw'] as const
+
+export interface StateChange {
+  /** Columns: `numberColumns`. The numbers of a pane as they are now. */
+  numbers: RowFile | undefined
+  /** Columns: `setColumns`. What is new in a pane. */
+  sets: RowFile | undefined
+  /** Columns: step, key, pane. Numbers that are no longer needed. */
+  gone: RowFile | undefined
+  /** Of these steps, panes before this one are no longer needed. */
+  closed: { step: string; before: number }[]
+  /** Nothing will follow: all of it goes. */
+  forget?: boolean
+}
+
+/** `key` is a JSON list of texts, `numbers` a JSON object of texts. */
+export const numberColumns = ['step', 'key', 'pane', 'numbers'] as const
+/** `members` are hashes as a Postgres array, `items` a JSON object of counts; one of them is null. */
+export const setColumns = ['step', 'aggregate', 'key', 'pane', 'members', 'items'] as const
+
+/** Files with these columns. Of a set, what several batches added may be in several rows. */
+export interface StoredState {
+  numbers: RowFile
+  sets: RowFile
 }
 
 export type BatchKind = 'stream' | 'backfill' | 'replay' | 'spark'
@@ -231,8 +271,14 @@ export const deadLetterColumns = [
   'fields',
 ] as const
 
-export interface DeadLetter extends NewDeadLetter {
+/** A dead letter as it was at a time. */
+export interface LetterRevision {
   id: number
+  /** How often it had been edited. */
+  revision: number
+}
+
+export interface DeadLetter extends NewDeadLetter, LetterRevision {
   pipeline: string
   batch: number
   rawBytes: Buffer | null
@@ -245,6 +291,8 @@ export interface DeadLetter extends NewDeadLetter {
 /** All of it must hold. */
 export interface DeadLetterFilter {
   pipeline?: string
+  /** The source's id in the plan. */
+  source?: string
   ids?: number[]
   batch?: number
   /** In capitals or not. */
@@ -301,6 +349,7 @@ export interface LedgerLine extends Verdicts {
   rowsOut: Record<string, { inserted: number; updated: number; deleted: number }>
   phasesMs: Record<string, number>
   stepRows: Record<string, number>
+  watermark: number | undefined
   ranges: unknown
 }
 

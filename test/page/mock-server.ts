@@ -114,9 +114,14 @@ export async function openMockServer(options: MockOptions = {}): Promise<MockSer
     const url = new URL(request.url ?? '/', 'http://mock')
     asked.push(`${request.method} ${url.pathname}`)
     response.setHeader('content-security-policy', contentSecurityPolicy)
-    if (!url.pathname.startsWith('/api/')) return sendFile(response, url.pathname)
+    const isMetrics = url.pathname === '/metrics'
+    if (!isMetrics && !url.pathname.startsWith('/api/')) return sendFile(response, url.pathname)
     if (token !== undefined && request.headers.authorization !== `Bearer ${token}`) {
       return problem(response, 401, 'TOKEN_NEEDED', 'This server asks for a token.')
+    }
+    if (isMetrics) {
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end('millrace_rows_total 7\n')
+      return
     }
     if (url.pathname === '/api/events') {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })

@@ -132,7 +132,12 @@ export function commits(scenario: Scenario): void {
       const two = await work(world.store, [oncePerId], { pipeline: 'other' })
       await one.commit({ positions: [{ source: 'files', partition: 'in', position: 1, watermark: 1 }] })
       await one.commit()
-      assert.deepEqual(await world.store.committed('other'), { batch: 0, epoch: 1, positions: [] })
+      assert.deepEqual(await world.store.committed('other'), {
+        batch: 0,
+        epoch: 1,
+        positions: [],
+        watermark: undefined,
+      })
       await two.commit({ batch: 1 })
       assert.equal((await world.store.committed('shop')).batch, 2)
     })
@@ -217,7 +222,7 @@ async function started(world: World): Promise<{ worker: Worker; next: Partial<Ba
       files: [{ ...file, state: 'done', bytesDone: 100, linesDone: 20, rowsDone: 19 }],
       positions: [{ source: 'files', partition: 'in', position: 20, watermark: 2000 }],
       filesQuarantined: 1,
-      settles: letter ? [letter.id] : [],
+      settles: letter ? [letter] : [],
       books: async () => ({ rowsIn: 4, written: 1, filtered: 0, duplicates: 1, late: 0, dead: 2 }),
     },
   }

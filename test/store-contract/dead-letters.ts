@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'
 import { letterPages } from '../../src/store/letter-pages.ts'
-import type { DeadLetterQuery, Store } from '../../src/store/store.ts'
+import type { DeadLetterQuery, LetterRevision, Store } from '../../src/store/store.ts'
 import {
   contents,
   into,
@@ -43,6 +43,7 @@ export function deadLetters(scenario: Scenario): void {
           rawBytes: rawBytes ?? null,
           pipeline: 'shop',
           batch: 1,
+          revision: 0,
           settled: null,
           settledAt: null,
           settledBy: null,
@@ -206,7 +207,8 @@ export function deadLetters(scenario: Scenario): void {
       await world.store.editDeadLetter(id, { amount: '3', city: null })
       await world.store.editDeadLetter(id, { note: 'a "b"\nc', amount: '4' })
       const [first, ...others] = await world.store.deadLetters({})
-      assert.deepEqual(first, { ...before[0], fields: { id: 'a1', city: null, amount: '4', note: 'a "b"\nc' } })
+      const fields = { id: 'a1', city: null, amount: '4', note: 'a "b"\nc' }
+      assert.deepEqual(first, { ...before[0], fields, revision: 2 })
       assert.deepEqual(others, before.slice(1))
     })
 
@@ -265,7 +267,7 @@ export function deadLetters(scenario: Scenario): void {
       const [one, two, three, worker] = await openLetters(world, 3)
       await worker.commit({
         kind: 'replay',
-        settles: [one, three],
+        settles: asRead(one, three),
         sinks: [await into(world, oncePerId, [['a1', null, '1']])],
       })
       const letters = await world.store.deadLetters({ settled: true })
@@ -292,7 +294,7 @@ export function deadLetters(scenario: Scenario): void {
     scenario('may make new ones', async (world) => {
       const [one, , , worker] = await openLetters(world, 3)
       const deadLetters = await letterFile(world, [letterOf({ raw: 'again' })])
-      await worker.commit({ kind: 'replay', settles: [one], deadLetters })
+      await worker.commit({ kind: 'replay', settles: asRead(one), deadLetters })
       assert.deepEqual(
         (await world.store.deadLetters({ batch: 2 })).map(({ raw, settled }) => [raw, settled]),
         [['again', null]],
@@ -301,7 +303,7 @@ export function deadLetters(scenario: Scenario): void {
 
     // Two replays, or a replay and a discard, may have chosen the same letter: only one of them may have its row.
     const settledBefore: { says: string; settle: (world: World, id: number, worker: Worker) => Promise<unknown> }[] = [
-      { says: 'replayed before', settle: (_, id, worker) => worker.commit({ kind: 'replay', settles: [id] }) },
+      { says: 'replayed before', settle: (_, id, worker) => worker.commit({ kind: 'replay', settles: asRead(id) }) },
       { says: 'discarded before', settle: (world, id) => world.store.discardDeadLetters({ ids: [id] }, 'a test') },
     ]
     for (const { says, settle } of settledBefore) {
@@ -311,7 +313,7 @@ export function deadLetters(scenario: Scenario): void {
         const before = await world.store.deadLetters({ settled: true })
         const commit = worker.commit({
           kind: 'replay',
-          settles: [two, one],
+          settles: asRead(two, one),
           sinks: [await into(world, oncePerId, [['a1', null, '1']])],
         })
         await assert.rejects(commit, { code: 'DEAD_LETTER_SETTLED', retry: true })
@@ -325,7 +327,7 @@ export function deadLetters(scenario: Scenario): void {
       await using second = await world.again()
       const commit = worker.commit({
         kind: 'replay',
-        settles: [one],
+        settles: asRead(one),
         sinks: [await into(world, oncePerId, [['a1', null, '1']])],
         books: async () => {
           await second.discardDeadLetters({ ids: [one] }, 'a test')
@@ -337,10 +339,30 @@ export function deadLetters(scenario: Scenario): void {
       assert.equal((await world.store.deadLetters({ ids: [one], settled: true }))[0]?.settled, 'discarded')
     })
 
+    scenario('refuses the whole batch when one of them has been edited since it was read', async (world) => {
+      const [one, two, , worker] = await openLetters(world, 3)
+      const read = await world.store.deadLetters({ ids: [one, two] })
+      await world.store.editDeadLetter(two, { amount: '2' })
+      const sinks = [await into(world, oncePerId, [['a1', null, '1']])]
+      const stale = worker.commit({ kind: 'replay', settles: read, sinks })
+      await assert.rejects(stale, { code: 'DEAD_LETTER_EDITED', retry: true })
+      assert.deepEqual(await contents(world), [])
+      const again = await world.store.deadLetters({ ids: [one, two] })
+      assert.deepEqual(
+        again.map(({ settled, fields }) => [settled, fields?.['amount']]),
+        [
+          [null, 'x'],
+          [null, '2'],
+        ],
+      )
+      await worker.commit({ kind: 'replay', settles: again, sinks })
+      assert.deepEqual(await contents(world), [['a1', null, '1']])
+    })
+
     scenario('refuses those of another pipeline, and those that are not there', async (world) => {
       const [one] = await openLetters(world, 1)
       const other = await work(world.store, [oncePerId], { pipeline: 'other' })
-      for (const settles of [[one], [999_999]]) {
+      for (const settles of [asRead(one), asRead(999_999)]) {
         await assert.rejects(other.commit({ kind: 'replay', settles }), { code: 'DEAD_LETTER_SETTLED' })
       }
       assert.equal((await world.store.deadLetters({})).length, 1)
@@ -374,7 +396,7 @@ async function lettersOf(world: World): Promise<Record<string, number>> {
   })
   const ids = Object.fromEntries((await world.store.deadLetters({})).map(({ raw, id }) => [raw, id]))
   await world.store.discardDeadLetters({ ids: [ids['a3'] ?? 0] }, 'a test')
-  await shop.commit({ kind: 'replay', settles: [ids['b3'] ?? 0] })
+  await shop.commit({ kind: 'replay', settles: asRead(ids['b3'] ?? 0) })
   return ids
 }
 
@@ -394,4 +416,9 @@ async function openLetters(world: World, count: 1 | 2 | 3): Promise<[number, num
   })
   const [one = 0, two = 0, three = 0] = (await world.store.deadLetters({})).map(({ id }) => id)
   return [one, two, three, worker]
+}
+
+/** Letters that nobody has edited. */
+function asRead(...ids: number[]): LetterRevision[] {
+  return ids.map((id) => ({ id, revision: 0 }))
 }

@@ -122,7 +122,7 @@ export function leases(scenario: Scenario): void {
         code: 'LEASE_LOST',
       })
       assert.deepEqual(await contents(world), [['a', 'Graz', '1']])
-      assert.deepEqual(await store.committed('shop'), { batch: 1, epoch: 2, positions: [] })
+      assert.deepEqual(await store.committed('shop'), { batch: 1, epoch: 2, positions: [], watermark: undefined })
       await second.commit({ sinks: [await into(world, oncePerId, [['c', 'Graz', '1']])] })
       assert.deepEqual(await contents(world), [
         ['a', 'Graz', '1'],
@@ -158,7 +158,12 @@ export function leases(scenario: Scenario): void {
         { code: 'LEASE_LOST' },
       )
       assert.deepEqual(await contents(world), [['a', 'Graz', '1']])
-      assert.deepEqual(await store.committed('shop'), { batch: 1, epoch: 2, positions: [position] })
+      assert.deepEqual(await store.committed('shop'), {
+        batch: 1,
+        epoch: 2,
+        positions: [position],
+        watermark: undefined,
+      })
     })
 
     scenario('and was taken is not given back by the one who lost it', async ({ store, again, expire }) => {
@@ -198,7 +203,7 @@ export function leases(scenario: Scenario): void {
       })
       await assert.rejects(commit, { code: 'LEASE_LOST' })
       assert.deepEqual(await contents(world), [])
-      assert.deepEqual(await store.committed('shop'), { batch: 0, epoch: 2, positions: [] })
+      assert.deepEqual(await store.committed('shop'), { batch: 0, epoch: 2, positions: [], watermark: undefined })
     })
   })
 

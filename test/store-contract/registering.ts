@@ -39,7 +39,7 @@ export function registering(scenario: Scenario): void {
   describe('registering a plan', () => {
     scenario('makes the pipeline known, with nothing committed', async ({ store }) => {
       await store.register(planOf([oncePerId]))
-      assert.deepEqual(await store.committed('shop'), { batch: 0, epoch: 0, positions: [] })
+      assert.deepEqual(await store.committed('shop'), { batch: 0, epoch: 0, positions: [], watermark: undefined })
       assert.deepEqual(
         (await store.status()).map(({ pipeline, owner, alive, batch }) => ({ pipeline, owner, alive, batch })),
         [{ pipeline: 'shop', owner: null, alive: false, batch: 0 }],
@@ -225,7 +225,7 @@ export function registering(scenario: Scenario): void {
 
     scenario('comes before leasing', async ({ store }) => {
       await assert.rejects(store.lease(request('one:1')), { code: 'UNKNOWN_PIPELINE' })
-      assert.deepEqual(await store.committed('shop'), { batch: 0, epoch: 0, positions: [] })
+      assert.deepEqual(await store.committed('shop'), { batch: 0, epoch: 0, positions: [], watermark: undefined })
     })
   })
 }

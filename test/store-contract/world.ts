@@ -21,6 +21,8 @@ export interface OpenedStore {
   store: Store
   /** Every row of a target table, each value as text. */
   rowsOf(table: string): Promise<Record<string, string | null>[]>
+  /** Of every late row: step, place, milliseconds, text and batch. */
+  lateRows(): Promise<(string | null)[][]>
   /** A second opening of the same data, as another worker would. The scenario closes it. */
   again(): Promise<Store>
   /** Lets the lease of a living owner run out, as if its process were stopped or cut off. */

@@ -1,5 +1,5 @@
 /** A topic of the local log in a folder of its own, and its files. */
-import { cp, mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openLocalTopics } from '../../src/sources/topic/log/open.ts'
@@ -20,15 +20,10 @@ export interface LogFolder extends AsyncDisposable {
   records(): Promise<ReadRecord[]>
   values(): Promise<(string | null)[]>
   segment(first: number): string
-  /** A folder with the same files. */
-  copy(): Promise<LogFolder>
 }
 
 export async function logFolder(): Promise<LogFolder> {
-  return folderAt(await mkdtemp(join(tmpdir(), 'millrace-log-')))
-}
-
-function folderAt(folder: string): LogFolder {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-log-'))
   const partition = join(folder, topic, '0')
   const topics = (options?: LogOptions): Topics => openLocalTopics(folder, options)
   return {
@@ -42,11 +37,6 @@ function folderAt(folder: string): LogFolder {
     records: () => readAll(topics(), topic),
     values: async () => (await readAll(topics(), topic)).map(({ value }) => value),
     segment: (first) => join(partition, `${String(first).padStart(20, '0')}.log`),
-    async copy() {
-      const to = await mkdtemp(join(tmpdir(), 'millrace-log-'))
-      await cp(folder, to, { recursive: true })
-      return folderAt(to)
-    },
     async [Symbol.asyncDispose]() {
       await rm(folder, { recursive: true, force: true })
     },

@@ -10,11 +10,17 @@ import { ResultsTable } from './results-table.tsx'
 
 export function ChartCard({ chart }: { chart: Chart }) {
   const { answer, problem, again } = useAnswer<Results>(chart.route)
+  const { answer: marks, problem: marksProblem, again: marksAgain } = useAnswer<Results>(chart.marks?.route)
   const [asTable, setAsTable] = useState(false)
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || again(), Math.max(1, chart.refresh_seconds) * 1000)
+    const ask = () => {
+      if (document.hidden) return
+      again()
+      marksAgain()
+    }
+    const timer = setInterval(ask, Math.max(1, chart.refresh_seconds) * 1000)
     return () => clearInterval(timer)
-  }, [chart.refresh_seconds, again])
+  }, [chart.refresh_seconds, again, marksAgain])
   const [failure, setFailure] = useState<Problem>()
   const isEmpty = answer !== undefined && answer.rows.length === 0
   return (
@@ -32,13 +38,14 @@ export function ChartCard({ chart }: { chart: Chart }) {
       </header>
       <div class="chart-body">
         {problem !== undefined && <ProblemNotice problem={problem} />}
+        {marksProblem !== undefined && problem === undefined && <ProblemNotice problem={marksProblem} />}
         {failure !== undefined && <ProblemNotice problem={failure} />}
         {isEmpty && <p class="chart-none">Nothing yet: it fills as rows land.</p>}
         {answer === undefined && problem === undefined && <p class="chart-none">Reading…</p>}
         {answer !== undefined && !isEmpty && (asTable || chart.draws === 'table') && (
           <ResultsTable results={answer} title={chart.title} />
         )}
-        {answer !== undefined && !isEmpty && !asTable && <Picture chart={chart} results={answer} />}
+        {answer !== undefined && !isEmpty && !asTable && <Picture chart={chart} results={answer} marks={marks} />}
       </div>
       <footer class="chart-foot">
         <span class="quiet">Take it as</span>
@@ -50,16 +57,16 @@ export function ChartCard({ chart }: { chart: Chart }) {
   )
 }
 
-function Picture({ chart, results }: { chart: Chart; results: Results }) {
+function Picture({ chart, results, marks }: { chart: Chart; results: Results; marks: Results | undefined }) {
   switch (chart.draws) {
     case 'funnel':
       return <Funnel chart={chart} results={results} />
     case 'line':
-      return <Plot chart={chart} results={results} />
+      return <Plot chart={chart} results={results} marks={marks} />
     case 'bars':
       // bars along the time are a plot; bars of names are read better side by side with them
       return isPoint(chart, results) ? (
-        <Plot chart={chart} results={results} />
+        <Plot chart={chart} results={results} marks={marks} />
       ) : (
         <Bars chart={chart} results={results} />
       )

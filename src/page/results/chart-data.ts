@@ -13,6 +13,14 @@ export interface Lines {
   series: Series[]
 }
 
+/** Something that happened, at a place along the axis. */
+export interface Mark {
+  x: number
+  /** The line it belongs to; without one it stands on the axis. */
+  series: number | undefined
+  says: string
+}
+
 export function isTimeColumn({ columns }: Results, name: string): boolean {
   const type = columns.find((column) => column.name === name)?.type ?? ''
   return /^(timestamp|date)/i.test(type)
@@ -27,10 +35,7 @@ export function isPoint({ x }: Chart, results: Results): boolean {
 /** A line for each y; with `by`, one for each of its values too. */
 export function linesOf(chart: Chart, results: Results): Lines {
   const isTime = isTimeColumn(results, chart.x)
-  const at = (row: Record<string, unknown>): number => {
-    const value = row[chart.x]
-    return isTime ? Date.parse(String(value)) / 1000 : Number(value)
-  }
+  const at = (row: Record<string, unknown>): number => placeOf(row[chart.x], isTime)
   const x = [...new Set(results.rows.map(at))].filter(Number.isFinite).sort((a, b) => a - b)
   const index = new Map(x.map((value, position) => [value, position]))
   const lines = new Map<string, (number | null)[]>()
@@ -47,7 +52,28 @@ export function linesOf(chart: Chart, results: Results): Lines {
   return { x, isTime, series: [...lines].map(([name, values]) => ({ name, values })) }
 }
 
-function nameOf({ by, y }: Chart, row: Record<string, unknown>, column: string): string {
+/** Where the chart's marks stand on its lines. Those beyond its ends are left out. */
+export function marksOf({ marks, by, y }: Chart, found: Results | undefined, lines: Lines): Mark[] {
+  const [first = 0, last = 0] = [lines.x[0], lines.x.at(-1)]
+  if (marks === undefined || found === undefined || lines.x.length === 0) return []
+  return found.rows.flatMap((row) => {
+    const x = placeOf(row[marks.x], lines.isTime)
+    if (!(x >= first && x <= last)) return []
+    const [column] = y
+    const name = by === undefined || column === undefined ? column : nameOf({ by, y }, row, column)
+    const series = lines.series.findIndex((each) => each.name === name)
+    const what = String(row[marks.label] ?? '')
+    // of a line that is not drawn, nothing is marked
+    if (series < 0 && by !== undefined && by in row) return []
+    return [{ x, series: series < 0 ? undefined : series, says: by === undefined ? what : `${name} ${what}` }]
+  })
+}
+
+function placeOf(value: unknown, isTime: boolean): number {
+  return isTime ? Date.parse(String(value)) / 1000 : Number(value)
+}
+
+function nameOf({ by, y }: Pick<Chart, 'by' | 'y'>, row: Record<string, unknown>, column: string): string {
   if (by === undefined) return column
   const value = String(row[by] ?? 'none')
   return y.length === 1 ? value : `${value} ${column}`

@@ -5,7 +5,7 @@ import { useCell } from '../cell.ts'
 import { number, shortNumber } from '../format.ts'
 import { shownTheme } from '../theme.ts'
 import type { Chart, Results } from '../types.ts'
-import { type Lines, linesOf } from './chart-data.ts'
+import { type Lines, linesOf, type Mark, marksOf } from './chart-data.ts'
 
 type UPlot = typeof uPlot
 // It is larger than the rest of the page, and only this view needs it.
@@ -13,11 +13,13 @@ let library: Promise<UPlot> | undefined
 
 const height = 230
 
-export function Plot({ chart, results }: { chart: Chart; results: Results }) {
+export function Plot({ chart, results, marks }: { chart: Chart; results: Results; marks?: Results | undefined }) {
   const place = useRef<HTMLDivElement>(null)
   const drawn = useRef<{ plot: uPlot; shape: string }>(undefined)
   const colours = useCell(shownTheme)
   const lines = linesOf(chart, results)
+  const marked = useRef<Mark[]>([])
+  marked.current = marksOf(chart, marks, lines)
   const shape = JSON.stringify([chart, lines.isTime, lines.series.map(({ name }) => name), colours])
 
   useEffect(() => {
@@ -32,12 +34,19 @@ export function Plot({ chart, results }: { chart: Chart; results: Results }) {
         return
       }
       drawn.current?.plot.destroy()
-      drawn.current = { plot: new Drawing(optionsOf(Drawing, chart, lines, box), data, box), shape }
+      drawn.current = {
+        plot: new Drawing(
+          optionsOf(Drawing, chart, lines, box, () => marked.current),
+          data,
+          box,
+        ),
+        shape,
+      }
     })
     return () => {
       gone = true
     }
-  }, [results, shape])
+  }, [results, marks, shape])
 
   useEffect(() => {
     const box = place.current
@@ -53,14 +62,19 @@ export function Plot({ chart, results }: { chart: Chart; results: Results }) {
 
   return (
     <>
-      <div class="plot" ref={place} role="img" aria-label={inWords(chart, lines)} />
-      {lines.series.length > 1 && (
+      <div class="plot" ref={place} role="img" aria-label={inWords(chart, lines, marked.current)} />
+      {(lines.series.length > 1 || chart.marks !== undefined) && (
         <ul class="legend">
           {lines.series.map(({ name }, index) => (
             <li key={name}>
               <span class={`key series-${(index % seriesColours) + 1}`} aria-hidden="true" /> {name}
             </li>
           ))}
+          {chart.marks !== undefined && (
+            <li>
+              <span class="key key-mark" aria-hidden="true" /> {chart.marks.says}
+            </li>
+          )}
         </ul>
       )}
     </>
@@ -73,7 +87,7 @@ function dataOf({ x, series }: Lines): uPlot.AlignedData {
   return [x, ...series.map(({ values }) => values)]
 }
 
-function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement): uPlot.Options {
+function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement, marks: () => Mark[]): uPlot.Options {
   const style = getComputedStyle(box)
   const colour = (name: string): string => style.getPropertyValue(`--${name}`).trim()
   const font = `12px ${style.fontFamily}`
@@ -85,11 +99,20 @@ function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement)
     tzDate: (seconds) => Drawing.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
     legend: { show: false },
     cursor: { points: { size: 7 }, drag: { x: false, y: false } },
-    plugins: [readout(chart, lines), ...(chart.limit === undefined ? [] : [limitLine(chart.limit, colour, font)])],
+    plugins: [
+      readout(chart, lines, marks),
+      ...(chart.limit === undefined ? [] : [limitLine(chart.limit, colour, font)]),
+      ...(chart.marks === undefined ? [] : [markPoints(marks, colour)]),
+    ],
     scales: {
       x: { time: lines.isTime, range: (_, first, last) => widened(first, last, lines, asBars !== undefined) },
       // a limit is seen from below too
-      y: { range: (_, __, most) => [0, Math.max(most ?? 0, (chart.limit?.value ?? 0) * 1.08, 1) * 1.06] },
+      y: {
+        range: (_, least, most) => [
+          Math.min(least ?? 0, 0) * 1.06,
+          (Math.max(most ?? 0, (chart.limit?.value ?? 0) * 1.08) || 1) * 1.06,
+        ],
+      },
     },
     axes: [
       { ...axis, grid: { show: false }, space: 56, size: 32, ...(lines.isTime ? { values: timeLabels } : {}) },
@@ -133,7 +156,7 @@ function timeLabels(_: uPlot, splits: number[], __: number, ___: number, step: n
 }
 
 // What the pointer is over, in numbers: one line above the picture.
-function readout(chart: Chart, lines: Lines): uPlot.Plugin {
+function readout(chart: Chart, lines: Lines, marks: () => Mark[]): uPlot.Plugin {
   const said = document.createElement('div')
   said.className = 'plot-readout'
   return {
@@ -151,7 +174,39 @@ function readout(chart: Chart, lines: Lines): uPlot.Plugin {
           return `${name} ${value === null || value === undefined ? 'none' : `${number(value)}${chart.unit === undefined ? '' : ` ${chart.unit}`}`}`
         })
         const at = lines.isTime ? new Date(x * 1000).toISOString().slice(0, 19).replace('T', ' ') : number(x)
-        said.textContent = [at, ...values].join('   ')
+        const here = marks().flatMap((mark) => (mark.x === x ? [mark.says] : []))
+        said.textContent = [at, ...values, ...here].join('   ')
+      },
+    },
+  }
+}
+
+// A diamond on its line, or at the foot of the chart.
+function markPoints(marks: () => Mark[], colour: (name: string) => string): uPlot.Plugin {
+  return {
+    hooks: {
+      draw: (plot) => {
+        const { ctx, bbox, data } = plot
+        const size = 4.5 * devicePixelRatio
+        ctx.save()
+        ctx.lineWidth = 1.5 * devicePixelRatio
+        ctx.strokeStyle = colour('surface')
+        for (const { x, series } of marks()) {
+          const value = series === undefined ? undefined : data[series + 1]?.[data[0].indexOf(x)]
+          const across = plot.valToPos(x, 'x', true)
+          const known = value !== undefined && value !== null
+          const down = known ? plot.valToPos(value, 'y', true) : bbox.top + bbox.height - size
+          ctx.fillStyle = colour(known ? `series-${((series ?? 0) % seriesColours) + 1}` : 'quiet')
+          ctx.beginPath()
+          ctx.moveTo(across, down - size)
+          ctx.lineTo(across + size, down)
+          ctx.lineTo(across, down + size)
+          ctx.lineTo(across - size, down)
+          ctx.closePath()
+          ctx.fill()
+          ctx.stroke()
+        }
+        ctx.restore()
       },
     },
   }
@@ -191,11 +246,12 @@ function limitLine(
   }
 }
 
-function inWords({ title, unit, limit }: Chart, { series }: Lines): string {
+function inWords({ title, unit, limit, marks: asked }: Chart, { series }: Lines, marks: Mark[]): string {
   const last = series.map(({ name, values }) => {
     const value = values.findLast((each) => each !== null)
     return `${name} ${value === undefined || value === null ? 'none' : number(value)}`
   })
   const bound = limit === undefined ? '' : `; ${limit.label} is ${number(limit.value)}`
-  return `${title}${unit === undefined ? '' : ` in ${unit}`}, last: ${last.join(', ')}${bound}`
+  const happened = asked === undefined ? '' : `; ${asked.says}: ${marks.length}`
+  return `${title}${unit === undefined ? '' : ` in ${unit}`}, last: ${last.join(', ')}${bound}${happened}`
 }

@@ -84,7 +84,7 @@ export function deadLetterRoutes(app: FastifyInstance, desk: Desk): void {
       },
     },
     async ({ query }) => {
-      const counts = await storeOf(desk).countDeadLetters(filterOf(query))
+      const counts = await storeOf(desk).reads.countDeadLetters(filterOf(query))
       return {
         counts: counts.map(({ pipeline, code, letters, replayable }) => ({ pipeline, code, letters, replayable })),
       }
@@ -176,7 +176,7 @@ function filterOf({ file, since, until, ...same }: Where & { settled?: boolean }
 }
 
 async function letterOf(desk: Desk, id: number): Promise<DeadLetter> {
-  const [letter] = await storeOf(desk).deadLetters({ ids: [id], settled: true })
+  const [letter] = await storeOf(desk).reads.deadLetters({ ids: [id], settled: true })
   if (letter !== undefined) return letter
   throw new ProblemError(404, 'NO_SUCH_DEAD_LETTER', `there is no dead letter ${id}`)
 }
@@ -184,5 +184,5 @@ async function letterOf(desk: Desk, id: number): Promise<DeadLetter> {
 async function newestFirst(desk: Desk, { before, limit, ...query }: Query): Promise<DeadLetter[]> {
   const filter = filterOf(query)
   const upTo = before === undefined ? {} : { upTo: before - 1 }
-  return await storeOf(desk).deadLetters({ ...filter, ...upTo, limit, newestFirst: true })
+  return await storeOf(desk).reads.deadLetters({ ...filter, ...upTo, limit, newestFirst: true })
 }

@@ -127,7 +127,8 @@ async function watch(desk: Desk, watchers: Set<Watcher>): Promise<void> {
 
 async function tellBatches({ store, lines }: Board, watchers: Set<Watcher>): Promise<void> {
   if (store === undefined) return
-  const heads = await store.select('select pipeline, batch from millrace.pipelines')
+  const { reads } = store
+  const heads = await reads.select('select pipeline, batch from millrace.pipelines')
   for (const { pipeline, batch } of heads) {
     const name = String(pipeline)
     const last = Number(batch)
@@ -138,10 +139,10 @@ async function tellBatches({ store, lines }: Board, watchers: Set<Watcher>): Pro
     for (const { told } of waiting) if (!told.has(name)) told.set(name, last)
     const after = Math.min(...waiting.map(({ told }) => told.get(name) ?? last))
     if (after >= last) continue
-    const since = await store.ledger(name, { after: Math.max(after, last - batchesAtOnce), first: batchesAtOnce })
+    const since = await reads.ledger(name, { after: Math.max(after, last - batchesAtOnce), first: batchesAtOnce })
     for (const line of since) {
       const dead =
-        line.dead === 0 ? undefined : await store.countDeadLetters({ pipeline: name, batch: line.batch, settled: true })
+        line.dead === 0 ? undefined : await reads.countDeadLetters({ pipeline: name, batch: line.batch, settled: true })
       for (const watcher of waiting) {
         if ((watcher.told.get(name) ?? last) >= line.batch) continue
         watcher.told.set(name, line.batch)

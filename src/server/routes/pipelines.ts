@@ -95,7 +95,7 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
     },
     async ({ params: { name }, query: { before, limit } }) => {
       lineOf(desk, name)
-      const rows = await storeOf(desk).select(
+      const rows = await storeOf(desk).reads.select(
         `
         select batch, epoch, kind, started_at as "startedAt", committed_at as "committedAt", rows_in as "rowsIn",
                written, filtered, duplicates, late, dead, files_quarantined as "filesQuarantined",
@@ -125,7 +125,7 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
     },
     async ({ params: { name }, query: { before, limit } }) => {
       lineOf(desk, name)
-      const files = await storeOf(desk).select(
+      const files = await storeOf(desk).reads.select(
         `
         select id, path, size, state, rows_done, bytes_done, batch, code, message, arrived_at
         from   millrace.files
@@ -153,7 +153,7 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
     },
     async ({ params: { name }, query: { before, limit } }) => {
       lineOf(desk, name)
-      const late = await storeOf(desk).select(
+      const late = await storeOf(desk).reads.select(
         `
         select id, batch, step, place, event_time, window_start, late_by_ms, left(raw, 2000) as raw, arrived_at
         from   millrace.late_rows
@@ -170,7 +170,7 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
 
 // Rows of the last minute: those that were read, and those that each step handed on.
 async function flowOf(desk: Desk, name: string): Promise<{ read: number; steps: Map<string, number> }> {
-  const rows = await storeOf(desk).select(
+  const rows = await storeOf(desk).reads.select(
     `
     with recent as (
       select rows_in, step_rows

@@ -31,9 +31,10 @@ export function resultRoutes(app: FastifyInstance, desk: Desk): void {
       systems: systems.map(({ name, says, charts = [] }) => ({
         name,
         says,
-        charts: charts.map(({ route, refreshSeconds, ...chart }) => ({
+        charts: charts.map(({ route, refreshSeconds, marks, ...chart }) => ({
           ...chart,
           route: pathOf(name, route),
+          ...(marks === undefined ? {} : { marks: { ...marks, route: pathOf(name, marks.route) } }),
           refresh_seconds: refreshSeconds,
         })),
       })),
@@ -73,10 +74,10 @@ function addRoute(app: FastifyInstance, desk: Desk, system: System, route: Route
     },
     async (request, reply) => {
       const { format, ...given } = request.query
-      const store = storeOf(desk)
+      const { reads } = storeOf(desk)
       const rows = await route.handle(
         { query: given },
-        { sql: (statement, values) => store.select(statement, values), signal: desk.signal },
+        { sql: (statement, values) => reads.select(statement, values), signal: desk.signal },
       )
       if (format === undefined) {
         reply.type('application/json')

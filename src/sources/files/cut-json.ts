@@ -47,6 +47,8 @@ const OPEN_OBJECT = 123
 const CLOSE_OBJECT = 125
 
 const prefixRoom = 64
+/** Room is made for records of so many bytes. */
+const recordsAtOnce = 1024 * 1024
 /** Copying so few bytes one by one is faster than calling for it. */
 const fewBytes = 40
 
@@ -54,9 +56,12 @@ const fewBytes = 40
 const endsPlain = new Uint8Array(256).fill(1, 0, SPACE)
 endsPlain[QUOTE] = 1
 endsPlain[BACKSLASH] = 1
+/** The same, where it is not known yet whether the bytes are UTF-8: it stops at the first of another character than ASCII. */
+const endsAscii = endsPlain.slice().fill(1, 128)
 
 const isBlank = new Uint8Array(256)
-for (const blank of [9, 13, SPACE]) isBlank[blank] = 1
+// a line has no LF; a record that stands alone may have some
+for (const blank of [9, LF, 13, SPACE]) isBlank[blank] = 1
 
 /** What stands where a column's value should be. */
 const absent = 0
@@ -75,6 +80,7 @@ type JsonProblem =
   | 'UNKNOWN_COLUMN'
   | 'WRONG_TYPE'
   | 'TOO_DEEP'
+  | 'INVALID_UTF8'
   | JsonText
 type JsonText = 'NUL_BYTE' | 'LONE_SURROGATE'
 
@@ -96,8 +102,13 @@ export class JsonCutter implements RowCutter {
   readonly #byKey: Map<string, number>
   /** Where the keys that name no column are kept, if they are. */
   readonly #keepAt: number
-  /** For the n-th key of a line, the column it named in the line before. */
-  readonly #guess: number[] = []
+  /** The columns of which keys came next, after each column and at the beginning: the last one and the one before it. */
+  readonly #next: Int32Array
+  /** The column of the key before; -1 at the beginning of a line, and after a key that names none. */
+  #before = -1
+  /** At which bytes scanning a string stops; of a record it is seen by the way whether it is ASCII. */
+  #ends = endsPlain
+  #isAscii = true
   readonly #kinds: Uint8Array
   readonly #from: Int32Array
   readonly #to: Int32Array
@@ -110,6 +121,7 @@ export class JsonCutter implements RowCutter {
 
   #cut = nothingCut()
   #line: number
+  #file: number
   #offset: number
   #left: number
   #waiting = Buffer.alloc(0)
@@ -135,6 +147,7 @@ export class JsonCutter implements RowCutter {
     const keep = unknown.is === 'keep' ? unknown.as : undefined
     this.#keepAt = columns.findIndex(({ name }) => name === keep)
     this.#keys = columns.map(({ name }) => Buffer.from(name))
+    this.#next = new Int32Array(2 * columns.length + 2).fill(-1)
     // one character a byte, as keys are looked up
     this.#byKey = new Map(this.#keys.map((key, i) => [key.toString('latin1'), i]))
     if (keep !== undefined) this.#byKey.delete(Buffer.from(keep).toString('latin1'))
@@ -142,6 +155,7 @@ export class JsonCutter implements RowCutter {
     this.#from = new Int32Array(columns.length)
     this.#to = new Int32Array(columns.length)
     this.#line = options.firstLine
+    this.#file = options.file
     this.#offset = options.firstByte
     this.#left = options.maxRows ?? Number.POSITIVE_INFINITY
   }
@@ -187,6 +201,38 @@ export class JsonCutter implements RowCutter {
     return this.#cut
   }
 
+  /**
+   * Cuts one record that stands alone, such as a message of a topic: no line ends it. Answers whether it is a row. `flush`
+   * hands over what was cut.
+   */
+  record(bytes: Buffer, from: number, end: number, file: number, line: number): boolean {
+    this.#file = file
+    this.#writer.file = file
+    this.#line = line
+    this.#pushed = recordsAtOnce
+    this.#ends = endsAscii
+    const { rows, malformed } = this.#cut
+    this.#takeLine(bytes, from, end, false)
+    if (this.#cut.rows > rows) return true
+    if (this.#cut.malformed === malformed) this.#malformed('NOT_JSON', bytes.subarray(from, end), end - from)
+    return false
+  }
+
+  /** A record that is malformed for another reason. */
+  refuse(code: 'NO_VALUE' | 'ROW_TOO_LONG', raw: Buffer, file: number, line: number): void {
+    this.#writer.file = file
+    this.#line = line
+    this.#malformed(code, raw, raw.length)
+  }
+
+  flush(): void {
+    this.#writer.flush()
+  }
+
+  get longestRow(): number {
+    return this.#writer.longestRow
+  }
+
   // ---- lines -------------------------------------------------------------------------------------------------------
 
   #takeLine(bytes: Buffer, from: number, end: number, suspect: boolean): void {
@@ -201,16 +247,20 @@ export class JsonCutter implements RowCutter {
       this.#malformed('INVALID_UTF8', bytes.subarray(from, end), end - from)
       return
     }
+    this.#isAscii = true
     try {
       this.#scanObject(bytes, at, end)
       if (this.#fault !== undefined) throw this.#fault
+      if (!this.#isAscii && !isUtf8(bytes.subarray(from, end))) throw new BadLine('INVALID_UTF8', from)
       this.#writeRow(bytes, from, end)
       this.#countUnknown()
       this.#cut.rows++
       this.#left--
     } catch (problem) {
       if (!(problem instanceof BadLine)) throw problem
-      const { code, column } = problem
+      // whatever else is wrong with it: what follows a fault was not looked at
+      const isText = this.#ends === endsPlain || isUtf8(bytes.subarray(from, end))
+      const { code, column } = isText ? problem : new BadLine('INVALID_UTF8', from)
       const detail = code === 'NOT_JSON' ? `at byte ${Math.min(problem.at, end) - from + 1}` : ''
       this.#malformed(code, bytes.subarray(from, end), end - from, column, detail)
     }
@@ -265,6 +315,7 @@ export class JsonCutter implements RowCutter {
     this.#kept.length = 0
     this.#unknownHere.length = 0
     this.#fault = undefined
+    this.#before = -1
     if (bytes[from] !== OPEN_OBJECT) {
       // a line that is JSON, but no object, has a reason of its own
       this.#scanValue(bytes, from, end)
@@ -272,11 +323,12 @@ export class JsonCutter implements RowCutter {
       throw new BadLine('NOT_AN_OBJECT', from)
     }
     let at = from + 1
-    while (isBlank[bytes[at] as number] === 1) at++
+    while (at < end && isBlank[bytes[at] as number] === 1) at++
+    if (at >= end) throw new BadLine('NOT_JSON', end)
     if (bytes[at] === CLOSE_OBJECT) this.#at = at + 1
     else {
-      for (let key = 0; ; key++) {
-        at = this.#scanMember(bytes, at, end, key)
+      for (;;) {
+        at = this.#scanMember(bytes, at, end)
         if (at >= end) throw new BadLine('NOT_JSON', end)
         if (bytes[at] === CLOSE_OBJECT) break
         if (bytes[at] !== COMMA) throw new BadLine('NOT_JSON', at)
@@ -295,18 +347,18 @@ export class JsonCutter implements RowCutter {
   }
 
   // A key, its value and the blanks around them; answers where what follows stands.
-  #scanMember(bytes: Buffer, from: number, end: number, key: number): number {
+  #scanMember(bytes: Buffer, from: number, end: number): number {
     if (bytes[from] !== QUOTE || from >= end) throw new BadLine('NOT_JSON', from)
     this.#badText = undefined
     this.#scanString(bytes, from, end)
     const badKey = this.#badText
     const keyEnd = this.#at
-    const column = this.#columnOf(bytes, from + 1, keyEnd - 1, key)
+    const column = this.#columnOf(bytes, from + 1, keyEnd - 1)
     let at = keyEnd
-    while (isBlank[bytes[at] as number] === 1) at++
+    while (at < end && isBlank[bytes[at] as number] === 1) at++
     if (bytes[at] !== COLON || at >= end) throw new BadLine('NOT_JSON', at)
     at++
-    while (isBlank[bytes[at] as number] === 1) at++
+    while (at < end && isBlank[bytes[at] as number] === 1) at++
     this.#scanValue(bytes, at, end)
     if (column >= 0) this.#note(column, at)
     else this.#noteUnknown(bytes, from, keyEnd, at, badKey)
@@ -345,22 +397,33 @@ export class JsonCutter implements RowCutter {
     }
   }
 
-  // Lines of one file mostly have their keys in one order, so the guess is mostly right.
-  #columnOf(bytes: Buffer, from: number, to: number, key: number): number {
-    const guess = this.#guess[key] ?? -1
-    if (guess >= 0) {
-      const name = this.#keys[guess] as Buffer
-      if (name.length === to - from) {
-        let i = 0
-        while (i < name.length && name[i] === bytes[from + i]) i++
-        if (i === name.length) return guess
-      }
+  // Keys mostly come in one order, of which some are left out: what came after a key comes after it again.
+  #columnOf(bytes: Buffer, from: number, to: number): number {
+    const at = 2 * (this.#before + 1)
+    let column = this.#next[at] as number
+    if (column < 0 || !this.#isKey(column, bytes, from, to)) {
+      const other = this.#next[at + 1] as number
+      const known = other >= 0 && this.#isKey(other, bytes, from, to)
+      this.#next[at + 1] = column
+      column = known ? other : this.#lookUp(bytes, from, to)
+      this.#next[at] = column
     }
+    this.#before = column
+    return column
+  }
+
+  #isKey(column: number, bytes: Buffer, from: number, to: number): boolean {
+    const name = this.#keys[column] as Buffer
+    if (name.length !== to - from) return false
+    let i = 0
+    while (i < name.length && name[i] === bytes[from + i]) i++
+    return i === name.length
+  }
+
+  #lookUp(bytes: Buffer, from: number, to: number): number {
     const text = bytes.toString('latin1', from, to)
     const plain = text.includes('\\') ? Buffer.from(decoded(bytes, from - 1, to + 1)).toString('latin1') : text
-    const column = this.#byKey.get(plain) ?? -1
-    this.#guess[key] = column
-    return column
+    return this.#byKey.get(plain) ?? -1
   }
 
   // ---- values ------------------------------------------------------------------------------------------------------
@@ -379,9 +442,14 @@ export class JsonCutter implements RowCutter {
   #scanString(bytes: Buffer, from: number, end: number): void {
     let at = from + 1
     let escaped = false
+    const ends = this.#ends
     for (;;) {
-      while (endsPlain[bytes[at] as number] === 0) at++
-      // an LF always follows, or the end of the buffer, whose undefined ends the loop too
+      while (ends[bytes[at] as number] === 0) at++
+      if ((bytes[at] as number) > 127) {
+        this.#isAscii = false
+        while (endsPlain[bytes[at] as number] === 0) at++
+      }
+      // what follows is an LF, another record, or the end of the buffer, whose undefined ends the loop too
       if (at >= end) throw new BadLine('NOT_JSON', end)
       if (bytes[at] === QUOTE) break
       if (bytes[at] !== BACKSLASH) throw new BadLine('NOT_JSON', at)
@@ -503,14 +571,14 @@ export class JsonCutter implements RowCutter {
   // ---- the row, as CSV ---------------------------------------------------------------------------------------------
 
   #writeRow(bytes: Buffer, from: number, end: number): void {
-    const { columns, file } = this.#options
+    const { columns } = this.#options
     // quotes may double every byte of what is nested; each field has a delimiter and two quotes
     // an exponent written out takes up to 170 bytes
     const room = prefixRoom + 200 * columns.length + 2 * (end - from) + (this.#kept.length > 0 ? end - from : 0)
     const writer = this.#writer
     writer.reserve(room, this.#pushed)
     const { out } = writer
-    let to = writeNumber(out, writer.at, file)
+    let to = writeNumber(out, writer.at, this.#file)
     out[to++] = COMMA
     to = writeNumber(out, to, this.#line)
     out[to++] = COMMA
@@ -569,7 +637,7 @@ export class JsonCutter implements RowCutter {
   }
 
   #malformed(
-    code: JsonProblem | 'ROW_TOO_LONG' | 'INVALID_UTF8',
+    code: JsonProblem | 'ROW_TOO_LONG' | 'NO_VALUE',
     raw: Buffer,
     length: number,
     column = '',

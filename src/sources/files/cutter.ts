@@ -62,13 +62,13 @@ export class RowWriter {
   out = Buffer.alloc(0)
   at = 0
   longestRow = 0
-  readonly #file: number
+  file: number
   readonly #rows: ByteSink
   readonly #malformed: ByteSink
   #malformedOut = ''
 
   constructor({ file, rows, malformed }: Pick<CutterOptions, 'file' | 'rows' | 'malformed'>) {
-    this.#file = file
+    this.file = file
     this.#rows = rows
     this.#malformed = malformed
   }
@@ -88,7 +88,7 @@ export class RowWriter {
 
   /** A malformed row: of `raw`, the first bytes are enough when `length` counts all. */
   malformed(row: Malformed, raw: Buffer, length: number): void {
-    this.#malformedOut += malformedLine(this.#file, row, raw, length)
+    this.#malformedOut += malformedLine(this.file, row, raw, length)
     if (this.#malformedOut.length > spoolChunk) this.#flushMalformed()
   }
 

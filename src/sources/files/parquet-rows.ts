@@ -12,6 +12,10 @@ import { type Content, chunksOf } from './content.ts'
 import { type BadParquet, openParquet, rowsWithin, stageParquet, tryParquet, whyNotParquet } from './parquet.ts'
 import { needsMoreMemory, type Portion, type RowStage, type StageOptions, type Unreadable } from './stage.ts'
 
+// What both take together is near the limit then. A file with large row groups is looked at with all of it: put aside, it
+// would have to be written anew.
+const smallShare = 1 / 4
+
 export class ParquetRows implements RowStage {
   readonly #options: StageOptions
   readonly #columns: string[]
@@ -75,9 +79,15 @@ export class ParquetRows implements RowStage {
   // A damaged file can leave a DuckDB unusable, and may show its damage only after many rows: no row is taken before a
   // DuckDB of its own has read them all.
   async #tryApart(path: string): Promise<BadParquet | undefined> {
-    this.#apart ??= await this.#options.apart?.()
-    if (this.#apart === undefined) return undefined
-    const trouble = await tryParquet(this.#apart, path, this.#options.source)
+    const { apart, source } = this.#options
+    if (apart === undefined) return undefined
+    this.#apart ??= await apart(smallShare)
+    const trouble = await tryParquet(this.#apart, path, source)
+    if (trouble?.code === 'NEEDS_MORE_MEMORY') {
+      await this.close()
+      await using large = await apart(1)
+      return await tryParquet(large, path, source)
+    }
     if (trouble !== undefined) await this.#apart.run('select 1').catch(() => this.close())
     return trouble
   }

@@ -13,6 +13,8 @@ import type { FileReason } from './reasons.ts'
 
 export interface ParquetFile {
   path: string
+  /** Its rows as a relation of SQL. */
+  relation: string
   rows: number
   /** SQL for each column of the source, as text under its name. */
   selects: string[]
@@ -45,7 +47,7 @@ export async function whyNotParquet(handle: FileHandle, size: number): Promise<s
 
 interface ParquetColumn {
   name: string
-  /** What DuckDB calls it: names that are the same to it have numbers. */
+  /** What we call it: two may have names that are the same to DuckDB, or the name of a column that its reader adds. */
   called: string
   type: string
 }
@@ -83,7 +85,11 @@ export async function openParquet(sql: Sql, path: string, source: FilesSource): 
     }
     const names = expected.map(({ name }) => name)
     const rows = Number(footer?.num_rows ?? 0)
-    return { is: 'parquet', file: { path, rows, selects, names, bytes: bytesSql(used), unknown: match.unknown } }
+    const relation = `${readParquet(path)} file (${columns.map(({ called }) => identifier(called)).join(', ')})`
+    return {
+      is: 'parquet',
+      file: { path, relation, rows, selects, names, bytes: bytesSql(used), unknown: match.unknown },
+    }
   } catch (error) {
     return unreadable(error, path)
   }
@@ -127,7 +133,7 @@ export async function rowsWithin(
   const most = Math.min(file.rows - from, limits.rows)
   if (most <= 1) return most
   const each = `select file_row_number, ${file.bytes} as bytes
-from ${readParquet(file.path, true)}
+from ${file.relation}
 where file_row_number >= ${from} and file_row_number < ${from + most}`
   try {
     const [all] = await sql.rows<{ bytes: number }>(`select sum(bytes)::double as bytes from (${each})`)
@@ -158,16 +164,16 @@ export async function stageParquet(
   }
 }
 
-function rowsSql({ path, selects }: ParquetFile, { from, to }: { from: number; to: number }): string {
+function rowsSql({ relation, selects }: ParquetFile, { from, to }: { from: number; to: number }): string {
   return `select
   file_row_number + 1 as _line,
   ${selects.join(',\n  ')}
-from ${readParquet(path, true)}
+from ${relation}
 where file_row_number >= ${from} and file_row_number < ${to}`
 }
 
-function readParquet(path: string, numbered = false): string {
-  return `read_parquet(${sqlText(path)}, hive_partitioning = false${numbered ? ', file_row_number = true' : ''})`
+function readParquet(path: string): string {
+  return `read_parquet(${sqlText(path)}, hive_partitioning = false)`
 }
 
 async function columnsOf(sql: Sql, path: string): Promise<ParquetColumn[]> {
@@ -185,7 +191,11 @@ async function columnsOf(sql: Sql, path: string): Promise<ParquetColumn[]> {
     else within--
     within += children ?? 0
   }
-  return described.map(({ column_name: called, column_type: type }, i) => ({ name: names[i] ?? called, called, type }))
+  return described.map(({ column_name, column_type: type }, i) => ({
+    name: names[i] ?? column_name,
+    called: `column ${i + 1}`,
+    type,
+  }))
 }
 
 function keptSql(columns: ParquetColumn[]): string {

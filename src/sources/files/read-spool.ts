@@ -13,6 +13,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { MillraceError } from '../../errors.ts'
+import { reasons } from '../../operators/validate.ts'
 import { identifier, sqlText } from '../../plan/identifier.ts'
 import type { CsvDialect } from './cut-csv.ts'
 import type { Malformed } from './cutter.ts'
@@ -52,6 +53,24 @@ export function readMalformedSql(paths: readonly string[]): string {
     6 * rawKept + 100_000,
     false,
   )
+}
+
+/** The same as dead letters tell them: `message` says what the code means, and what more is known. */
+export function malformedRowsSql(paths: readonly string[]): string {
+  const messages = Object.entries(reasons).map(([code, says]) => `when ${sqlText(code)} then ${sqlText(says)}`)
+  return `select
+  _file,
+  _line,
+  code,
+  nullif(column_name, '') as column_name,
+  concat(
+    case when column_name = '' then '' else '"' || column_name || '": ' end,
+    case code ${messages.join(' ')} else code end,
+    case when detail = '' then '' else ' (' || detail || ')' end
+  ) as message,
+  raw,
+  hex
+from ${readMalformedSql(paths)}`
 }
 
 /** A spool of texts in quotes under these names, to stand after `from`. */

@@ -56,7 +56,13 @@ interface Found {
 async function readAll(
   source: FilesSource,
   paths: string[],
-  { rows = 1000, bytes = 1e9, raw = false, setAside = false } = {},
+  {
+    rows = 1000,
+    bytes = 1e9,
+    raw = false,
+    setAside = false,
+    apart = (share: number): ReturnType<Duck['apart']> => duck.apart(share),
+  } = {},
 ): Promise<Found> {
   const found: Found = { rows: [], malformed: [], quarantined: [], ranges: 0, unknown: {} }
   const stored = new Map<string, StoredFile>()
@@ -66,7 +72,7 @@ async function readAll(
     inputs: { paths, again: false },
     spool,
     sql: session,
-    apart: () => duck.apart(),
+    apart,
     known: async (ids) => new Map([...stored].filter(([id]) => ids.includes(id))),
     onProblem: (problem) => {
       throw problem
@@ -258,6 +264,45 @@ test('a gzip file may be padded with zeros, and nothing follows them', async () 
   assert.deepEqual(found.quarantined, ['2-followed.csv.gz NOT_PACKED_RIGHT', '3-followed.csv.gz NOT_PACKED_RIGHT'])
 })
 
+test('a column may have the name of one that a reader of DuckDB adds by itself', async () => {
+  const added = ['file_row_number', 'filename', 'FILE_INDEX', 'rowid']
+  const columns = Object.fromEntries(added.map((name) => [name, text()]))
+  const rows = Array.from({ length: 5 }, (_, i) => added.map((name) => `${name}-${i}`))
+  const selects = rows.map((row) => `select ${row.map((value, i) => `'${value}' as ${added[i]}`).join(', ')}`)
+  const paths = {
+    csv: await given('added.csv', [added, ...rows].map((row) => `${row.join(',')}\n`).join('')),
+    'json lines': await given('added.jsonl', selects.map((_, i) => jsonOf(added, rows[i])).join('')),
+    parquet: await parquetFile('added.parquet', selects.join(' union all ')),
+  }
+  for (const format of ['csv', 'json lines', 'parquet'] as const) {
+    const found = await readAll(sourceOf(files('in', { format, columns })), [paths[format]], { rows: 2 })
+    const told = found.rows.map((row) => row.replace(/^\S+ /, ''))
+    assert.deepEqual([told, found.quarantined], [rows.map((row) => row.join(' ')), []], format)
+  }
+})
+
+function jsonOf(names: string[], values: string[] = []): string {
+  return `${JSON.stringify(Object.fromEntries(names.map((name, i) => [name, values[i]])))}\n`
+}
+
+test('what is read apart takes a quarter of the memory more, and all of it only for a file that needs it', async () => {
+  const limits: string[] = []
+  const apart = async (share: number): ReturnType<Duck['apart']> => {
+    const opened = await duck.apart(share)
+    const [row] = await opened.rows<{ mb: string }>(
+      `select regexp_replace(current_setting('memory_limit'), '[.].*', '') as mb`,
+    )
+    limits.push(row?.mb ?? '')
+    return opened
+  }
+  const select = 'select uuid()::varchar as id, i as n, 1.0 as price from range(250_000) t(i)'
+  const small = await parquetFile('small-share.parquet', `${select} limit 10`)
+  const large = await parquetFile('large-share.parquet', select, ', row_group_size 250_000')
+  assert.deepEqual((await readAll(parquet, [small], { apart })).quarantined, [])
+  assert.deepEqual((await readAll(parquet, [large], { apart, rows: 50_000 })).quarantined, [])
+  assert.deepEqual(limits, ['22', '22', '91'], 'in MiB')
+})
+
 test('what people send in place of text is called by its name', async () => {
   const workbook = await given('workbook.csv', Buffer.from('504b030414000600', 'hex'))
   const found = await readAll(csv, [workbook, await given('xz.csv', Buffer.from('fd377a585a000004', 'hex'))])
@@ -444,7 +489,7 @@ test('a file that grows after a part of it was read is quarantined, and its neig
     inputs: { paths: [growing, await given('h-neighbour.csv', 'id,n,price\nd,4,4.00\n')], again: false },
     spool,
     sql: session,
-    apart: () => duck.apart(),
+    apart: (share) => duck.apart(share),
     known: async () => stored,
     onProblem: (problem) => {
       throw problem
@@ -477,7 +522,7 @@ test('a file that somebody still writes holds up none of those after it, and is 
     source: { ...csv, folder: raw },
     spool,
     sql: session,
-    apart: () => duck.apart(),
+    apart: (share) => duck.apart(share),
     known: async () => new Map(),
     onProblem: (problem) => {
       throw problem
@@ -518,7 +563,7 @@ test('the text of a row whose file is gone is not taken from another file', asyn
       inputs: { paths: [path], again: false },
       spool,
       sql: session,
-      apart: () => duck.apart(),
+      apart: (share) => duck.apart(share),
       known: async () => new Map(),
       onProblem: (problem) => {
         throw problem

@@ -9,7 +9,7 @@ import { MillraceError } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
 import type { FilesSource } from '../../plan/plan.ts'
 import type { StoredFile } from '../../store/store.ts'
-import type { Limits, Range, SourceReader, Sql } from '../source.ts'
+import type { Lag, Limits, Range, SourceReader, Sql } from '../source.ts'
 import {
   type Claim,
   claimedFolder,
@@ -36,10 +36,10 @@ export interface FilesReaderOptions {
   /** A session of the reader's own. */
   sql: Sql
   /**
-   * Another DuckDB that may read the spool: what may leave one unusable is read there first, from end to end. Left out
-   * by who only takes a look.
+   * Another DuckDB that may read the spool, with a share of the memory beside the first: what may leave one unusable is
+   * read there first, from end to end. Left out by who only takes a look.
    */
-  apart?(): Promise<Sql & AsyncDisposable>
+  apart?(share: number): Promise<Sql & AsyncDisposable>
   signal?: AbortSignal
   known(ids: string[]): Promise<Map<string, StoredFile>>
   /** A file that cannot be read, though others go on. */
@@ -126,6 +126,12 @@ class FilesReader implements SourceReader {
       // it spoke of this file alone
       if (limits.setAside) return
     }
+  }
+
+  // All files are one partition; what is not listed yet was not heard of.
+  lags(): Map<string, Lag[]> {
+    const rows = this.#queue.length + this.#names.length + this.#restless.length
+    return new Map([[this.#options.id, [{ partition: '', rows }]]])
   }
 
   async bytesAhead(): Promise<number> {

@@ -23,10 +23,10 @@ export interface StageOptions {
   spool: string
   sql: Sql
   /**
-   * Another DuckDB that may read the spool: what may leave one unusable is read there first, from end to end. Left out
-   * by who only takes a look.
+   * Another DuckDB that may read the spool, with a share of the memory beside the first: what may leave one unusable is
+   * read there first, from end to end. Left out by who only takes a look.
    */
-  apart?(): Promise<Sql & AsyncDisposable>
+  apart?(share: number): Promise<Sql & AsyncDisposable>
   signal?: AbortSignal
   /** In the names of what is staged. */
   name: string
@@ -197,13 +197,20 @@ export class Stage {
     const { join: rawJoin, text } = this.#rowStage.raw()
     const fetchRaw = this.#rowStage.fetchRaw?.bind(this.#rowStage)
     return {
+      source: this.#options.id,
       rows: this.rows,
       malformed: this.malformed,
       bytes: this.bytes,
       long: this.#rowStage.long,
       select: (batch) => this.#selectSql(batch),
       malformedSelect: this.malformed === 0 ? undefined : this.#malformedSql(),
-      where: { join: `${this.#placesSql('s')}\n${rawJoin}`, place: 'p.path', line: 's._line', rawText: text },
+      where: {
+        join: `${this.#placesSql('s')}\n${rawJoin}`,
+        place: 'p.path',
+        line: 's._line',
+        partition: "''",
+        rawText: text,
+      },
       ...(fetchRaw ? { fetchRaw } : {}),
       files: this.files,
       filesQuarantined: this.files.filter(({ state }) => state === 'quarantined').length,
@@ -257,6 +264,13 @@ ${rows}
         return '_line::varchar'
       case 'batch':
         return `'${batch}'`
+      // a file has none of these: the plan's check says so
+      case 'partition':
+      case 'offset':
+      case 'timestamp':
+      case 'key':
+      case 'headers':
+        return 'null::varchar'
     }
   }
 

@@ -2,7 +2,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../../errors.ts'
-import { reasons } from '../../operators/validate.ts'
 import type { Column } from '../../plan/columns.ts'
 import { identifier, sqlText } from '../../plan/identifier.ts'
 import { columnsRead } from '../../plan/plan.ts'
@@ -16,9 +15,9 @@ import { isUtf16, matchHeader, readHeader } from './header-csv.ts'
 import {
   jsonSpool,
   malformedLine,
+  malformedRowsSql,
   rawKept,
   rawSql,
-  readMalformedSql,
   readSpoolSql,
   readTextsSql,
   type SpoolFormat,
@@ -30,9 +29,9 @@ import { needsMoreMemory, type Portion, type RowStage, type StageOptions, type U
 /** Rows longer than this are malformed, and shorter ones where DuckDB has no memory for them: it holds up to ten copies. */
 export const maxRowBytes = 32 * 1024 * 1024
 /** DuckDB has 2048 rows in hand at once: where rows are long, a range takes few bytes of them. */
-const longRow = 8 * 1024
-const bytesOfLongRows = 4 * 1024 * 1024
-const bytesOfMalformedRows = 8 * 1024 * 1024
+export const longRow = 8 * 1024
+export const bytesOfLongRows = 4 * 1024 * 1024
+export const bytesOfMalformedRows = 8 * 1024 * 1024
 const chunkBytes = 1024 * 1024
 /** A spool file larger than this is not added to: several are read on several threads. */
 const spoolBytes = 8 * 1024 * 1024
@@ -336,20 +335,7 @@ from ${readSpoolSql(paths, layout.columns, format, layout)}`
 
   malformedSql(): string | undefined {
     if (this.#malformed === 0) return undefined
-    const messages = Object.entries(reasons).map(([code, says]) => `when ${sqlText(code)} then ${sqlText(says)}`)
-    return `select
-  _file,
-  _line,
-  code,
-  nullif(column_name, '') as column_name,
-  concat(
-    case when column_name = '' then '' else '"' || column_name || '": ' end,
-    case code ${messages.join(' ')} else code end,
-    case when detail = '' then '' else ' (' || detail || ')' end
-  ) as message,
-  raw,
-  hex
-from ${readMalformedSql([this.#malformedRows.path])}`
+    return malformedRowsSql([this.#malformedRows.path])
   }
 
   #spoolFormat(): SpoolFormat {

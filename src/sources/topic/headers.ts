@@ -20,3 +20,25 @@ function varint(length: number): Buffer {
   bytes.push(rest)
   return Buffer.from(bytes)
 }
+
+/** The headers of a record. */
+export function readHeaders(bytes: Buffer, at: { headers: number; headersFrom: number }): [string, Buffer | null][] {
+  let from = at.headersFrom
+  const length = (): number => {
+    let value = 0
+    for (let scale = 1; ; scale *= 128) {
+      const byte = bytes[from++] ?? 0
+      value += (byte & 127) * scale
+      if (byte < 128) return value % 2 === 0 ? value / 2 : -(value + 1) / 2
+    }
+  }
+  const part = (): Buffer | null => {
+    const size = length()
+    if (size < 0) return null
+    from += size
+    return bytes.subarray(from - size, from)
+  }
+  const found: [string, Buffer | null][] = []
+  for (let i = 0; i < at.headers; i++) found.push([part()?.toString() ?? '', part()])
+  return found
+}

@@ -1,11 +1,11 @@
 /**
- * What a driver of topics promises. The local log and Kafka are the two; both pass one contract suite. Bytes of records
- * never become JavaScript objects on the way in: a driver hands over buffers, and says where in them a record lies.
+ * What a driver of topics promises: the local log, Kafka, and memory for tests. All pass one contract suite. Bytes of
+ * records never become JavaScript objects on the way in: a driver hands over buffers, and says where in them a record lies.
  */
 
-/** The topics of one place: a folder of local logs, or a cluster. */
+/** The topics of one place: a folder of local logs, a cluster, or this process. */
 export interface Topics extends AsyncDisposable {
-  readonly is: 'local' | 'kafka'
+  readonly is: 'local' | 'kafka' | 'memory'
   openReader(topic: string, options?: ReaderOptions): Promise<TopicReader>
   /** One process writes a local topic; of Kafka's any number do. */
   openWriter(topic: string): Promise<TopicWriter>

@@ -4,6 +4,7 @@
  */
 import { MillraceError } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
+import { letterEdited, letterSettled } from '../dead-letters.ts'
 import { jsonText } from '../json-text.ts'
 import {
   type BatchCommit,
@@ -18,6 +19,7 @@ import {
 } from '../store.ts'
 import { type MemoryDatabase, pair, type StoredPipeline } from './database.ts'
 import { type Row, readRows } from './rows.ts'
+import { readStateChange } from './state.ts'
 import { apply, type Draft, draftOf, merge } from './tables.ts'
 
 type Letter = NewDeadLetter & { rawBytes: Buffer | null }
@@ -45,6 +47,8 @@ export async function commitBatch(
   const letters = await readLetters(batch.deadLetters)
   await failpoint('after rows')
 
+  const lateRows = batch.lateRows ? await readRows(batch.lateRows) : []
+  const changeState = await readStateChange(batch.state)
   const dedupKeys = batch.dedupKeys ? await readRows(batch.dedupKeys) : []
   await failpoint('after state')
 
@@ -73,8 +77,13 @@ export async function commitBatch(
   for (const draft of drafts.values()) apply(draft)
   for (const letter of letters)
     database.deadLetters.push(stored(letter, batch, database.deadLetters.length + 1, committedAt))
-  for (const id of new Set(batch.settles)) settle(database, id, 'replayed', `batch ${batch.batch}`)
+  for (const { id } of batch.settles) settle(database, id, 'replayed', `batch ${batch.batch}`)
   for (const { step, key } of dedupKeys) keysOf(pipeline, step ?? '').add(key ?? '')
+  for (const row of lateRows) {
+    database.lateRows.push({ ...row, pipeline: batch.pipeline, batch: String(batch.batch) })
+  }
+  changeState(pipeline)
+  pipeline.watermark = highest(pipeline.watermark, batch.watermark)
   for (const file of batch.files) pipeline.files.set(pair(file.source, file.id), { ...file, batch: batch.batch })
   for (const position of batch.positions) {
     const at = pair(position.source, position.partition)
@@ -94,6 +103,7 @@ export async function commitBatch(
     rowsOut,
     phasesMs: { ...batch.phases, land: database.now() - began },
     stepRows: batch.stepRows,
+    watermark: batch.watermark,
     ranges: JSON.parse(jsonText(batch.ranges)),
   })
   pipeline.batch = batch.batch
@@ -158,6 +168,7 @@ function stored(letter: Letter, batch: BatchCommit, id: number, rejectedAt: Date
     pipeline: batch.pipeline,
     batch: batch.batch,
     ...letter,
+    revision: 0,
     rejectedAt,
     settled: null,
     settledAt: null,
@@ -197,15 +208,10 @@ function checkDedupKeys(pipeline: StoredPipeline, { batch }: BatchCommit, rows: 
 }
 
 function checkSettled(database: MemoryDatabase, { pipeline, settles }: BatchCommit): void {
-  for (const id of settles) {
+  for (const { id, revision } of settles) {
     const letter = database.deadLetters[id - 1]
-    if (letter?.pipeline === pipeline && letter.settled === null) continue
-    throw new MillraceError('DEAD_LETTER_SETTLED', {
-      at: pipeline,
-      message: `dead letter ${id} has been settled meanwhile; nothing was written`,
-      hint: 'list the dead letters again',
-      retry: true,
-    })
+    if (letter?.pipeline !== pipeline || letter.settled !== null) throw letterSettled(pipeline)
+    if (letter.revision !== revision) throw letterEdited(pipeline)
   }
 }
 

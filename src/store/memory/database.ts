@@ -11,6 +11,7 @@ export interface MemoryDatabase {
   readonly pipelines: Map<string, StoredPipeline>
   readonly tables: Map<string, Table>
   readonly deadLetters: DeadLetter[]
+  readonly lateRows: (Row & { pipeline: string; batch: string })[]
   /** Ends when the commits under way have ended: the next one waits, as it would for the rows of a database. */
   turn: Promise<unknown>
   /** Lets the lease of a pipeline run out, as that of a stopped worker would. */
@@ -32,6 +33,10 @@ export interface StoredPipeline {
   effects: Map<string, number>
   /** By step. */
   dedupKeys: Map<string, Set<string>>
+  watermark: number | undefined
+  /** By step, key and pane. */
+  paneNumbers: Map<string, Row>
+  paneSets: Row[]
 }
 
 export function memoryDatabase(now: () => number): MemoryDatabase {
@@ -42,6 +47,7 @@ export function memoryDatabase(now: () => number): MemoryDatabase {
     pipelines,
     tables,
     deadLetters: [],
+    lateRows: [],
     turn: Promise.resolve(),
     expire(pipeline) {
       const stored = pipelines.get(pipeline)

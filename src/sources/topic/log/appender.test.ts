@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { stat } from 'node:fs/promises'
 import { afterEach, describe, test } from 'node:test'
+import { eventually } from '../../../../test/crash/process.ts'
 import { logFolder, texts, topic } from '../../../../test/topic-log/folder.ts'
 import { arm } from '../../../failpoint.ts'
 import type { TopicRecord } from '../topic.ts'
@@ -58,6 +59,23 @@ describe('an append that fails', () => {
     await writer.append(texts('b'))
     assert.deepEqual(await log.values(), ['b'])
   })
+})
+
+test('a record is read when it is durable, and not before', async () => {
+  await using log = await logFolder()
+  await using writer = await log.topics().openWriter(topic)
+  await writer.append(texts('a'))
+  const { size } = await stat(log.segment(0))
+  arm('log written=delay:300')
+  let durable = false
+  const append = writer.append(texts('b')).then(() => {
+    durable = true
+  })
+  await eventually(async () => (await stat(log.segment(0))).size > size, { what: () => 'it is written', everyMs: 1 })
+  assert.deepEqual(await log.values(), ['a'])
+  assert.equal(durable, false, 'it was not durable yet')
+  await append
+  assert.deepEqual(await log.values(), ['a', 'b'])
 })
 
 test('appends that come at once are one group, and what the caller does with its bytes afterwards is its own', async () => {

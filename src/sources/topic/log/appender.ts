@@ -31,7 +31,7 @@ interface Waiting {
 
 const chunkBytes = 1024 * 1024
 /** So many chunks are kept to be filled again. */
-const spareChunks = 16
+const spareChunks = 4
 
 /**
  * Appends to a partition. Frames are laid into memory when they come; while one group is on its way to the disk the next one

@@ -67,7 +67,7 @@ test('a record that is too large is refused, and says how large it is', () => {
   assert.equal(framed({ value }, 'events').bytes, largestFrame)
   assert.throws(() => framed({ key: Buffer.from('k'), value }, 'events'), {
     code: 'RECORD_TOO_LARGE',
-    at: 'events',
+    at: 'topic events',
     message: `a record of ${largestFrame + 1} bytes is larger than a local topic takes, which is ${largestFrame}`,
   })
 })

@@ -36,7 +36,7 @@ export function framed(record: TopicRecord, topic: string): Framed {
   const bytes = frameHead + (record.key?.length ?? 0) + headers.length + (record.value?.length ?? 0)
   if (bytes <= largestFrame) return { record, headers, bytes }
   throw new MillraceError('RECORD_TOO_LARGE', {
-    at: topic,
+    at: `topic ${topic}`,
     message: `a record of ${bytes} bytes is larger than a local topic takes, which is ${largestFrame}`,
     hint: 'keep what is that large in a file, and send its name',
   })

@@ -12,6 +12,7 @@ test('writers of one process share a topic, and the last to leave frees it', asy
   await one[Symbol.asyncDispose]()
   // leaving twice is leaving once
   await one[Symbol.asyncDispose]()
+  await assert.rejects(one.append(texts('too late')), /was closed/)
   await two.append(texts('c'))
   await access(holder)
   const leaving = two[Symbol.asyncDispose]()

@@ -4,7 +4,8 @@ import { openLocalReader } from './reader.ts'
 import { openLocalWriter } from './writer.ts'
 
 /**
- * The topics under a folder: append-only logs that stand in for Kafka when there is no broker.
+ * The topics under a folder: append-only logs that stand in for Kafka when there is no broker. Where one process opens a
+ * topic for writing twice, the options of the first opening hold.
  * `await using topics = openLocalTopics(join(dataDirectory, 'topics'))`
  */
 export function openLocalTopics(folder: string, options: LogOptions = {}): Topics {

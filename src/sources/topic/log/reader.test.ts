@@ -24,3 +24,12 @@ test('a reader may be asked for the ends while it waits, and closed', async () =
   await reader[Symbol.asyncDispose]()
   assert.deepEqual(await reading, new Map([[0, 1]]))
 })
+
+test('a position in a topic that does not exist makes none', async () => {
+  await using log = await logFolder()
+  await using reader = await log.topics().openReader(topic, { pipeline: 'early' })
+  await reader.publish(new Map([[0, 0]]))
+  assert.deepEqual(await reader.partitions(), [])
+  await log.append([texts('a')])
+  assert.deepEqual(await log.values(), ['a'])
+})

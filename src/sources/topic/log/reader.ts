@@ -64,7 +64,10 @@ class LocalReader implements TopicReader {
 
   async publish(positions: ReadonlyMap<number, number>): Promise<void> {
     if (this.#pipeline === undefined) return
+    await this.#open()
     for (const [partition, offset] of positions) {
+      // nothing has to be held in a topic that does not exist
+      if (this.#partitions[partition] === undefined) continue
       await keepPosition(join(this.#path, String(partition)), this.#pipeline, offset)
     }
   }

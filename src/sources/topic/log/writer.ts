@@ -38,7 +38,12 @@ export async function openLocalWriter(
   }
   try {
     const log = await shared.log
-    return { append: (records) => log.append(records), [Symbol.asyncDispose]: leave }
+    const append: TopicWriter['append'] = async (records) => {
+      // another process may write the topic now
+      if (left) throw new Error(`the writer of topic ${topic} was closed`)
+      return await log.append(records)
+    }
+    return { append, [Symbol.asyncDispose]: leave }
   } catch (error) {
     await leave()
     throw error

@@ -1,0 +1,314 @@
+/**
+ * What a worker keeps of open windows: tables in DuckDB, loaded from the store when it begins. A batch makes what it adds
+ * beside them; it is put in place here once the database has it.
+ */
+import { createReadStream } from 'node:fs'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { duckdbType } from '../functions/print.ts'
+import { addedWindows, anomaliesStateSql, goneWindows, judgedColumns } from '../operators/anomalies.ts'
+import {
+  addedNumbers,
+  addedTo,
+  closingSql,
+  firstOpenPane,
+  paneNumbers,
+  paneSets,
+  setSuffix,
+  windowStateSql,
+} from '../operators/window.ts'
+import type { Column } from '../plan/columns.ts'
+import { identifier, sqlText } from '../plan/identifier.ts'
+import type { AnomaliesStep, Plan, Step, WindowStep } from '../plan/plan.ts'
+import { numberColumns, type RowFile, type StateChange, type Store, setColumns } from '../store/store.ts'
+import type { Batch } from './batch.ts'
+import type { DuckSession } from './duckdb.ts'
+import { columnsAt, inputsOf } from './relations.ts'
+import { type Printed, printRows } from './row-file.ts'
+
+export type KeepingStep = WindowStep | AnomaliesStep
+
+/** Steps that keep something from batch to batch in memory. */
+export function keepingSteps(plan: Plan): KeepingStep[] {
+  return plan.steps.filter((step): step is KeepingStep => step.op === 'window' || step.op === 'anomalies')
+}
+
+/** The table of a worker's state. */
+export function stateTable(schema: string, step: Step, suffix: string): string {
+  return `${schema}.${identifier(`${step.id}_${suffix}`)}`
+}
+
+/** Numbers of a step that are stored as JSON: their columns and types. */
+function storedNumbers(plan: Plan, step: KeepingStep): { column: string; type: string }[] {
+  if (step.op === 'anomalies') return judgedColumns(step).map((column) => ({ column, type: 'decimal(18,9)' }))
+  const numbers = paneNumbers(
+    step,
+    step.from.map((from) => columnsAt(plan, from)),
+  )
+  return [
+    { column: '_rows', type: 'bigint' },
+    ...numbers.map(({ column, type }) => ({ column: identifier(column), type })),
+  ]
+}
+
+/** Makes the tables of a plan anew and fills them with what is stored. */
+export async function loadState(
+  session: DuckSession,
+  plan: Plan,
+  store: Pick<Store, 'state'>,
+  { schema, spool }: { schema: string; spool: string },
+): Promise<void> {
+  const steps = keepingSteps(plan)
+  if (steps.length === 0) return
+  await session.run(`drop schema if exists ${schema} cascade`)
+  await session.run(`create schema ${schema}`)
+  const folder = join(spool, 'state')
+  await mkdir(folder, { recursive: true })
+  const stored = await store.state(plan.name, folder)
+  const numbers = await readStored(stored.numbers, numberColumns)
+  const sets = await readStored(stored.sets, setColumns)
+  for (const step of steps) {
+    const columns = columnsAt(plan, step.from[0] ?? '')
+    const state = (suffix: string) => stateTable(schema, step, suffix)
+    const own = `where step = ${sqlText(step.id)}`
+    const keys = step.by.map((name, i) => `(key::json ->> ${i})::${keyType(columns, name)}`).join(', ')
+    const named = step.by
+      .map((name, i) => `(key::json ->> ${i})::${keyType(columns, name)} as ${identifier(name)}`)
+      .join(', ')
+    const values = storedNumbers(plan, step).map(
+      ({ column, type }) => `(numbers::json ->> ${sqlText(unquoted(column))})::${type}`,
+    )
+    const table = step.op === 'window' ? state('numbers') : state('windows')
+    for (const sql of step.op === 'window'
+      ? windowStateSql({ step, inputs: inputsOf(plan, step), state })
+      : [anomaliesStateSql({ step, columns, state: table })])
+      await session.run(sql)
+    if (stored.numbers.rows > 0)
+      await session.run(
+        `insert into ${table}\nselect ${[keys, 'pane::bigint', ...values].join(', ')}\nfrom ${numbers}\n${own}`,
+      )
+    if (step.op !== 'window' || stored.sets.rows === 0) continue
+    for (const set of paneSets(step)) {
+      const which = `${own} and aggregate = ${sqlText(set.name)}`
+      const rows =
+        set.is === 'members'
+          ? `select ${keys}, pane::bigint, unnest(string_split(trim(members, '{}'), ',')::bigint[])\nfrom ${sets}\n${which}`
+          : `select * exclude (_entry), _entry.key, _entry.value
+from (
+  select ${named}, pane::bigint as _pane, unnest(map_entries(items::json::map(varchar, bigint))) as _entry
+  from ${sets}
+  ${which}
+)`
+      await session.run(`insert into ${state(setSuffix(set))}\n${rows}`)
+    }
+    // which of the open windows were handed on as they are now is not stored: they are, once more
+    await session.run(
+      `insert into ${state('dirty')} select ${step.by.map((name) => identifier(name)).join(', ')}, _pane from ${table}`,
+    )
+  }
+  await rm(folder, { recursive: true, force: true })
+}
+
+export async function dropState(session: DuckSession, schema: string): Promise<void> {
+  await session.run(`drop schema if exists ${schema} cascade`)
+}
+
+// ---- with a batch --------------------------------------------------------------------------------------------------
+
+/** What a batch changes, printed for the store. */
+export async function printState(
+  session: DuckSession,
+  plan: Plan,
+  batch: Batch,
+  spool: string,
+): Promise<PrintedState | undefined> {
+  const steps = keepingSteps(plan).filter(({ id }) => batch.done.has(id))
+  if (steps.length === 0) return undefined
+  const { final, after } = batch.time
+  if (final)
+    return { numbers: undefined, sets: undefined, gone: undefined, closed: [], forget: true, release: async () => {} }
+  const numbers: string[] = []
+  const sets: string[] = []
+  const gone: string[] = []
+  for (const step of steps) {
+    const out = batch.names.of(step.id)
+    const values = storedNumbers(batch.names.plan, step).map(
+      ({ column }) => `${sqlText(unquoted(column))}, ${column}::varchar`,
+    )
+    const from = step.op === 'window' ? addedNumbers(out) : addedWindows(out)
+    const pane = step.op === 'window' ? '_pane' : '_window'
+    const place = `${sqlText(step.id)} as step, ${keyText(step)} as key, ${pane} as pane`
+    numbers.push(`select ${place}, json_object(${values.join(', ')})::varchar as numbers from ${from}`)
+    if (step.op === 'anomalies') {
+      gone.push(`select ${sqlText(step.id)} as step, ${keyText(step)} as key, _window as pane from ${goneWindows(out)}`)
+      continue
+    }
+    for (const set of paneSets(step)) {
+      const named = `select ${sqlText(step.id)} as step, ${sqlText(set.name)} as aggregate, ${keyText(step)} as key, _pane as pane`
+      const kept =
+        set.is === 'members'
+          ? `'{' || array_to_string(list(_member), ',') || '}' as members, null::varchar as items`
+          : 'null::varchar as members, json_group_object(_item, _n)::varchar as items'
+      sets.push(`${named}, ${kept} from ${addedTo(out, set)} group by all`)
+    }
+  }
+  const print = async (name: string, selects: string[], columns: readonly string[]): Promise<Printed | undefined> => {
+    if (selects.length === 0) return undefined
+    const printed = await printRows(session, spool, `${batch.number}-${name}`, {
+      select: selects.join('\nunion all\n'),
+      columns: [...columns],
+      quoted: columns.filter((column) => column !== 'pane' && column !== 'members' && column !== 'items'),
+    })
+    if (printed.rows > 0) return printed
+    await printed.release()
+    return undefined
+  }
+  const change = {
+    numbers: await print('numbers', numbers, numberColumns),
+    sets: await print('sets', sets, setColumns),
+    gone: await print('gone', gone, ['step', 'key', 'pane']),
+    closed:
+      after === undefined || after === batch.time.before
+        ? []
+        : steps.flatMap((step) =>
+            step.op === 'window' ? [{ step: step.id, before: firstOpenPane(step, after) }] : [],
+          ),
+  }
+  return {
+    ...change,
+    async release() {
+      for (const printed of [change.numbers, change.sets, change.gone]) await printed?.release()
+    },
+  }
+}
+
+export interface PrintedState extends StateChange {
+  release(): Promise<void>
+}
+
+/** Puts in place what a committed batch has changed. */
+export async function applyState(session: DuckSession, plan: Plan, batch: Batch, schema: string): Promise<void> {
+  for (const step of keepingSteps(plan)) {
+    if (!batch.done.has(step.id)) continue
+    const out = batch.names.of(step.id)
+    const keys = step.by.map((name) => identifier(name)).join(', ')
+    const state = (suffix: string) => stateTable(schema, step, suffix)
+    const replace = async (table: string, added: string, pane: string): Promise<void> => {
+      await session.run(`create or replace table ${table} as
+select * from ${table} anti join ${added} using (${keys}, ${pane})
+union all by name
+select * from ${added}`)
+    }
+    if (step.op === 'anomalies') {
+      await replace(state('windows'), addedWindows(out), '_window')
+      await session.run(
+        `create or replace table ${state('windows')} as select * from ${state('windows')} anti join ${goneWindows(out)} using (${keys}, _window)`,
+      )
+      continue
+    }
+    const { before, after, updates } = batch.time
+    const moved = after !== undefined && after !== before
+    const open = moved ? `where _pane >= ${firstOpenPane(step, after)}` : ''
+    const added = addedNumbers(out)
+    await session.run(`create or replace table ${state('numbers')} as
+select * from (
+  select * from ${state('numbers')} anti join ${added} using (${keys}, _pane)
+  union all by name
+  select * from ${added}
+) ${open}`)
+    await session.run(
+      updates
+        ? `delete from ${state('dirty')}`
+        : `insert into ${state('dirty')} select ${keys}, _pane from ${added} anti join ${state('dirty')} using (${keys}, _pane)`,
+    )
+    if (moved) await session.run(`delete from ${state('dirty')} where _pane < ${firstOpenPane(step, after)}`)
+    for (const set of paneSets(step)) {
+      const both = `select * from ${state(setSuffix(set))} union all by name select * from ${addedTo(out, set)}`
+      if (set.is === 'items') {
+        await session.run(
+          `create or replace table ${state(setSuffix(set))} as select ${keys}, _pane, _item, sum(_n)::bigint as _n from (${both}) ${open} group by all`,
+        )
+      } else if (moved) {
+        await session.run(`create or replace table ${state(setSuffix(set))} as select * from (${both}) ${open}`)
+      } else await session.run(`insert into ${state(setSuffix(set))} by name select * from ${addedTo(out, set)}`)
+    }
+  }
+}
+
+/** Whether a watermark would close windows that are open. */
+export async function wouldClose(
+  session: DuckSession,
+  plan: Plan,
+  schema: string,
+  { before, after }: { before: number | undefined; after: number },
+): Promise<boolean> {
+  for (const step of keepingSteps(plan)) {
+    if (step.op !== 'window') continue
+    const closing = closingSql(step, [stateTable(schema, step, 'numbers')], before, after)
+    const [row] = await session.rows<{ any: boolean }>(`select exists (${closing}) as any`)
+    if (row?.any === true) return true
+  }
+  return false
+}
+
+/** Whether windows have changed since they were last handed on. */
+export async function hasUpdates(session: DuckSession, plan: Plan, schema: string): Promise<boolean> {
+  for (const step of keepingSteps(plan)) {
+    if (step.op !== 'window' || step.emit.on === 'close') continue
+    if ((await session.count(stateTable(schema, step, 'dirty'))) > 0) return true
+  }
+  return false
+}
+
+/** How many rows are kept, by step: panes, values and items of windows that are open, and windows to judge by. */
+export async function countState(session: DuckSession, plan: Plan, schema: string): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (const step of keepingSteps(plan)) {
+    const suffixes = step.op === 'anomalies' ? ['windows'] : ['numbers', ...paneSets(step).map(setSuffix)]
+    for (const suffix of suffixes)
+      counts[step.id] = (counts[step.id] ?? 0) + (await session.count(stateTable(schema, step, suffix)))
+  }
+  return counts
+}
+
+// The values of a key as one text.
+function keyText({ by }: KeepingStep): string {
+  return `to_json([${by.map((name) => `${identifier(name)}::varchar`).join(', ')}])::varchar`
+}
+
+function keyType(columns: readonly Column[], name: string): string {
+  return duckdbType(columns.find((column) => column.name === name)?.type ?? { is: 'text' })
+}
+
+// An identifier as it stands in SQL, as the name it is.
+function unquoted(name: string): string {
+  return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name
+}
+
+async function readStored(file: RowFile, columns: readonly string[]): Promise<string> {
+  const types = columns.map((column) => `${sqlText(column)}: 'varchar'`)
+  const longest = await longestLine(file.path)
+  return `read_csv(
+  ${sqlText(file.path)},
+  auto_detect = false, header = false, parallel = false, hive_partitioning = false, delim = ',', quote = '"', escape = '"',
+  new_line = '\\n', columns = {${types.join(', ')}}, nullstr = '', allow_quoted_nulls = false,
+  max_line_size = ${longest}, buffer_size = ${Math.max(longest, 4_000_000)}
+)`
+}
+
+// DuckDB makes room for it at once. Keys and items are JSON, which has no line ends in it.
+async function longestLine(path: string): Promise<number> {
+  let longest = 0
+  let length = 0
+  // as: without an encoding a stream gives bytes
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+    let start = 0
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      longest = Math.max(longest, length + end + 1 - start)
+      length = 0
+      start = end + 1
+    }
+    length += chunk.length - start
+  }
+  return Math.max(longest, length, 1)
+}

@@ -1,0 +1,493 @@
+/**
+ * Windows of event time over rows and what is kept of earlier ones. A row is added to its pane, once; windows are summed
+ * up over panes, so that the work of a row does not grow with the number of windows it is in. A pane is the greatest
+ * length of which both size and slide are multiples, numbered from 1970.
+ *
+ * Nothing here changes the state: a batch makes the panes it adds to, and the engine puts them in place when the database
+ * has them too. So a batch that fails, or is refused, runs again as if it had not run.
+ */
+import { aggregates, largestValue, type NumberPart } from '../functions/aggregate.ts'
+import { duckdbType, printDuckdb, typeOfExpression } from '../functions/print.ts'
+import { greatestDivisor } from '../plan/check.ts'
+import type { Column, ColumnType } from '../plan/columns.ts'
+import type { Aggregate } from '../plan/expression.ts'
+import { identifier, sqlText } from '../plan/identifier.ts'
+import type { WindowStep } from '../plan/plan.ts'
+import { beside, type Relation } from './operator.ts'
+
+/** One batch of a window step. */
+export interface WindowRun {
+  step: WindowStep
+  /** The rows of each input, in the order of the step's; undefined where the batch has none. */
+  inputs: { relation: string | undefined; columns: Column[] }[]
+  out: string
+  /** The table of the state with this suffix. */
+  state(suffix: string): string
+  /** The watermark by which rows are judged, and the one to which the batch moves it; milliseconds. */
+  before: number | undefined
+  after: number | undefined
+  /** Whether windows that have changed and stay open are handed on. */
+  updates: boolean
+}
+
+/** Panes of a window step: their length and the panes of a window in microseconds, and in panes. */
+export function panesOf({ sizeMs, slideMs }: WindowStep) {
+  const paneMs = greatestDivisor(sizeMs, slideMs)
+  return { paneUs: paneMs * 1000, sizeUs: sizeMs * 1000, perWindow: sizeMs / paneMs, perSlide: slideMs / paneMs }
+}
+
+/** The first pane that is still needed when windows up to a watermark are closed. */
+export function firstOpenPane(step: WindowStep, watermarkMs: number): number {
+  const { paneUs, sizeUs, perSlide } = panesOf(step)
+  // the first window that ends after it begins at a multiple of the slide
+  const first = Math.floor((watermarkMs * 1000 - sizeUs) / paneUs) + 1
+  return Math.ceil(first / perSlide) * perSlide
+}
+
+// ---- what a step keeps of its panes --------------------------------------------------------------------------------
+
+/** The numbers of a pane: columns of the state. */
+export interface PaneNumber extends NumberPart {
+  /** `<aggregate>~<part>`. */
+  column: string
+  aggregate: string
+  input: number
+}
+
+/** Values or items of panes, which several aggregates may share. */
+export interface PaneSet {
+  is: 'members' | 'items'
+  input: number
+  /** The name of the first aggregate that needs it, by which it is stored. */
+  name: string
+  aggregates: string[]
+}
+
+interface Part {
+  name: string
+  input: number
+  aggregate: Aggregate
+}
+
+function partsOf(step: WindowStep): Part[] {
+  return step.inputs.flatMap(({ aggregates: asked }, input) =>
+    Object.entries(asked).map(([name, aggregate]) => ({ name, input, aggregate })),
+  )
+}
+
+export function paneNumbers(step: WindowStep, inputs: readonly Column[][]): PaneNumber[] {
+  return partsOf(step).flatMap(({ name, input, aggregate }) => {
+    const { parts } = aggregates[aggregate.aggregate]
+    if (parts.is !== 'numbers') return []
+    const type = valueType(aggregate, inputs[input] ?? [])
+    return parts.of(type).map((part) => ({ ...part, column: `${name}~${part.name}`, aggregate: name, input }))
+  })
+}
+
+export function paneSets(step: WindowStep): PaneSet[] {
+  const sets = new Map<string, PaneSet>()
+  for (const { name, input, aggregate } of partsOf(step)) {
+    const { parts } = aggregates[aggregate.aggregate]
+    if (parts.is === 'numbers') continue
+    const same = JSON.stringify([parts.is, input, aggregate.of, aggregate.where ?? null])
+    const set = sets.get(same) ?? { is: parts.is, input, name, aggregates: [] }
+    set.aggregates.push(name)
+    sets.set(same, set)
+  }
+  return [...sets.values()]
+}
+
+/** The names of the relations of a batch that hold what it adds to the state. */
+export const addedNumbers = (out: string): string => beside(out, 'numbers')
+/** The table of the state that holds a set, apart from the others whatever the aggregate is called. */
+export const setSuffix = ({ name }: PaneSet): string => `set ${name}`
+export const addedTo = (out: string, { name }: PaneSet): string => beside(out, `added_${name}`)
+export const lateName = (out: string): string => beside(out, 'late')
+export const unfitName = (out: string): string => beside(out, 'unfit')
+
+/** The tables of the state, to be made when a worker begins. */
+export function windowStateSql({ step, inputs, state }: Pick<WindowRun, 'step' | 'inputs' | 'state'>): string[] {
+  const keys = step.by.map((name) => `${identifier(name)} ${duckdbType(typeOf(inputs[0]?.columns ?? [], name))}`)
+  const numbers = paneNumbers(
+    step,
+    inputs.map(({ columns }) => columns),
+  ).map(({ column, type }) => `${identifier(column)} ${type}`)
+  return [
+    `create table ${state('numbers')} (${[...keys, '_pane bigint', '_rows bigint', ...numbers].join(', ')})`,
+    // panes that have changed since their windows were last handed on
+    `create table ${state('dirty')} (${[...keys, '_pane bigint'].join(', ')})`,
+    ...paneSets(step).map((set) => {
+      const kept = set.is === 'members' ? ['_member bigint'] : ['_item varchar', '_n bigint']
+      return `create table ${state(setSuffix(set))} (${[...keys, '_pane bigint', ...kept].join(', ')})`
+    }),
+  ]
+}
+
+// ---- one batch -----------------------------------------------------------------------------------------------------
+
+/** Relations in order; the last one, `out`, holds the windows that are handed on. */
+export function windowRelations(run: WindowRun): Relation[] {
+  const { step, out } = run
+  const present = run.inputs.flatMap(({ relation, columns }, input) =>
+    relation === undefined ? [] : [{ relation, columns, input }],
+  )
+  const relations: Relation[] = []
+  const table = (name: string, select: string): void => {
+    relations.push({ name, as: 'table', select })
+  }
+  for (const input of present) table(judgedName(out, input.input), judgedSql(run, input))
+  table(lateName(out), unionOf(present.map((input) => lateSql(run, input))) ?? noneOf(lateColumns))
+  table(unfitName(out), unionOf(present.map((input) => unfitSql(run, input))) ?? noneOf(unfitColumns))
+  for (const { input } of present) {
+    const select = `select * from ${judgedName(out, input)} where not _late and _unfit is null`
+    relations.push({ name: takenName(out, input), as: 'view', select })
+  }
+  table(addedNumbers(out), addedNumbersSql(run))
+  for (const set of paneSets(step)) table(addedTo(out, set), addedToSql(run, set))
+  table(beside(out, 'windows'), windowsSql(run))
+  table(
+    keysName(out),
+    `select ${keysOf(step)}, row_number() over ()::integer as _key from (select distinct ${keysOf(step)} from ${beside(out, 'windows')})`,
+  )
+  table(out, valuesSql(run))
+  return relations
+}
+
+interface Present {
+  relation: string
+  columns: Column[]
+  input: number
+}
+
+const lateColumns = ['_row bigint', '_time timestamptz', '_window_start timestamptz', '_late_by_ms bigint']
+const unfitColumns = ['_row bigint', 'code varchar', 'column_name varchar', 'message varchar']
+
+const keysName = (out: string): string => beside(out, 'keys')
+const judgedName = (out: string, input: number): string => beside(out, `judged_${input + 1}`)
+const takenName = (out: string, input: number): string => beside(out, `taken_${input + 1}`)
+
+// Half-open: a window that ends at the watermark is closed. The last window of a row begins at the slide before it.
+function isLate({ step, before }: WindowRun): string {
+  return before === undefined ? 'false' : `${lastWindow(step)} + ${step.sizeMs * 1000} <= ${us(before)}`
+}
+
+function lastWindow(step: WindowStep): string {
+  return floored('epoch_us(_time)', step.slideMs * 1000)
+}
+
+// The multiple of `step` at or before a whole number, also a negative one.
+function floored(value: string, step: number): string {
+  return `(${value} - ((${value} % ${step}) + ${step}) % ${step})`
+}
+
+function us(ms: number): string {
+  return String(BigInt(Math.round(ms)) * 1000n)
+}
+
+// Every row, once: whether it is late or has a value that does not fit, its pane, and what each aggregate needs of it.
+function judgedSql(run: WindowRun, { relation, columns, input }: Present): string {
+  const { step } = run
+  const values = Object.entries(step.inputs[input]?.aggregates ?? {}).map(
+    ([name, aggregate]) => `    ${valueSql(aggregate, columns)} as ${identifier(name)}`,
+  )
+  const unfit = Object.entries(step.inputs[input]?.aggregates ?? {}).flatMap(([name, aggregate]) => {
+    const largest = aggregate.of === undefined ? undefined : largestValue(aggregate, valueType(aggregate, columns))
+    // without abs, which the smallest integer has none of
+    const value = identifier(name)
+    return largest === undefined
+      ? []
+      : [`when ${value} >= ${largest}::double or ${value} <= -${largest}::double then ${sqlText(name)}`]
+  })
+  const { paneUs } = panesOf(step)
+  return `select
+  *,
+  ${unfit.length === 0 ? 'null::varchar' : `case ${unfit.join(' ')} end`} as _unfit
+from (
+  select
+    ${keysOf(step)},
+    ${floored('epoch_us(_time)', paneUs)} // ${paneUs} as _pane,
+    _row,
+    _time,
+    ${isLate(run)} as _late,
+${values.join(',\n')}
+  from ${relation}
+)`
+}
+
+function lateSql({ step, before, out }: WindowRun, { input }: Present): string {
+  return `select
+  _row,
+  _time,
+  make_timestamptz(${lastWindow(step)}) as _window_start,
+  ((${us(before ?? 0)} - epoch_us(_time)) // 1000)::bigint as _late_by_ms
+from ${judgedName(out, input)}
+where _late`
+}
+
+// Values too large to be added up.
+function unfitSql({ out }: WindowRun, { input }: Present): string {
+  return `select
+  _row,
+  'OUT_OF_RANGE' as code,
+  null::varchar as column_name,
+  'the value of ' || _unfit || ' is too large to be added up' as message
+from ${judgedName(out, input)}
+where not _late and _unfit is not null`
+}
+
+// The panes that the batch adds to, with their new numbers.
+function addedNumbersSql(run: WindowRun): string {
+  const { step, out, inputs, state } = run
+  const numbers = numbersOf(run)
+  const keys = keysOf(step)
+  const each = inputs.flatMap(({ relation }, input) => {
+    if (relation === undefined) return []
+    const own = numbers.filter((number) => number.input === input)
+    const parts = own.map(({ column, aggregate, of }) => `,\n  ${of(identifier(aggregate))} as ${identifier(column)}`)
+    return [
+      `select\n  ${keys},\n  _pane,\n  count(*) as _rows${parts.join('')}\nfrom ${takenName(out, input)}\ngroup by all`,
+    ]
+  })
+  if (each.length === 0) return `select * from ${state('numbers')} where false`
+  const merged = numbers.map(
+    ({ column, merge, type }) => `${merge}(${identifier(column)})::${type} as ${identifier(column)}`,
+  )
+  return `with added as (
+${each.join('\nunion all by name\n')}
+)
+select ${[keys, '_pane', 'sum(_rows)::bigint as _rows', ...merged].join(',\n  ')}
+from (
+  select * from added
+  union all by name
+  select * from ${state('numbers')} semi join added using (${keys}, _pane)
+)
+group by ${keys}, _pane`
+}
+
+function addedToSql({ step, out, inputs, state }: WindowRun, set: PaneSet): string {
+  const keys = keysOf(step)
+  const { relation } = inputs[set.input] ?? {}
+  if (relation === undefined) return `select * from ${state(setSuffix(set))} where false`
+  const taken = takenName(out, set.input)
+  const value = identifier(set.name)
+  if (set.is === 'members') {
+    // values that the pane has already add nothing
+    return `select ${keys}, _pane, _member
+from (
+  select ${keys}, _pane, (md5_number_lower(_value) >> 1)::bigint as _member
+  from (select distinct ${keys}, _pane, ${value}::varchar as _value from ${taken} where ${value} is not null)
+)
+anti join ${state(setSuffix(set))} using (${keys}, _pane, _member)`
+  }
+  const aggregate = step.inputs[set.input]?.aggregates[set.name]
+  const isList = aggregate !== undefined && valueType(aggregate, inputs[set.input]?.columns ?? []).is === 'list'
+  return `select ${keys}, _pane, _item, count(*) as _n
+from (select ${keys}, _pane, ${isList ? `unnest(${value})` : value} as _item from ${taken})
+where _item is not null
+group by all`
+}
+
+// ---- windows of panes ----------------------------------------------------------------------------------------------
+
+// Which windows are handed on: those that close, and those that have changed.
+function windowsSql({ step, before, after, updates, out, state }: WindowRun): string {
+  const selects: string[] = []
+  if (after !== undefined && after !== before) {
+    const closing = closingSql(step, [state('numbers'), addedNumbers(out)], before, after)
+    selects.push(`select *, true as final\nfrom (${closing})`)
+  }
+  if (updates && step.emit.on === 'update') {
+    const open = after === undefined ? '' : `\nwhere ${endOf(step)} > ${us(after)}`
+    selects.push(
+      `select *, false as final\nfrom (${startsSql(step, panesIn(step, [state('dirty'), addedNumbers(out)]))})${open}`,
+    )
+  }
+  return (
+    unionOf(selects) ??
+    `select ${keysOf(step)}, 0::bigint as _start, false as final from ${state('numbers')} where false`
+  )
+}
+
+/** The windows over panes of these relations that close when the watermark moves. */
+export function closingSql(step: WindowStep, relations: string[], before: number | undefined, after: number): string {
+  const since = before === undefined ? '' : ` and ${endOf(step)} > ${us(before)}`
+  return `select * from (${startsSql(step, panesIn(step, relations))}) where ${endOf(step)} <= ${us(after)}${since}`
+}
+
+function endOf(step: WindowStep): string {
+  const { paneUs, sizeUs } = panesOf(step)
+  return `_start * ${paneUs} + ${sizeUs}`
+}
+
+function panesIn(step: WindowStep, relations: string[]): string {
+  return relations.map((relation) => `select ${keysOf(step)}, _pane from ${relation}`).join(' union ')
+}
+
+// The starts of the windows that have one of these panes, each once: of a pane those that the pane before it has not.
+function startsSql(step: WindowStep, panes: string): string {
+  const { perWindow, perSlide } = panesOf(step)
+  const keys = keysOf(step)
+  const first = `_pane - ${perWindow - 1}`
+  return `select ${keys}, _start
+from (
+  select ${keys}, unnest(range(greatest(${first}, coalesce(_before + 1, ${first})), _pane + 1)) as _start
+  from (
+    select ${keys}, _pane, lag(_pane) over (partition by ${keys} order by _pane) as _before
+    from (${panes})
+  )
+)${perSlide === 1 ? '' : `\nwhere _start % ${perSlide} = 0`}`
+}
+
+function valuesSql(run: WindowRun): string {
+  const { step, out } = run
+  const { paneUs, sizeUs } = panesOf(step)
+  const windows = beside(out, 'windows')
+  const keys = keysOf(step)
+  const sets = paneSets(step)
+  const columns = partsOf(step).map((part) => `  ${resultSql(run, part, sets)} as ${identifier(part.name)}`)
+  const joins = sets.map((set, i) => `left join (\n${setValuesSql(run, set)}\n) set_${i} using (${keys}, _start)`)
+  return `select
+  row_number() over (order by _start, ${keys}) as _row,
+  ${keys},
+  make_timestamptz(_start * ${paneUs}) as window_start,
+  make_timestamptz(_start * ${paneUs} + ${sizeUs}) as window_end,
+${columns.join(',\n')}${columns.length > 0 ? ',\n' : ''}  final
+from ${windows}
+left join (
+${numberValuesSql(run)}
+) numbers using (${keys}, _start)
+${joins.join('\n')}`
+}
+
+function resultSql(run: WindowRun, { name, input, aggregate }: Part, sets: PaneSet[]): string {
+  const { parts, result } = aggregates[aggregate.aggregate]
+  const type = valueType(aggregate, run.inputs[input]?.columns ?? [])
+  if (parts.is === 'numbers') {
+    const columns = parts.of(type).map((part) => identifier('numbers', `${name}~${part.name}`))
+    return parts.result(columns, type)
+  }
+  const set = sets.findIndex(({ aggregates: shared }) => shared.includes(name))
+  const value = identifier(`set_${set}`, parts.is === 'members' ? '_members' : name)
+  if (parts.is === 'members') return `coalesce(${value}, 0)::bigint`
+  const none = aggregate.aggregate === 'top' ? '[]' : `'{}'`
+  return `coalesce(${value}, ${none})::${duckdbType(result(type).type)}`
+}
+
+// A window's numbers are those of its panes, put together along the line of the panes of its key.
+function numberValuesSql(run: WindowRun): string {
+  const { step, out } = run
+  const keys = keysOf(step)
+  const numbers = numbersOf(run)
+  const merged = numbers.map(
+    ({ column, merge }) => `  ${merge}(${identifier(column)}) over panes as ${identifier(column)}`,
+  )
+  return `select * exclude (_is_window)
+from (
+  select
+    ${keys}, _at as _start, _is_window${merged.map((sql) => `,\n  ${sql}`).join('')}
+  from (
+    select *, _pane as _at, false as _is_window from (${allNumbersSql(run)}) ${betweenSql(run)}
+    union all by name
+    select ${keys}, _start as _at, true as _is_window from ${beside(out, 'windows')}
+  )
+  window panes as (partition by ${keys} order by _at range between current row and ${panesOf(step).perWindow - 1} following)
+)
+where _is_window`
+}
+
+function allNumbersSql({ step, out, state }: WindowRun): string {
+  const added = addedNumbers(out)
+  return `select * from ${state('numbers')} anti join ${added} using (${keysOf(step)}, _pane) union all by name select * from ${added}`
+}
+
+// Only the panes that some of the windows have.
+function betweenSql({ step, out }: WindowRun): string {
+  const windows = beside(out, 'windows')
+  return `where _pane between (select min(_start) from ${windows}) and (select max(_start) + ${panesOf(step).perWindow - 1} from ${windows})`
+}
+
+function setValuesSql(run: WindowRun, set: PaneSet): string {
+  const { step, out, state } = run
+  const keys = keysOf(step)
+  const windows = beside(out, 'windows')
+  const { perWindow } = panesOf(step)
+  const all = `select * from ${state(setSuffix(set))} ${betweenSql(run)} union all by name select * from ${addedTo(out, set)} ${betweenSql(run)}`
+  if (set.is === 'members') {
+    // A member adds one to the windows that begin after its pane before and no later than its pane: one up, one down.
+    // Keys are numbered, for there are many members of few keys.
+    const first = `_pane - ${perWindow - 1}`
+    return `select ${keys}, _start, _members
+from (
+  select _key, _at as _start, _is_window, sum(_change) over (partition by _key order by _at range unbounded preceding) as _members
+  from (
+    select _key, _at, sum(_change) as _change, false as _is_window
+    from (
+      select _key, unnest([greatest(${first}, coalesce(_before + 1, ${first})), _pane + 1]) as _at, unnest([1, -1]) as _change
+      from (
+        select _key, _pane, lag(_pane) over (partition by _key, _member order by _pane) as _before
+        from (${all}) join ${keysName(out)} using (${keys})
+      )
+    )
+    group by _key, _at
+    union all
+    select _key, _start as _at, 0 as _change, true as _is_window from ${windows} join ${keysName(out)} using (${keys})
+  )
+)
+join ${keysName(out)} using (_key)
+where _is_window`
+  }
+  const results = set.aggregates.map((name) => {
+    const aggregate = step.inputs[set.input]?.aggregates[name]
+    const { parts } = aggregates[aggregate?.aggregate ?? 'counts']
+    return parts.is === 'items' ? `${parts.result(aggregate?.args ?? [])} as ${identifier(name)}` : ''
+  })
+  return `select ${keys}, _start, ${results.join(', ')}
+from (
+  select ${keys}, _item, _at as _start, _is_window,
+    (sum(_n) over (partition by ${keys}, _item order by _at range between current row and ${perWindow - 1} following))::bigint as _n
+  from (
+    select ${keys}, _item, _pane as _at, _n, false as _is_window from (${all})
+    union all
+    select ${keys}, _item, _start as _at, 0 as _n, true as _is_window
+    from (${startsSql({ ...step, by: [...step.by, '_item'] }, `select distinct ${keys}, _item, _pane from (${all})`)})
+    semi join ${windows} using (${keys}, _start)
+  )
+)
+where _is_window
+group by ${keys}, _start`
+}
+
+// ---- small parts ---------------------------------------------------------------------------------------------------
+
+function numbersOf({ step, inputs }: WindowRun): PaneNumber[] {
+  return paneNumbers(
+    step,
+    inputs.map(({ columns }) => columns),
+  )
+}
+
+function keysOf(step: WindowStep): string {
+  return step.by.map((name) => identifier(name)).join(', ')
+}
+
+function valueType({ of }: Aggregate, columns: readonly Column[]): ColumnType {
+  return of === undefined ? { is: 'integer' } : typeOfExpression(of, columns).type
+}
+
+// Null for the rows that do not count.
+function valueSql({ of, where }: Aggregate, columns: readonly Column[]): string {
+  const value = of === undefined ? '1' : printDuckdb(of, columns)
+  return where === undefined ? value : `case when ${printDuckdb(where, columns)} then ${value} end`
+}
+
+function typeOf(columns: readonly Column[], name: string): ColumnType {
+  return columns.find((column) => column.name === name)?.type ?? { is: 'text' }
+}
+
+function unionOf(selects: string[]): string | undefined {
+  return selects.length === 0 ? undefined : selects.join('\nunion all by name\n')
+}
+
+function noneOf(columns: string[]): string {
+  return `select ${columns.map((column) => column.replace(/^(\S+) (\S+)$/, 'null::$2 as $1')).join(', ')} where false`
+}

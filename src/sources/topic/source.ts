@@ -1,0 +1,214 @@
+/**
+ * A topic as a source: ranges of offsets, staged for DuckDB. Where it stands is in our own tables; a driver only hands over
+ * what lies from there on.
+ */
+import { randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { MillraceError } from '../../errors.ts'
+import type { TopicSource } from '../../plan/plan.ts'
+import type { Position } from '../../store/store.ts'
+import type { Lag, Limits, Range, SourceReader, Sql } from '../source.ts'
+import { RecordStage } from './record-stage.ts'
+import type { PartitionEnds, TopicReader } from './topic.ts'
+
+export interface TopicSourceOptions {
+  /** The source's id in the plan. */
+  id: string
+  source: TopicSource
+  /** A reader of the topic; it is closed with this one. */
+  reader: TopicReader
+  /** Only what is there when it begins. */
+  bounded: boolean
+  /** What is committed of this source. */
+  positions(): Promise<Position[]>
+  spool: string
+  sql: Sql
+  /** The partitions and their ends are asked for so often: every second when left out. */
+  lookEveryMs?: number
+  /** Told when it goes on elsewhere than where it stood. */
+  onLost(problem: MillraceError): void
+}
+
+const secondMs = 1000
+
+export async function openTopicSource(options: TopicSourceOptions): Promise<SourceReader> {
+  await mkdir(options.spool, { recursive: true })
+  return new TopicSourceReader(options)
+}
+
+class TopicSourceReader implements SourceReader {
+  readonly #options: TopicSourceOptions
+  readonly #name = `topic-${process.pid}-${randomBytes(4).toString('hex')}`
+  #ranges = 0
+  /** Where the next range begins, by partition; undefined until the store was asked. */
+  #next: Map<number, number> | undefined
+  #ends: PartitionEnds[] = []
+  #lookedAt = Number.NEGATIVE_INFINITY
+  /** Of a bounded run: where it ends. */
+  #until: Map<number, number> | undefined
+  /** What is being read, perhaps while nobody asks. */
+  #filling: Filling | undefined
+  readonly unsettled = false
+
+  constructor(options: TopicSourceOptions) {
+    this.#options = options
+  }
+
+  async next(limits: Limits): Promise<Range | undefined> {
+    const started = performance.now()
+    const filling = this.#filling ?? (await this.#fill(limits, 0))
+    // what was waited for may still not be there
+    if (!filling.settled && filling.stage.rows + filling.stage.malformed === 0) return undefined
+    this.#filling = undefined
+    const to = await filling.done.catch(async (error: unknown) => {
+      await filling.stage.release()
+      throw error
+    })
+    const { stage, from } = filling
+    // it may have more by now, and the limits may be others
+    if (!stage.done) await this.#readOn(stage, to, 0)
+    this.#next = new Map([...(this.#next ?? []), ...to])
+    const ranges = [...to].flatMap(([partition, end]) => {
+      const begin = from.get(partition) ?? end
+      return end === begin ? [] : [{ partition, from: begin, to: end }]
+    })
+    if (ranges.length === 0) {
+      await stage.release()
+      return undefined
+    }
+    return await stage.finish(ranges, { cut: performance.now() - started })
+  }
+
+  lags(): Map<string, Lag[]> {
+    // it has not looked yet
+    if (this.#next === undefined) return new Map()
+    const lags = this.#ends.map(({ partition, end }) => ({
+      partition: String(partition),
+      // what was read while nobody asked came after the ends were looked at
+      rows: Math.max(end - (this.#next?.get(partition) ?? 0), this.#filling?.stage.rowsOf(partition) ?? 0, 0),
+    }))
+    return new Map([[this.#options.id, lags]])
+  }
+
+  async wait(signal: AbortSignal): Promise<void> {
+    if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, secondMs)
+    const filling = this.#filling
+    if (filling === undefined) return
+    await Promise.race([
+      filling.done.catch(() => {}),
+      new Promise<void>((resolve) => {
+        if (signal.aborted) resolve()
+        signal.addEventListener('abort', () => resolve(), { once: true })
+      }),
+    ])
+  }
+
+  async rewind(): Promise<void> {
+    await this.#filling?.done.catch(() => {})
+    await this.#filling?.stage.release()
+    this.#filling = undefined
+    this.#next = undefined
+    this.#lookedAt = Number.NEGATIVE_INFINITY
+  }
+
+  async settled(positions: readonly Position[]): Promise<void> {
+    const own = positions.filter(({ source }) => source === this.#options.id)
+    if (own.length === 0) return
+    await this.#options.reader.publish(new Map(own.map(({ partition, position }) => [Number(partition), position])))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#options.reader[Symbol.asyncDispose]()
+    await this.#filling?.done.catch(() => {})
+    await this.#filling?.stage.release()
+  }
+
+  // ---- reading -----------------------------------------------------------------------------------------------------
+
+  async #fill(limits: Limits, waitMs: number): Promise<Filling> {
+    await this.#look()
+    const { id, source, spool, sql } = this.#options
+    const name = `${this.#name}-${++this.#ranges}`
+    const stage = new RecordStage({ id, source, spool, sql, name, limits, until: this.#until })
+    const from = new Map(this.#next)
+    const filling: Filling = { stage, from, settled: false, done: Promise.resolve(new Map()) }
+    filling.done = this.#readOn(stage, new Map(from), waitMs).finally(() => {
+      filling.settled = true
+    })
+    // whoever takes it hears of it
+    filling.done.catch(() => {})
+    if (waitMs > 0) this.#filling = filling
+    else await filling.done.catch(() => {})
+    return filling
+  }
+
+  // Reads until the stage is done or nothing more is there; `at` is where each partition goes on.
+  async #readOn(stage: RecordStage, at: Map<number, number>, waitMs: number): Promise<Map<number, number>> {
+    let wait = waitMs
+    for (;;) {
+      const wanted = [...at].filter(
+        ([partition, offset]) => offset < (this.#until?.get(partition) ?? Number.POSITIVE_INFINITY),
+      )
+      if (wanted.length === 0 || stage.done) return at
+      const before = stage.rows + stage.malformed
+      const reached = await this.#options.reader.read(new Map(wanted), stage, wait)
+      let moved = false
+      for (const [partition, offset] of reached) {
+        const end = Math.min(offset, this.#until?.get(partition) ?? offset)
+        moved ||= end > (at.get(partition) ?? 0)
+        at.set(partition, end)
+      }
+      await stage.flush()
+      const took = stage.rows + stage.malformed > before
+      if (!moved && !took) return at
+      wait = 0
+    }
+  }
+
+  // Which partitions there are, and whether each still has the record that comes next.
+  async #look(): Promise<void> {
+    const { id, reader, bounded, positions, lookEveryMs = secondMs } = this.#options
+    if (this.#next !== undefined && performance.now() - this.#lookedAt < lookEveryMs) return
+    this.#ends = await reader.partitions()
+    if (this.#next === undefined) {
+      const stored = (await positions()).filter(({ source }) => source === id)
+      this.#next = new Map(stored.map(({ partition, position }) => [Number(partition), position]))
+    }
+    this.#lookedAt = performance.now()
+    if (bounded) this.#until ??= new Map(this.#ends.map(({ partition, end }) => [partition, end]))
+    for (const ends of this.#ends) this.#next.set(ends.partition, this.#place(ends, this.#next.get(ends.partition)))
+  }
+
+  #place({ partition, first, end }: PartitionEnds, stored: number | undefined): number {
+    if (stored === undefined) return first
+    if (stored >= first && stored <= end) return stored
+    const { source, onLost } = this.#options
+    const lost = stored < first
+    const { whenLost } = source
+    const goesOn = whenLost === 'fail' ? undefined : whenLost === 'earliest' ? first : end
+    const problem = new MillraceError(lost ? 'POSITION_LOST' : 'LOG_TRUNCATED', {
+      at: `${source.topic}/${partition}`,
+      message: lost
+        ? `the next record is ${stored}, and the topic begins at ${first}: the records between were deleted unread`
+        : `the next record is ${stored}, and the topic ends at ${end}: it was cut off, or made anew`,
+      hint:
+        goesOn === undefined
+          ? `say where to go on with whenLost: 'earliest' or 'latest' of the topic, or forget the position with: millrace reset`
+          : `it goes on at ${goesOn}, as whenLost says`,
+    })
+    if (goesOn === undefined) throw problem
+    onLost(problem)
+    return goesOn
+  }
+}
+
+interface Filling {
+  stage: RecordStage
+  from: Map<number, number>
+  settled: boolean
+  /** Where each partition goes on. */
+  done: Promise<Map<number, number>>
+}
+
+/** What is taken while nobody asks: little, so that it is there soon. */
+const smallWait: Limits = { rows: 10_000, bytes: 4_000_000 }

@@ -1,0 +1,92 @@
+/** Where event time goes, batch by batch, from the rules alone. */
+import type { EventTime } from '../src/plan/plan.ts'
+
+/** What happens to a pipeline, in order. */
+export type Moment =
+  /** A worker begins, and knows nothing of when rows came before it. */
+  | { is: 'begins'; nowMs: number }
+  /** A batch is committed. */
+  | {
+      is: 'batch'
+      nowMs: number
+      /** Rows that were validated. */
+      rows: { source: string; partition: string; timeUs: bigint }[]
+      /** What was left to read, of every partition that there is. */
+      lags: { source: string; partition: string; rows: number }[]
+      /**
+       * `stream`: it moves the watermark. `reads`: a bounded run that goes on, and holds it. `ends`: the last batch of
+       * one. `final`: nothing will follow.
+       */
+      kind: 'stream' | 'reads' | 'ends' | 'final'
+    }
+
+/** The last moment of JavaScript's clock. */
+export const endOfTime = 8_640_000_000_000_000
+
+interface Partition {
+  source: string
+  watermarkMs: number | undefined
+  lastRowMs: number
+}
+
+/** The watermark after each batch. */
+export function referenceWatermarks(times: ReadonlyMap<string, EventTime>, story: Moment[]): (number | undefined)[] {
+  const partitions = new Map<string, Partition>()
+  const after: (number | undefined)[] = []
+  let begunMs = 0
+  let watermark: number | undefined
+  for (const moment of story) {
+    if (moment.is === 'begins') {
+      begunMs = moment.nowMs
+      for (const partition of partitions.values()) partition.lastRowMs = begunMs
+      continue
+    }
+    const fresh = new Set<string>()
+    for (const { source, partition } of [...moment.lags, ...moment.rows]) {
+      const name = `${source}/${partition}`
+      if (!partitions.has(name)) partitions.set(name, { source, watermarkMs: undefined, lastRowMs: begunMs })
+    }
+    for (const { source, partition, timeUs } of moment.rows) {
+      const time = times.get(source)
+      const known = partitions.get(`${source}/${partition}`)
+      if (time === undefined || known === undefined) continue
+      known.lastRowMs = moment.nowMs
+      fresh.add(`${source}/${partition}`)
+      // nobody trusts a clock so far ahead
+      if (timeUs > BigInt(moment.nowMs + time.futureSkewMs) * 1000n) continue
+      known.watermarkMs = latest(known.watermarkMs, Number(floorBy(timeUs, 1000n)) - time.outOfOrderMs)
+    }
+    if (moment.kind === 'final') watermark = endOfTime
+    else if (moment.kind !== 'reads') {
+      const counting = [...partitions].filter(([name, partition]) => {
+        const lag = moment.lags.find(({ source, partition: own }) => `${source}/${own}` === name)?.rows ?? 0
+        if (fresh.has(name) || lag > 0) return true
+        // a bounded run waits for nobody: what a partition has shown is all it will show
+        if (moment.kind === 'ends') return partition.watermarkMs !== undefined
+        return moment.nowMs - partition.lastRowMs < (times.get(partition.source)?.idleAfterMs ?? 0)
+      })
+      const shown = counting.map(([, { watermarkMs }]) => watermarkMs)
+      const followsClock = [...times.values()].every(({ whenAllIdle }) => whenAllIdle === 'follow the clock')
+      if (shown.length === 0 && followsClock && moment.kind === 'stream') {
+        const furthest = Math.max(...[...times.values()].map(({ outOfOrderMs }) => outOfOrderMs))
+        watermark = latest(watermark, moment.nowMs - furthest)
+      } else if (shown.length > 0 && !shown.includes(undefined)) {
+        watermark = latest(
+          watermark,
+          shown.reduce((a, b) => Math.min(a ?? 0, b ?? 0)),
+        )
+      }
+    }
+    after.push(watermark)
+  }
+  return after
+}
+
+function latest(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b)
+}
+
+/** Whole steps in a number, also a negative one. */
+export function floorBy(value: bigint, step: bigint): bigint {
+  return (value - (((value % step) + step) % step)) / step
+}
