@@ -36,11 +36,7 @@ export async function openWorld(settings: Record<string, string> = {}): Promise<
   stack.defer(() => rm(folder, { recursive: true, force: true }))
   const database = stack.use(await testDatabase())
   const configOf = (more: Record<string, string>) =>
-    loadConfig(
-      telemetra.settings,
-      { DATABASE_URL: database.url, MILLRACE_DATA: folder, ...settings, ...more },
-      folder,
-    )
+    loadConfig(telemetra.settings, { DATABASE_URL: database.url, MILLRACE_DATA: folder, ...settings, ...more }, folder)
   const openStore = () =>
     openPostgres({
       url: database.url,
@@ -80,7 +76,11 @@ export async function openWorld(settings: Record<string, string> = {}): Promise<
     await writer.append(
       values.map((value) => ({
         value:
-          value === null ? null : Buffer.from(value instanceof Uint8Array ? value : typeof value === 'string' ? value : JSON.stringify(value)),
+          value === null
+            ? null
+            : Buffer.from(
+                value instanceof Uint8Array ? value : typeof value === 'string' ? value : JSON.stringify(value),
+              ),
       })),
     )
   }
