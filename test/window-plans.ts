@@ -120,7 +120,12 @@ export function windowPlan(name: string, chance: Chance): WindowPlan {
   // what is handed on while it is open replaces what was
   const sink = (called: string): TableSink<string> => {
     if (updates) return table(called, { key })
-    return pick<TableSink<string>>([table(called, { key }), table(called, { oncePer: key }), table(called)])
+    return pick<TableSink<string>>([
+      table(called, { key }),
+      table(called, { oncePer: key }),
+      table(called, { oncePer: by }),
+      table(called),
+    ])
   }
 
   let flow: Flow<Chat> = pipeline(name).from(chat)
