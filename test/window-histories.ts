@@ -29,6 +29,8 @@ interface Stretch {
   /** Rows by feed, and how far the clock goes before them. */
   arrivals: { rows: [Feed, Record<string, string | null>][]; passesMs: number; stalls: boolean }[]
   throws: string | undefined
+  /** The database fails once: at which commit, and whether it had it by then. The worker tries again by itself. */
+  fails: { at: number; when: 'before' | 'after' } | undefined
 }
 
 /** What a commit was told, and by whom; the last attempt of a number is the one that may have come to be. */
@@ -75,6 +77,7 @@ export async function checkWindowHistory(bench: Bench, seed: number): Promise<vo
   try {
     for (const stretch of stretchesOf(world)) {
       told.push(`${stretch.mode}${stretch.throws === undefined ? '' : ` with ${stretch.throws}`}`)
+      if (stretch.fails !== undefined) told.push(`a commit that fails ${stretch.fails.when}`)
       world.mode = stretch.mode
       if (stretch.mode !== 'stream') for (const arrival of stretch.arrivals.splice(0)) arrive(world, arrival)
       arm(stretch.throws)
@@ -118,14 +121,24 @@ function stretchesOf({ chance, shape, feeds, clock }: World): Stretch[] {
       clock.nowMs = Math.max(clock.nowMs + passesMs, progress.ms)
     }
     const mode = last && maybe(0.4) ? 'final' : pick(['stream', 'stream', 'bounded'] as const)
-    stretches.push({ mode, arrivals, throws: maybe(0.6) ? `${pick(failpoints)}@${1 + upTo(3)}=throw` : undefined })
+    stretches.push({
+      mode,
+      arrivals,
+      throws: maybe(0.6) ? `${pick(failpoints)}@${1 + upTo(3)}=throw` : undefined,
+      fails: maybe(0.06) ? { at: 1 + upTo(3), when: pick(['before', 'after']) } : undefined,
+    })
   }
   if (stretches.at(-1)?.mode === 'final' && maybe(0.2)) {
     const rows = feeds.map((feed): [Feed, Record<string, string | null>] => [
       feed,
       fieldsOf(feed.source, shape, progress.ms, clock.nowMs, chance),
     ])
-    stretches.push({ mode: 'stream', arrivals: [{ rows, passesMs: 0, stalls: false }], throws: undefined })
+    stretches.push({
+      mode: 'stream',
+      arrivals: [{ rows, passesMs: 0, stalls: false }],
+      throws: undefined,
+      fails: undefined,
+    })
   }
   clock.nowMs = progress.ms - upTo(2) * shape.sizeMs
   return stretches
@@ -139,7 +152,7 @@ function arrive({ chance, clock, feeds }: World, { rows, passesMs, stalls }: Str
 
 async function work(world: World, stretch: Stretch): Promise<void> {
   const { bench, plan, database, feeds, clock, chance, mode } = world
-  await using store = watched(world, openMemoryStore(database))
+  await using store = watched(world, stretch, openMemoryStore(database))
   await store.register(plan)
   const spool = join(bench.folder, 'spool', plan.name, `${++bench.drains}`)
   const controller = new AbortController()
@@ -188,7 +201,8 @@ async function work(world: World, stretch: Stretch): Promise<void> {
 }
 
 // The store, with a record of what it was asked.
-function watched({ log, clock, feeds, mode }: World, store: Store): Store {
+function watched({ log, clock, feeds, mode }: World, stretch: Stretch, store: Store): Store {
+  let commits = 0
   const lease: Store['lease'] = async (request) => {
     const answer = await store.lease(request)
     log.push({ is: 'begins', nowMs: clock.nowMs })
@@ -197,7 +211,12 @@ function watched({ log, clock, feeds, mode }: World, store: Store): Store {
   const commit: Store['commit'] = async (batch) => {
     const lags = (batch.ranges as Partial<FedRange>).lags ?? leftOf(feeds, await store.committed(batch.pipeline))
     log.push({ is: 'attempt', batch: batch.batch, nowMs: clock.nowMs, mode, lags })
-    return await store.commit(batch)
+    commits++
+    const fails = commits === stretch.fails?.at ? stretch.fails.when : undefined
+    if (fails === 'before') throw connectionLost()
+    const outcome = await store.commit(batch)
+    if (fails === 'after') throw connectionLost()
+    return outcome
   }
   return new Proxy(store, {
     get(target, name) {
@@ -207,6 +226,10 @@ function watched({ log, clock, feeds, mode }: World, store: Store): Store {
       return typeof found === 'function' ? found.bind(target) : found
     },
   })
+}
+
+function connectionLost(): Error {
+  return Object.assign(new Error('the connection is lost'), { code: '08006' })
 }
 
 function leftOf(feeds: Feed[], { positions }: Awaited<ReturnType<Store['committed']>>): FedRange['lags'] {

@@ -25,6 +25,8 @@ export interface RunOptions {
   /** Rows in a batch. */
   rows?: number
   now?: () => number
+  /** Which rows a table takes. */
+  takes?: Record<string, (row: Record<string, string | null>) => boolean>
 }
 
 /** Bounded runs, one after another, each by a worker of its own. */
@@ -49,10 +51,15 @@ async function runOnce(
   plan: Plan,
   database: MemoryDatabase,
   feeds: Feed[],
-  { final = false, rows = 1000, now = Date.now }: RunOptions,
+  { final = false, rows = 1000, now = Date.now, takes = {} }: RunOptions,
 ): Promise<void> {
   await using store = openMemoryStore(database)
   await store.register(plan)
+  for (const [name, isTaken] of Object.entries(takes)) {
+    const table = database.tables.get(name)
+    const fault = { sqlState: '23514', message: `a row of "${name}" violates a check constraint` }
+    if (table !== undefined) table.check = (row) => (isTaken(row) ? undefined : fault)
+  }
   const spool = join(bench.folder, 'spool', plan.name, `${++bench.drains}`)
   try {
     await runPipeline({

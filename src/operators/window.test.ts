@@ -265,6 +265,37 @@ test('what a table has of a window already is no duplicate of the input', async 
   )
 })
 
+test('a window that its table refuses is a dead letter as JSON, and is judged with the others all the same', async () => {
+  const flow = pipeline('refused')
+    .from(chat())
+    .window({ size: 10, by: 'who', emit: 'close' }, () => ({ n: count() }))
+    .into(table('refused'))
+    .anomalies({ of: { n: { spike: 'up' } }, by: 'who', over: 2, threshold: 1 })
+    .into(table('moments'))
+  const given = [rows([1], [11], [12], [21], [22], [23], [24])]
+  const takes = { refused: ({ n }: Record<string, string | null>) => n !== '2' }
+  const ran = await runWindows(bench, flow.plan, given, { final: true, takes })
+  assert.deepEqual(ran.rows('refused', 'n'), [['1'], ['4']])
+  assert.deepEqual(ran.rows('moments', 'value', 'z_score'), [['4.0', '5.0']])
+  assert.deepEqual(
+    ran.database.deadLetters.map(({ stage, code, line, fields, raw }) => [
+      stage,
+      code,
+      line,
+      fields,
+      JSON.parse(raw).n,
+    ]),
+    [['table', 'REFUSED', null, null, 2]],
+  )
+  assert.deepEqual(
+    ran.ledger.map(({ rowsIn, written, dead }) => [rowsIn, written, dead]),
+    [
+      [7, 7, 0],
+      [0, 0, 0],
+    ],
+  )
+})
+
 test('aggregates may be called as columns of the rows are, and as anything the engine has', async () => {
   const flow = pipeline('names')
     .from(chat())
