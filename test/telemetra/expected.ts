@@ -69,7 +69,11 @@ export function summaries(chat: Chat[], viewers: Viewers[], words: Words, rules 
   const windowsOf = (event: Chat | Viewers) => {
     const time = timeOf(event)
     const found = []
-    for (let start = Math.floor(time / rules.slideMs) * rules.slideMs; start > time - rules.sizeMs; start -= rules.slideMs) {
+    for (
+      let start = Math.floor(time / rules.slideMs) * rules.slideMs;
+      start > time - rules.sizeMs;
+      start -= rules.slideMs
+    ) {
       const key = JSON.stringify([event.stream_id, start])
       const window = windows.get(key) ?? { stream: event.stream_id, start, chat: [], viewers: [] }
       windows.set(key, window)

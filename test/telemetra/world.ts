@@ -12,7 +12,7 @@ import { openTopics } from '../../src/sources/topic/open.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import { testDatabase } from '../postgres.ts'
 
-export type Value = string | Uint8Array | null | Record<string, unknown>
+export type Value = string | Uint8Array | null | object
 export type Row = Record<string, unknown>
 
 export interface World extends AsyncDisposable {
@@ -36,11 +36,7 @@ export async function openWorld(settings: Record<string, string> = {}): Promise<
   stack.defer(() => rm(folder, { recursive: true, force: true }))
   const database = stack.use(await testDatabase())
   const configOf = (more: Record<string, string>) =>
-    loadConfig(
-      telemetra.settings,
-      { DATABASE_URL: database.url, MILLRACE_DATA: folder, ...settings, ...more },
-      folder,
-    )
+    loadConfig(telemetra.settings, { DATABASE_URL: database.url, MILLRACE_DATA: folder, ...settings, ...more }, folder)
   const openStore = () =>
     openPostgres({
       url: database.url,
@@ -80,7 +76,11 @@ export async function openWorld(settings: Record<string, string> = {}): Promise<
     await writer.append(
       values.map((value) => ({
         value:
-          value === null ? null : Buffer.from(value instanceof Uint8Array ? value : typeof value === 'string' ? value : JSON.stringify(value)),
+          value === null
+            ? null
+            : Buffer.from(
+                value instanceof Uint8Array ? value : typeof value === 'string' ? value : JSON.stringify(value),
+              ),
       })),
     )
   }
