@@ -11,7 +11,7 @@ export const errorCodes = {
   WRONG_TYPE: 'an expression or a setting has another type than the place it stands in',
   PLAN_CHANGED: 'the plan differs from the one this pipeline was started with',
   UNKNOWN_SOURCE: 'the pipeline has no source of that name',
-  UNKNOWN_TABLE: 'the pipeline writes no table of that name',
+  UNKNOWN_SINK: 'the pipeline writes no table, or into no folder, of that name',
   UNKNOWN_PIPELINE: 'there is no pipeline of that name',
   BAD_MODULE: 'the file of a pipeline cannot be imported, or exports none',
   NO_COLUMNS: 'a sample does not show what its columns are',
