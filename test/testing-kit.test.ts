@@ -280,6 +280,21 @@ describe('time', () => {
     assert.equal(test.now, '2026-01-01T12:01:30.500Z')
   })
 
+  test('may be long past or far ahead', async () => {
+    // as far as a timer could wait, too
+    const tomorrow = new Date(Date.now() + 24 * 3_600_000).toISOString().replace(/T.*/, 'T00:00:00Z')
+    for (const now of ['1970-01-01T00:00:00Z', tomorrow, '2100-01-01T00:00:00Z']) {
+      await using test = await testPipeline(clicks(), { now })
+      await test.feed('clicks', [{ user: 'ann', n: 1, at: now }])
+      await test.feed('clicks', [{ user: 'ann', n: 2, at: now }])
+      await test.close()
+      assert.deepEqual(
+        test.rows('clicks').map(({ n, window_start }) => [n, window_start]),
+        [[3, now]],
+      )
+    }
+  })
+
   test('of events goes by the latest one, and closes windows', async () => {
     await using test = await testPipeline(clicks())
     assert.equal(test.watermark, undefined)

@@ -342,8 +342,6 @@ export class TestPipeline implements AsyncDisposable {
             positions: async () => (await store.committed(plan.name)).positions,
             spool,
             sql,
-            // what was fed is there
-            lookEveryMs: 0,
             onLost: thrown,
           })
       }

@@ -23,13 +23,12 @@ export interface TopicSourceOptions {
   positions(): Promise<Position[]>
   spool: string
   sql: Sql
-  /** The partitions and their ends are asked for so often: every second when left out. */
-  lookEveryMs?: number
   /** Told when it goes on elsewhere than where it stood. */
   onLost(problem: MillraceError): void
 }
 
-const secondMs = 1000
+/** The partitions and their ends are asked for so often. */
+const lookEveryMs = 1000
 
 export async function openTopicSource(options: TopicSourceOptions): Promise<SourceReader> {
   await mkdir(options.spool, { recursive: true })
@@ -91,7 +90,7 @@ class TopicSourceReader implements SourceReader {
   }
 
   async wait(signal: AbortSignal): Promise<void> {
-    if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, secondMs)
+    if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, lookEveryMs)
     const filling = this.#filling
     if (filling === undefined) return
     await Promise.race([
@@ -167,8 +166,8 @@ class TopicSourceReader implements SourceReader {
 
   // Which partitions there are, and whether each still has the record that comes next.
   async #look(): Promise<void> {
-    const { id, reader, bounded, positions, lookEveryMs = secondMs } = this.#options
     if (this.#next !== undefined && performance.now() - this.#lookedAt < lookEveryMs) return
+    const { id, reader, bounded, positions } = this.#options
     this.#ends = await reader.partitions()
     if (this.#next === undefined) {
       const stored = (await positions()).filter(({ source }) => source === id)
