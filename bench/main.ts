@@ -1,4 +1,4 @@
-/** `npm run bench -- files | latency | read | big | many-files | log | consume`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | consume | windows`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
@@ -11,6 +11,7 @@ import { benchManyFiles } from './many-files.ts'
 import { benchOpenPage } from './open-page.ts'
 import { peerNames } from './peers.ts'
 import { benchRead } from './read.ts'
+import { benchWindows, windowPeers } from './windows.ts'
 
 const usage = `npm run bench -- files [--rows N] [--rounds N] [--peers ${peerNames.join(',')}]
 npm run bench -- latency [--system ${latencySystems.join('|')}] [--rate N] [--seconds N]
@@ -21,6 +22,7 @@ npm run bench -- archive [--files N] [--rounds N]
 npm run bench -- open-page [--rows N] [--rounds N]
 npm run bench -- log [--rows N] [--rounds N]
 npm run bench -- consume [--rows N] [--rounds N]
+npm run bench -- windows [--rows N] [--rounds N] [--peers ${windowPeers.join(',')}]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -31,7 +33,7 @@ async function main(): Promise<number> {
     options: {
       rows: { type: 'string', default: '1000000' },
       rounds: { type: 'string', default: '3' },
-      peers: { type: 'string', default: peerNames.join(',') },
+      peers: { type: 'string' },
       system: { type: 'string', default: 'shop-events' },
       rate: { type: 'string', default: '1000' },
       seconds: { type: 'string', default: '30' },
@@ -47,7 +49,7 @@ async function main(): Promise<number> {
   }
   switch (positionals[0]) {
     case 'files': {
-      const asked = values.peers.split(',')
+      const asked: readonly string[] = values.peers?.split(',') ?? peerNames
       const peers = peerNames.filter((peer) => asked.includes(peer))
       if (peers.length !== asked.length) break
       const [rows, rounds] = [count(values.rows), count(values.rounds)]
@@ -76,6 +78,13 @@ async function main(): Promise<number> {
     case 'consume':
       await benchConsume({ root, rows: count(values.rows), rounds: count(values.rounds) })
       return 0
+    case 'windows': {
+      const asked: readonly string[] = values.peers?.split(',') ?? windowPeers
+      const peers = windowPeers.filter((peer) => asked.includes(peer))
+      if (peers.length !== asked.length) break
+      await benchWindows({ root, rows: count(values.rows), rounds: count(values.rounds), peers, signal: stop.signal })
+      return 0
+    }
     case 'open-page':
       await benchOpenPage({ root, rows: count(values.rows), rounds: count(values.rounds), signal: stop.signal })
       return 0

@@ -85,6 +85,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
   await run('java', java('-XX:TieredStopAtLevel=1', 'kafka.tools.StorageTool', ...format), { env: environment() })
 
   let running: RunningJava | undefined
+  let gone = false
   const broker: Broker = {
     number,
     controller,
@@ -104,6 +105,8 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
       const told = options.java ?? ['-Xmx400m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
       const started = await startJava(java(...told, 'kafka.Kafka', at('server.properties')), at('out'))
       running = started
+      // a test that fails may end while it starts one anew
+      if (gone) await started.end('SIGKILL')
       await eventually(() => Promise.resolve(accepts(portOf('PLAINTEXT'))), {
         what: () =>
           `the broker listens; it is ${started.ended ? 'ended' : 'running'}, and its words are in ${at('out')}`,
@@ -129,6 +132,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
     },
     said: () => readFile(at('out'), 'utf8'),
     async [Symbol.asyncDispose]() {
+      gone = true
       await running?.end('SIGKILL')
       await rm(folder, { recursive: true, force: true })
     },

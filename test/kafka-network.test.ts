@@ -50,6 +50,28 @@ describe('a network that loses', { skip: noKafka, timeout: 3 * 60_000 }, () => {
     assert.deepEqual(await valuesOf(topic), ['first', ...Array.from({ length: 50 }, (_, i) => `${i}`), 'last'])
   })
 
+  test('while no broker answers, appends wait, and those that memory has no room for are refused', async () => {
+    const topic = 'waiting'
+    await using writer = await topics.openWriter(topic)
+    await writer.append([{ value: Buffer.from('first') }])
+    const { target } = proxy
+    // a port where nobody listens
+    proxy.target = 1
+    proxy.hangUp()
+    const appends = Array.from({ length: 80 }, (_, i) => writer.append([{ value: Buffer.alloc(900_000, `${i} `) }]))
+    const refused = await Promise.allSettled(appends.slice(75))
+    for (const outcome of refused) {
+      assert.ok(outcome.status === 'rejected' && outcome.reason instanceof MillraceError)
+      assert.equal(outcome.reason.code, 'BROKER_UNREACHABLE')
+      assert.equal(outcome.reason.retry, true)
+    }
+    proxy.target = target
+    const landed = (await Promise.allSettled(appends)).filter(({ status }) => status === 'fulfilled')
+    assert.equal(landed.length, 72)
+    await using reader = await topics.openReader(topic)
+    assert.deepEqual(await reader.partitions(), [{ partition: 0, first: 0, end: 73 }])
+  })
+
   test('what is read comes once, in order, whatever becomes of the replies', async () => {
     const topic = 'read'
     const count = 20_000

@@ -14,6 +14,8 @@ export interface KafkaProxy extends AsyncDisposable {
   readonly harmed: readonly Harm[]
   /** Does this to the next requests of a kind, one each; a reply is harmed when it is longer than so many bytes. */
   harm(request: number, harms: Harm[], longerThan?: number): void
+  /** Ends all connections of now. */
+  hangUp(): void
 }
 
 export async function openKafkaProxy(): Promise<KafkaProxy> {
@@ -81,8 +83,11 @@ export async function openKafkaProxy(): Promise<KafkaProxy> {
     harm(request, harms, longerThan = 0) {
       planned = { request, harms, longerThan }
     },
-    async [Symbol.asyncDispose]() {
+    hangUp() {
       for (const socket of sockets) socket.destroy()
+    },
+    async [Symbol.asyncDispose]() {
+      proxy.hangUp()
       await new Promise((resolve) => server.close(resolve))
     },
   }

@@ -13,6 +13,8 @@ export type Moment =
       rows: { source: string; partition: string; timeUs: bigint }[]
       /** What was left to read, of every partition that there is. */
       lags: { source: string; partition: string; rows: number }[]
+      /** Sources of which it is known what partitions there are. */
+      heardOf: readonly string[]
       /**
        * `stream`: it moves the watermark. `reads`: a bounded run that goes on, and holds it. `ends`: the last batch of
        * one. `final`: nothing will follow.
@@ -27,6 +29,7 @@ interface Partition {
   source: string
   watermarkMs: number | undefined
   lastRowMs: number
+  hadRows: boolean
 }
 
 /** The watermark after each batch. */
@@ -38,19 +41,27 @@ export function referenceWatermarks(times: ReadonlyMap<string, EventTime>, story
   for (const moment of story) {
     if (moment.is === 'begins') {
       begunMs = moment.nowMs
-      for (const partition of partitions.values()) partition.lastRowMs = begunMs
+      for (const [name, partition] of partitions) {
+        // one that had no row was only heard of
+        if (partition.hadRows) partition.lastRowMs = begunMs
+        else partitions.delete(name)
+      }
       continue
     }
     const fresh = new Set<string>()
-    for (const { source, partition } of [...moment.lags, ...moment.rows]) {
+    // who does not move the watermark does not ask what there is
+    const heard = moment.kind === 'reads' ? [] : moment.lags
+    for (const { source, partition } of [...heard, ...moment.rows]) {
       const name = `${source}/${partition}`
-      if (!partitions.has(name)) partitions.set(name, { source, watermarkMs: undefined, lastRowMs: begunMs })
+      if (!partitions.has(name))
+        partitions.set(name, { source, watermarkMs: undefined, lastRowMs: begunMs, hadRows: false })
     }
     for (const { source, partition, timeUs } of moment.rows) {
       const time = times.get(source)
       const known = partitions.get(`${source}/${partition}`)
       if (time === undefined || known === undefined) continue
       known.lastRowMs = moment.nowMs
+      known.hadRows = true
       fresh.add(`${source}/${partition}`)
       // nobody trusts a clock so far ahead
       if (timeUs > BigInt(moment.nowMs + time.futureSkewMs) * 1000n) continue
@@ -66,6 +77,12 @@ export function referenceWatermarks(times: ReadonlyMap<string, EventTime>, story
         return moment.nowMs - partition.lastRowMs < (times.get(partition.source)?.idleAfterMs ?? 0)
       })
       const shown = counting.map(([, { watermarkMs }]) => watermarkMs)
+      for (const [source, { idleAfterMs }] of times) {
+        const isThere = [...partitions.values()].some((partition) => partition.source === source)
+        const mayCome = !isThere && moment.nowMs - begunMs < idleAfterMs
+        // of what nobody has seen yet, nobody knows how old it is
+        if ((!moment.heardOf.includes(source) || mayCome) && moment.kind === 'stream') shown.push(undefined)
+      }
       const followsClock = [...times.values()].every(({ whenAllIdle }) => whenAllIdle === 'follow the clock')
       if (shown.length === 0 && followsClock && moment.kind === 'stream') {
         const furthest = Math.max(...[...times.values()].map(({ outOfOrderMs }) => outOfOrderMs))

@@ -241,7 +241,14 @@ async function compare(world: World): Promise<void> {
   )
   const watermark = watermarks.at(-1)
   assert.equal(committed.watermark, watermark, 'the watermark that is stored')
-  const end: Moment = { is: 'batch', nowMs: world.clock.nowMs, rows: [], lags: [], kind: kindOf(world.mode, false) }
+  const end: Moment = {
+    is: 'batch',
+    nowMs: world.clock.nowMs,
+    rows: [],
+    lags: [],
+    heardOf: [...times.keys()],
+    kind: kindOf(world.mode, false),
+  }
   const furthest = referenceWatermarks(times, [...story, end]).at(-1)
 
   const judgedBy = new Map(ledger.map(({ batch }, i) => [batch, watermarks[i - 1]]))
@@ -331,7 +338,16 @@ function storyOf({ plan, feeds, log }: World, ledger: LedgerLine[]): Moment[] {
       const timeUs = microseconds(String(checked.values[step.eventTime?.column ?? '']))
       return [{ source: row.source, partition: row.partition, timeUs }]
     })
-    return [{ is: 'batch', nowMs: entry.nowMs, rows, lags: entry.lags, kind: kindOf(entry.mode, line.rowsIn > 0) }]
+    return [
+      {
+        is: 'batch',
+        nowMs: entry.nowMs,
+        rows,
+        lags: entry.lags,
+        heardOf: Object.keys(plan.sources),
+        kind: kindOf(entry.mode, line.rowsIn > 0),
+      },
+    ]
   })
 }
 

@@ -14,7 +14,7 @@ export function fieldsOf(
   const at = timeOf(shape, progressMs, nowMs, chance)
   const who = pick(['a', 'a', 'b', 'Ä', '🙂', `it's "q" \\`])
   const room = pick(['1', '1', '2', '-3'])
-  if (source === 'topic-2' || source === 'viewers') {
+  if (source === 'viewers') {
     return { at: timeText(at, false, chance), who, room, viewers: pick(['0', '1', '7', '7', '250', '-1', 'many']) }
   }
   return {

@@ -226,7 +226,7 @@ async function stageRows({ plan, session, time }: BatchTools, batch: Batch, sour
   // rows that come again belong to no partition's order
   if (time === undefined || step.eventTime === undefined || range.settles.length > 0) return
   // an event time too far ahead of the clock is not trusted, though its row is taken
-  const trusted = `epoch_ms(${identifier(step.eventTime.column)}) <= ${time.watermarks.trustedUntil(source)}`
+  const trusted = `epoch_us(${identifier(step.eventTime.column)}) <= ${time.watermarks.trustedUntil(source)}::bigint * 1000`
   const seen = await session.rows<{ partition: string; latest: string | null }>(
     `select ${range.where.partition} as partition,
   (max(epoch_us(${identifier(step.eventTime.column)})) filter (where ${trusted}))::varchar as latest

@@ -87,7 +87,12 @@ export async function loadState(
       await session.run(
         `insert into ${table}\nselect ${[keys, 'pane::bigint', ...values].join(', ')}\nfrom ${numbers}\n${own}`,
       )
-    if (step.op !== 'window' || stored.sets.rows === 0) continue
+    if (step.op !== 'window') continue
+    // which of the open windows were handed on as they are now is not stored: they are, once more
+    await session.run(
+      `insert into ${state('dirty')} select ${step.by.map((name) => identifier(name)).join(', ')}, _pane from ${table}`,
+    )
+    if (stored.sets.rows === 0) continue
     for (const set of paneSets(step)) {
       const which = `${own} and aggregate = ${sqlText(set.name)}`
       const rows =
@@ -101,10 +106,6 @@ from (
 )`
       await session.run(`insert into ${state(setSuffix(set))}\n${rows}`)
     }
-    // which of the open windows were handed on as they are now is not stored: they are, once more
-    await session.run(
-      `insert into ${state('dirty')} select ${step.by.map((name) => identifier(name)).join(', ')}, _pane from ${table}`,
-    )
   }
   await rm(folder, { recursive: true, force: true })
 }

@@ -88,8 +88,8 @@ export class Watermarks {
         ...(lags.get(source) ?? []).map(({ partition }) => partition),
       ])
       // it may have rows that nobody has looked for yet, or begin a moment after the others
-      if (names.size === 0 && !bounded && (!lags.has(source) || this.#now() - this.#begun < time.idleAfterMs))
-        holds = true
+      const isYoung = names.size === 0 && this.#now() - this.#begun < time.idleAfterMs
+      if (!bounded && (!lags.has(source) || isYoung)) holds = true
       const active = [...names].filter((name) => {
         if (own.some(({ partition }) => partition === name)) return true
         return !this.#isIdle(this.#partition(source, name), time, lags.get(source) ?? [], bounded)

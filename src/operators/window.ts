@@ -199,9 +199,10 @@ function judgedSql(run: WindowRun, { relation, columns, input }: Present): strin
       : [`when ${value} >= ${largest}::double or ${value} <= -${largest}::double then ${sqlText(name)}`]
   })
   const { paneUs } = panesOf(step)
+  const checks = [...keyTooLong(step, columns), ...unfit]
   return `select
   *,
-  ${unfit.length === 0 ? 'null::varchar' : `case ${unfit.join(' ')} end`} as _unfit
+  ${checks.length === 0 ? 'null::varchar' : `case ${checks.join(' ')} end`} as _unfit
 from (
   select
     ${keysOf(step)},
@@ -214,6 +215,19 @@ ${values.join(',\n')}
 )`
 }
 
+// An index entry of the store must fit a third of a page, beside the names of pipeline, step and aggregate.
+const maxKeyBytes = 2000
+
+// Of a key that is too long, the check gives no aggregate's name, but none. It is looked at as it is stored only when it
+// could be: a character takes six bytes of JSON at most.
+function keyTooLong({ by }: WindowStep, columns: Column[]): string[] {
+  const texts = by.filter((name) => typeOf(columns, name).is === 'text').map((name) => identifier(name))
+  if (texts.length === 0) return []
+  const isShort = `${texts.map((name) => `length(${name})`).join(' + ')} <= ${Math.floor(maxKeyBytes / 6) - 100}`
+  const stored = `octet_length(encode(to_json([${texts.join(', ')}])::varchar))`
+  return [`when case when ${isShort} then false else ${stored} > ${maxKeyBytes} end then ''`]
+}
+
 function lateSql({ step, before, out }: WindowRun, { input }: Present): string {
   return `select
   _row,
@@ -224,13 +238,17 @@ from ${judgedName(out, input)}
 where _late`
 }
 
-// Values too large to be added up.
-function unfitSql({ out }: WindowRun, { input }: Present): string {
+// Keys too long to be stored, and values too large to be added up.
+function unfitSql({ step, out }: WindowRun, { input, columns }: Present): string {
+  const key = step.by.find((name) => typeOf(columns, name).is === 'text')
   return `select
   _row,
-  'OUT_OF_RANGE' as code,
-  null::varchar as column_name,
-  'the value of ' || _unfit || ' is too large to be added up' as message
+  case _unfit when '' then 'KEY_TOO_LONG' else 'OUT_OF_RANGE' end as code,
+  case _unfit when '' then ${sqlText(key ?? '')} end as column_name,
+  case _unfit
+    when '' then 'the key (${step.by.join(', ').replaceAll("'", "''")}) has more than ${maxKeyBytes} bytes, which no index holds'
+    else 'the value of ' || _unfit || ' is too large to be added up'
+  end as message
 from ${judgedName(out, input)}
 where not _late and _unfit is not null`
 }

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { MillraceError } from '../../errors.ts'
 import type { TopicSource } from '../../plan/plan.ts'
 import type { Position } from '../../store/store.ts'
@@ -92,14 +93,12 @@ class TopicSourceReader implements SourceReader {
   async wait(signal: AbortSignal): Promise<void> {
     if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, lookEveryMs)
     const filling = this.#filling
-    if (filling === undefined) return
-    await Promise.race([
-      filling.done.catch(() => {}),
-      new Promise<void>((resolve) => {
-        if (signal.aborted) resolve()
-        signal.addEventListener('abort', () => resolve(), { once: true })
-      }),
-    ])
+    // of a topic that is not there nothing is read: it is looked for again a little later
+    const there = filling !== undefined && filling.from.size > 0
+    const over = new AbortController()
+    const resting = sleep(there ? 60_000 : secondMs, undefined, { signal: AbortSignal.any([signal, over.signal]) })
+    await Promise.race([resting.catch(() => {}), ...(there ? [filling.done.catch(() => {})] : [])])
+    over.abort()
   }
 
   async rewind(): Promise<void> {

@@ -12,8 +12,8 @@ import { recordSize, writeBatch } from './write-batch.ts'
 const batchBytes = 1_000_000
 /** What a broker takes of one request (socket.request.max.bytes): it hangs up on more, and says nothing. */
 const requestBytes = 100_000_000
-/** For this long a batch is sent again when it is not known to have landed. */
-const deliveryMs = 30_000
+/** For this long a batch is sent again when it is not known to have landed; Kafka's own clients take as long. */
+const deliveryMs = 120_000
 const pauseMs = 100
 
 /** Who writes: a broker knows by it, and by the number of a record, what it has already. */
@@ -44,6 +44,8 @@ export class PartitionWriter {
   readonly #outlet: Outlet
   readonly #partition: number
   #waiting: Waiting[] = []
+  /** What waits and what is under way. */
+  #waitingBytes = 0
   #sending: Promise<void> | undefined
   #producer: Producer | undefined
   /** The number of the next record, among those that this producer has sent here. */
@@ -54,20 +56,29 @@ export class PartitionWriter {
     this.#partition = partition
   }
 
+  get waitingBytes(): number {
+    return this.#waitingBytes
+  }
+
   /** Settles when nothing waits any more. */
   get idle(): Promise<void> {
     return this.#sending ?? Promise.resolve()
   }
 
   push(records: readonly TopicRecord[], append: Append): void {
-    for (const record of records) this.#waiting.push({ record, size: recordSize(record), append })
+    for (const record of records) {
+      const size = recordSize(record)
+      this.#waiting.push({ record, size, append })
+      this.#waitingBytes += size
+    }
     this.#sending ??= this.#sendAll()
   }
 
   async #sendAll(): Promise<void> {
     while (this.#waiting.length > 0) {
-      const batch = this.#nextBatch()
-      if (batch.length > 0) await this.#deliver(batch)
+      const taken = this.#nextBatch()
+      await this.#deliver(taken.filter(({ append }) => !append.failed))
+      for (const { size } of taken) this.#waitingBytes -= size
     }
     this.#sending = undefined
   }
@@ -80,7 +91,7 @@ export class PartitionWriter {
       if (count > 0 && size > batchBytes) break
       count++
     }
-    return this.#waiting.splice(0, count).filter(({ append }) => !append.failed)
+    return this.#waiting.splice(0, count)
   }
 
   /** Until it has landed or cannot; never fails, as those who called are told. */

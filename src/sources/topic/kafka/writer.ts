@@ -15,6 +15,7 @@ import { codes, placeOf, refused } from './refusal.ts'
 /** For this long a topic that is being made is waited for. */
 const makingMs = 5_000
 const pauseMs = 100
+const maxWaitingBytes = 64_000_000
 /** After this time somebody may have added partitions. */
 const leadersMaxAgeMs = 300_000
 
@@ -39,6 +40,7 @@ export class KafkaWriter implements TopicWriter, Outlet {
     if (records.length === 0) return []
     // every call waits for the same promise, so that they go on in the order in which they came
     const leaders = await this.#whoLeads()
+    this.#refuseTooMuch()
     const append = new Append(records.length)
     const turn = this.#turn++ % leaders.size
     for (const [partition, part] of Map.groupBy(records, ({ key }) =>
@@ -49,6 +51,17 @@ export class KafkaWriter implements TopicWriter, Outlet {
       writer.push(part, append)
     }
     return append.done
+  }
+
+  /** While Kafka does not answer, no more is taken than memory can hold. */
+  #refuseTooMuch(): void {
+    const waiting = [...this.#partitions.values()].reduce((sum, writer) => sum + writer.waitingBytes, 0)
+    if (waiting < maxWaitingBytes) return
+    throw new MillraceError('BROKER_UNREACHABLE', {
+      at: `topic ${this.topic}`,
+      message: `${Math.round(waiting / 1_000_000)} MB of records wait for Kafka to take them, and no more are held`,
+      retry: true,
+    })
   }
 
   /** Waits for what is under way. */

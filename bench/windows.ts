@@ -1,0 +1,157 @@
+/** The windows of telemetra over messages that are in Kafka already, beside Spark: counted, and compared. */
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Broker, noKafka, startBroker } from '../test/kafka-broker.ts'
+import { type Command, lastJson, runCommand, startCommand } from './command.ts'
+import { query, startPostgres } from './postgres.ts'
+import { highWaterMark, Peak, processorSeconds, residentOfTree } from './processes.ts'
+import { machine, median, printTable, saveResult } from './report.ts'
+
+export const windowPeers = ['millrace', 'spark'] as const
+export type WindowPeer = (typeof windowPeers)[number]
+
+export interface WindowsOptions {
+  root: string
+  /** Messages of chat and viewers together. */
+  rows: number
+  rounds: number
+  peers: readonly WindowPeer[]
+  signal: AbortSignal
+}
+
+interface Run {
+  peer: WindowPeer
+  round: number
+  /** The whole command. */
+  seconds: number
+  /** Without the start of the program, by its own clock. */
+  workSeconds: number
+  processorSeconds: number
+  memoryMb: number
+  windows: number
+  messages: number
+}
+
+interface Place {
+  root: string
+  room: string
+  url: string
+  brokers: string
+  rows: number
+  signal: AbortSignal
+}
+
+export async function benchWindows({ root, rows, rounds, peers, signal }: WindowsOptions): Promise<void> {
+  if (noKafka) throw new Error(noKafka)
+  const here = join(root, 'bench')
+  const room = join(here, '.cache', `run-${process.pid}`)
+  await mkdir(room, { recursive: true })
+  try {
+    await using postgres = await startPostgres(room, signal)
+    await using broker = await startBroker({ config: { 'num.partitions': 4 }, java: ['-Xmx1g'] })
+    await fill(root, room, broker, rows, signal)
+    const runs: Run[] = []
+    for (let round = 1; round <= rounds; round++) {
+      for (const peer of round % 2 === 1 ? peers : peers.toReversed()) {
+        const url = await postgres.fresh()
+        const place = { root, room: join(room, `${runs.length}`), url, brokers: broker.address(), rows, signal }
+        await mkdir(place.room, { recursive: true })
+        const run = await (peer === 'millrace' ? millrace(place) : spark(place))
+        runs.push({ peer, round, ...run })
+        process.stderr.write(`round ${round}, ${peer}: ${run.workSeconds.toFixed(1)} s\n`)
+      }
+    }
+    compare(runs)
+    print(rows, runs)
+    await saveResult(here, `windows-${rows}`, { machine: { postgres: postgres.version, ...machine() }, rows, runs })
+  } finally {
+    await rm(room, { recursive: true, force: true })
+  }
+}
+
+async function fill(root: string, room: string, broker: Broker, rows: number, signal: AbortSignal): Promise<void> {
+  const args = [join(root, 'src/cli/main.ts'), 'generate', 'telemetra', '--count', String(rows), '--seed', '1']
+  const env = { KAFKA_BOOTSTRAP_SERVERS: broker.address(), MILLRACE_DATA: join(room, 'generator') }
+  await runCommand({ program: process.execPath, args: [...args, '--streams', '20'], env, signal })
+}
+
+async function millrace({ root, room, url, brokers, rows, signal }: Place): Promise<Omit<Run, 'peer' | 'round'>> {
+  const args = [join(root, 'src/cli/main.ts'), 'run', 'telemetra', '--from-beginning', '--final', '--json']
+  const env = { DATABASE_URL: url, KAFKA_BOOTSTRAP_SERVERS: brokers, MILLRACE_DATA: join(room, 'data') }
+  const { out, cost } = await measured({ program: process.execPath, args, env, signal }, highWaterMark)
+  const said = lastJson<{ rows_in: number; dead: number; late: number; seconds: number }>(out)
+  if (said.rows_in !== rows || said.dead + said.late > 0) throw new Error(`millrace read ${JSON.stringify(said)}`)
+  return { ...cost, workSeconds: said.seconds, ...(await landed(url, 'chat_summary_minute')) }
+}
+
+async function spark({ root, room, url, brokers, signal }: Place): Promise<Omit<Run, 'peer' | 'round'>> {
+  const [python, jars] = [process.env['MILLRACE_SPARK_PYTHON'], process.env['MILLRACE_SPARK_KAFKA_JARS']]
+  if (python === undefined || jars === undefined) throw new Error('Spark is absent: .ci/setup --bench brings it')
+  const args = [
+    join(root, 'bench/rivals/spark_windows.py'),
+    brokers,
+    url,
+    jars,
+    room,
+    join(root, 'pipelines/telemetra'),
+  ]
+  const { out, cost } = await measured({ program: python, args, signal }, residentOfTree)
+  const said = lastJson<{ seconds: number }>(out)
+  return { ...cost, workSeconds: said.seconds, ...(await landed(url, 'chat_summary_spark')) }
+}
+
+async function landed(url: string, table: string): Promise<{ windows: number; messages: number }> {
+  const [found] = await query<{ windows: number; messages: number }>(
+    url,
+    `select count(*)::int as windows, coalesce(sum(chat_count), 0)::float8 as messages from ${table} where chat_count > 0`,
+  )
+  return found ?? { windows: 0, messages: 0 }
+}
+
+async function measured(
+  command: Command,
+  memoryOf: (pid: number) => number,
+): Promise<{ out: string; cost: Pick<Run, 'seconds' | 'processorSeconds' | 'memoryMb'> }> {
+  const began = performance.now()
+  await using running = startCommand(command)
+  let used = 0
+  using memory = new Peak(() => {
+    used = Math.max(used, processorSeconds(running.pid))
+    return memoryOf(running.pid)
+  })
+  const out = await running.ended
+  return { out, cost: { seconds: (performance.now() - began) / 1000, processorSeconds: used, memoryMb: memory.most } }
+}
+
+// Every message is in as many windows with one as with the other.
+function compare(runs: Run[]): void {
+  const [first] = runs
+  for (const { peer, windows, messages } of runs) {
+    if (windows === first?.windows && messages === first.messages) continue
+    throw new Error(
+      `${peer} has ${windows} windows of ${messages} messages, ${first?.peer} ${first?.windows} of ${first?.messages}`,
+    )
+  }
+}
+
+function print(rows: number, runs: Run[]): void {
+  printTable(
+    ['', 'work s', 'messages/s', 'whole s', 'processor s', 'memory MB'],
+    runs.map((run) => [
+      `round ${run.round}, ${run.peer}`,
+      run.workSeconds.toFixed(1),
+      Math.round(rows / run.workSeconds).toLocaleString('en'),
+      run.seconds.toFixed(1),
+      run.processorSeconds.toFixed(1),
+      run.memoryMb.toFixed(0),
+    ]),
+  )
+  const of = (peer: WindowPeer, figure: (run: Run) => number): number =>
+    median(runs.filter((run) => run.peer === peer).map(figure))
+  if (!windowPeers.every((peer) => runs.some((run) => run.peer === peer))) return
+  const ratio = (figure: (run: Run) => number): string => (of('spark', figure) / of('millrace', figure)).toFixed(2)
+  process.stdout.write(
+    `\nMillrace is ${ratio((run) => run.workSeconds)} times as fast as Spark by work only, ` +
+      `${ratio((run) => run.seconds)} times by the whole command (goal 4, aim 5)\n`,
+  )
+}
