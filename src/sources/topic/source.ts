@@ -96,7 +96,7 @@ class TopicSourceReader implements SourceReader {
     // of a topic that is not there nothing is read: it is looked for again a little later
     const there = filling !== undefined && filling.from.size > 0
     const over = new AbortController()
-    const resting = sleep(there ? 60_000 : secondMs, undefined, { signal: AbortSignal.any([signal, over.signal]) })
+    const resting = sleep(there ? 60_000 : lookEveryMs, undefined, { signal: AbortSignal.any([signal, over.signal]) })
     await Promise.race([resting.catch(() => {}), ...(there ? [filling.done.catch(() => {})] : [])])
     over.abort()
   }
