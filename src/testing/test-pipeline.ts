@@ -24,7 +24,7 @@ import type { Verdicts } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { dropFile, extensionOf, type FeedOptions, type GivenRow, recordOf } from './given-rows.ts'
 import { Steps } from './steps.ts'
-import { momentAt, momentOf, type TestRow, typedRow } from './typed-rows.ts'
+import { byKey, momentAt, momentOf, type TestRow, typedRow } from './typed-rows.ts'
 
 /** What `pipeline(...)` has built, its plan, or a whole system. */
 export type TestedPipeline = { readonly plan: Plan } | Plan | System
@@ -208,7 +208,7 @@ export class TestPipeline implements AsyncDisposable {
     return watermark === undefined ? undefined : momentAt(watermark)
   }
 
-  /** The rows of a table, in the order in which they came; one that replaces another takes its place. */
+  /** The rows of a table: in the order of its key, where it has one, and else in the order in which they came. */
   rows(table: string): TestRow[] {
     const stored = this.#database.tables.get(table)
     if (stored === undefined) {
@@ -219,7 +219,9 @@ export class TestPipeline implements AsyncDisposable {
         this.#database.tables.keys(),
       )
     }
-    return this.#database.rowsOf(table).map((row) => typedRow(stored.columns, this.#shown(row)))
+    const rows = this.#database.rowsOf(table)
+    if (stored.key !== undefined) rows.sort(byKey(stored.columns, stored.key))
+    return rows.map((row) => typedRow(stored.columns, this.#shown(row)))
   }
 
   /** The rows that broke a rule. */
@@ -341,8 +343,6 @@ export class TestPipeline implements AsyncDisposable {
             positions: async () => (await store.committed(plan.name)).positions,
             spool,
             sql,
-            // what was fed is there
-            lookEveryMs: 0,
             onLost: thrown,
           })
       }

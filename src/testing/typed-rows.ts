@@ -1,5 +1,5 @@
 /** Rows of tables as a test compares them: what is stored as text becomes plain values. */
-import type { Column, ColumnType } from '../plan/columns.ts'
+import { type Column, type ColumnType, isNumeric } from '../plan/columns.ts'
 
 /**
  * A text, a boolean, a number; a whole number beyond 2^53 is a bigint, and a decimal of more than 15 digits its text. A
@@ -10,8 +10,31 @@ export type TestValue = string | number | bigint | boolean | null | TestValue[] 
 
 export type TestRow = Record<string, TestValue>
 
-export function typedRow(columns: readonly Column[], row: Record<string, string | null>): TestRow {
+type StoredRow = Record<string, string | null>
+
+export function typedRow(columns: readonly Column[], row: StoredRow): TestRow {
   return Object.fromEntries(columns.map(({ name, type }) => [name, typedValue(type, row[name] ?? null)]))
+}
+
+/** Orders stored rows by these columns: numbers by their value, the rest by its text, and what is absent first. */
+export function byKey(
+  columns: readonly Column[],
+  key: readonly string[],
+): (one: StoredRow, other: StoredRow) => number {
+  return (one, other) => {
+    for (const name of key) {
+      const type = columns.find((column) => column.name === name)?.type ?? { is: 'text' }
+      const order = compare(type, one[name] ?? null, other[name] ?? null)
+      if (order !== 0) return order
+    }
+    return 0
+  }
+}
+
+function compare(type: ColumnType, one: string | null, other: string | null): number {
+  if (one === null || other === null) return Number(other === null) - Number(one === null)
+  const apart = isNumeric(type) ? Number(one) - Number(other) : 0
+  return apart || (one < other ? -1 : Number(one > other))
 }
 
 /** A stored text, as Postgres would be given it, as a value. */

@@ -73,10 +73,10 @@ export function malformedRowsSql(paths: readonly string[]): string {
 from ${readMalformedSql(paths)}`
 }
 
-/** A spool of texts in quotes under these names, to stand after `from`. */
+/** A spool of texts in quotes under these names, in which an empty field without quotes is null, to stand after `from`. */
 export function readTextsSql(path: string, columns: readonly string[], longestRow: number): string {
   const types = columns.map((name) => `${sqlText(name)}: 'varchar'`)
-  return readCsvFiles([path], { delimiter: ',', quote: '"' }, types, longestRow, false)
+  return readCsvFiles([path], { delimiter: ',', quote: '"' }, types, longestRow, true)
 }
 
 /**

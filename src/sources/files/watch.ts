@@ -12,7 +12,8 @@ export class FolderWatch implements Disposable {
 
   #open(folder: string): FSWatcher | undefined {
     try {
-      const watcher = watch(folder, () => this.notice())
+      // it is the wait that keeps a process alive
+      const watcher = watch(folder, { persistent: false }, () => this.notice())
       // without notices the look every second still finds everything
       watcher.on('error', () => watcher.close())
       return watcher

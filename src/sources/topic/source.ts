@@ -24,13 +24,12 @@ export interface TopicSourceOptions {
   positions(): Promise<Position[]>
   spool: string
   sql: Sql
-  /** The partitions and their ends are asked for so often: every second when left out. */
-  lookEveryMs?: number
   /** Told when it goes on elsewhere than where it stood. */
   onLost(problem: MillraceError): void
 }
 
-const secondMs = 1000
+/** The partitions and their ends are asked for so often. */
+const lookEveryMs = 1000
 
 export async function openTopicSource(options: TopicSourceOptions): Promise<SourceReader> {
   await mkdir(options.spool, { recursive: true })
@@ -92,12 +91,12 @@ class TopicSourceReader implements SourceReader {
   }
 
   async wait(signal: AbortSignal): Promise<void> {
-    if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, secondMs)
+    if (this.#filling === undefined && this.#until === undefined) await this.#fill(smallWait, lookEveryMs)
     const filling = this.#filling
     // of a topic that is not there nothing is read: it is looked for again a little later
     const there = filling !== undefined && filling.from.size > 0
     const over = new AbortController()
-    const resting = sleep(there ? 60_000 : secondMs, undefined, { signal: AbortSignal.any([signal, over.signal]) })
+    const resting = sleep(there ? 60_000 : lookEveryMs, undefined, { signal: AbortSignal.any([signal, over.signal]) })
     await Promise.race([resting.catch(() => {}), ...(there ? [filling.done.catch(() => {})] : [])])
     over.abort()
   }
@@ -166,8 +165,8 @@ class TopicSourceReader implements SourceReader {
 
   // Which partitions there are, and whether each still has the record that comes next.
   async #look(): Promise<void> {
-    const { id, reader, bounded, positions, lookEveryMs = secondMs } = this.#options
     if (this.#next !== undefined && performance.now() - this.#lookedAt < lookEveryMs) return
+    const { id, reader, bounded, positions } = this.#options
     this.#ends = await reader.partitions()
     if (this.#next === undefined) {
       const stored = (await positions()).filter(({ source }) => source === id)
