@@ -29,6 +29,8 @@ interface Stretch {
   /** Rows by feed, and how far the clock goes before them. */
   arrivals: { rows: [Feed, Record<string, string | null>][]; passesMs: number; stalls: boolean }[]
   throws: string | undefined
+  /** The worker is stopped before it has handed on all that has changed. */
+  hurries: boolean
   /** The database fails once: at which commit, and whether it had it by then. The worker tries again by itself. */
   fails: { at: number; when: 'before' | 'after' } | undefined
 }
@@ -125,6 +127,7 @@ function stretchesOf({ chance, shape, feeds, clock }: World): Stretch[] {
       mode,
       arrivals,
       throws: maybe(0.6) ? `${pick(failpoints)}@${1 + upTo(3)}=throw` : undefined,
+      hurries: !last && maybe(0.4),
       fails: maybe(0.06) ? { at: 1 + upTo(3), when: pick(['before', 'after']) } : undefined,
     })
   }

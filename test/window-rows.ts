@@ -61,9 +61,13 @@ function timeOf(shape: WindowPlan, progressMs: number, nowMs: number, { pick, ra
   if (chosen < 0.55) return before(outOfOrderMs) + BigInt(pick([0, 0, 1, 999, 500]))
   // on the borders of windows, and a microsecond beside them
   if (chosen < 0.75) return BigInt(border - upTo(2) * slideMs) * 1000n + BigInt(pick([0, 0, -1, 1]))
-  // where the watermark may stand
-  if (chosen < 0.8) return BigInt(progressMs - outOfOrderMs) * 1000n + BigInt(pick([0, -1, 1]))
-  if (chosen < 0.93) return before(outOfOrderMs + 3 * sizeMs)
+  // where the watermark may stand, and so that it stands where a window ends
+  if (chosen < 0.77) return BigInt(progressMs - outOfOrderMs) * 1000n + BigInt(pick([0, -1, 1]))
+  if (chosen < 0.85) {
+    const end = Math.floor((progressMs - outOfOrderMs - sizeMs) / slideMs) * slideMs + sizeMs
+    return BigInt(end + outOfOrderMs) * 1000n
+  }
+  if (chosen < 0.95) return before(outOfOrderMs + 3 * sizeMs)
   // a clock far ahead, or as far ahead as is trusted
   return BigInt(nowMs + pick([futureSkewMs, futureSkewMs, futureSkewMs - 1, 86_400_000])) * 1000n + BigInt(pick([0, 1]))
 }
