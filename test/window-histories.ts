@@ -140,6 +140,7 @@ function stretchesOf({ chance, shape, feeds, clock }: World): Stretch[] {
       mode: 'stream',
       arrivals: [{ rows, passesMs: 0, stalls: false }],
       throws: undefined,
+      hurries: false,
       fails: undefined,
     })
   }

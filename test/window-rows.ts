@@ -65,7 +65,7 @@ function timeOf(shape: WindowPlan, progressMs: number, nowMs: number, { pick, ra
   if (chosen < 0.77) return BigInt(progressMs - outOfOrderMs) * 1000n + BigInt(pick([0, -1, 1]))
   if (chosen < 0.85) {
     const end = Math.floor((progressMs - outOfOrderMs - sizeMs) / slideMs) * slideMs + sizeMs
-    return BigInt(end + outOfOrderMs) * 1000n
+    return BigInt(pick([end + outOfOrderMs, end - sizeMs])) * 1000n
   }
   if (chosen < 0.95) return before(outOfOrderMs + 3 * sizeMs)
   // a clock far ahead, or as far ahead as is trusted
