@@ -32,13 +32,14 @@ export const systemClock: Clock = {
   },
 }
 
-/** The portions asked for: at the rate of the request, so often, or at once where it has a number and no rate. */
+/** The portions asked for: at the rate of the request, so often, or at once where it is a file, or a number without a rate. */
 export function portions(
   pipeline: string,
   request: GenerateRequest,
   pace: { clock: Clock; everyMs: number },
 ): Iterable<Portion> | AsyncIterable<Portion> {
-  return rateOf(request) === undefined ? atOnce(pipeline, request) : paced(request, pace)
+  const isAtOnce = request.to !== undefined || rateOf(request) === undefined
+  return isAtOnce ? atOnce(pipeline, request) : paced(request, pace)
 }
 
 // A number of events without a rate is written as fast as it can be.

@@ -381,6 +381,10 @@ function compareState({ plan, database }: World, expected: WindowsResult, waterm
   const known = new Set(panes)
   const strange = (stored?.paneSets ?? []).filter(({ step, key, pane }) => !known.has(`${step} ${key} ${pane}`))
   assert.deepEqual(strange, [], 'values and items of panes that are closed')
+  const members = (stored?.paneSets ?? []).flatMap(({ step, aggregate, key, pane, members }) =>
+    (members?.slice(1, -1).split(',') ?? []).map((member) => [step, aggregate, key, pane, member].join(' ')),
+  )
+  assert.equal(new Set(members).size, members.length, 'a value is kept once of each pane')
 }
 
 function openPanes(step: WindowStep, { taken }: WindowsResult, watermark: number | undefined): string[] {

@@ -10,6 +10,7 @@ import {
   min,
   sum,
   top,
+  typeOfAggregate,
 } from '../src/functions/aggregate.ts'
 import { typeOfExpression } from '../src/functions/print.ts'
 import { lower } from '../src/functions/text.ts'
@@ -119,7 +120,12 @@ export function windowPlan(name: string, chance: Chance): WindowPlan {
   // what is handed on while it is open replaces what was
   const sink = (called: string): TableSink<string> => {
     if (updates) return table(called, { key })
-    return pick<TableSink<string>>([table(called, { key }), table(called, { oncePer: key }), table(called)])
+    return pick<TableSink<string>>([
+      table(called, { key }),
+      table(called, { oncePer: key }),
+      table(called, { oncePer: by }),
+      table(called),
+    ])
   }
 
   let flow: Flow<Chat> = pipeline(name).from(chat)
@@ -190,7 +196,7 @@ export function windowPlan(name: string, chance: Chance): WindowPlan {
       })
       .into(table('moments'))
   }
-  checkPlan(end.plan, typeOfExpression)
+  checkPlan(end.plan, { typeOfExpression, typeOfAggregate })
   return { plan: end.plan, sizeMs: size, slideMs: slide, outOfOrderMs, futureSkewMs, idleAfterMs }
 }
 

@@ -59,7 +59,7 @@ interface Sent {
 // Good messages, spoilt ones, repeats and late ones, as many as were asked for.
 function openMessages(request: GenerateRequest) {
   const random = randomFrom(request.seed)
-  const streams = openStreams(random, wholeOption(request, 'streams', 1, 100_000), request.startTime.getTime())
+  const streams = openStreams(random, wholeOption(request, 'streams', 1, 100_000))
   const latePercent = percentOption(request, 'late-percent')
   const { badPercent, duplicatePercent } = request
   const outOfOrderMs = Number(request.settings['WATERMARK_DELAY'] ?? 10_000)

@@ -14,7 +14,7 @@ import {
 } from 'millrace'
 import { generator } from './generate.ts'
 import { charts, routes } from './results.ts'
-import { readWords, settings, windowsOf } from './settings.ts'
+import { momentsOf, readWords, settings, windowsOf } from './settings.ts'
 import { topicsOf } from './topics.ts'
 
 const { coalesce, countIn, keepOnly, listLength, split, when, wordsOf } = functions
@@ -22,6 +22,7 @@ const { coalesce, countIn, keepOnly, listLength, split, when, wordsOf } = functi
 function plan(settings: SettingValues) {
   const { lexicon, emotes } = readWords(settings)
   const { size, slide } = windowsOf(settings)
+  const { topEmotes, threshold } = momentsOf(settings)
   const { chat, viewers } = topicsOf(settings)
   return pipeline('telemetra')
     .from(chat)
@@ -46,15 +47,15 @@ function plan(settings: SettingValues) {
       avg_sentiment: mean(row.sentiment),
       positive_count: count().where(row.sentiment.moreThan(0)),
       negative_count: count().where(row.sentiment.lessThan(0)),
-      top_emotes: top(Number(settings['TOP_EMOTES']), row.emotes),
+      top_emotes: top(topEmotes, row.emotes),
       emote_counts: counts(row.emotes),
       emotes: sum(listLength(row.emotes)),
     }))
     .alongside(viewers, (row) => ({ avg_viewers: mean(row.viewer_count), peak_viewers: max(row.viewer_count) }))
     .select(({ emotes, ...row }) => ({
       ...row,
-      chat_rate: row.chat_count.dividedBy(size / 1000),
-      emote_rate: coalesce(emotes, 0).dividedBy(size / 1000),
+      chat_rate: row.chat_count.times(1000).dividedBy(size),
+      emote_rate: coalesce(emotes, 0).times(1000).dividedBy(size),
     }))
     .also((flow) =>
       flow
@@ -69,7 +70,7 @@ function plan(settings: SettingValues) {
       },
       by: 'stream_id',
       over: 10,
-      threshold: Number(settings['ANOMALY_THRESHOLD']),
+      threshold,
     })
     .into(table('moments', { oncePer: ['stream_id', 'window_start', 'moment_type'] })).plan
 }

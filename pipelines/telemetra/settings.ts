@@ -26,11 +26,22 @@ export const settings: Record<string, SettingSpec> = {
 
 /** In milliseconds. */
 export function windowsOf(values: SettingValues): { size: number; slide: number; outOfOrder: number } {
+  const size = within(values, 'WINDOW_DURATION', 1, Number.POSITIVE_INFINITY, 'at least 1 ms')
+  const slide = within(values, 'SLIDE_DURATION', 1, size, 'from 1 ms to WINDOW_DURATION')
+  return { size, slide, outOfOrder: Number(values['WATERMARK_DELAY']) }
+}
+
+export function momentsOf(values: SettingValues): { topEmotes: number; threshold: number } {
   return {
-    size: Number(values['WINDOW_DURATION']),
-    slide: Number(values['SLIDE_DURATION']),
-    outOfOrder: Number(values['WATERMARK_DELAY']),
+    topEmotes: within(values, 'TOP_EMOTES', 1, 1000, 'from 1 to 1,000'),
+    threshold: within(values, 'ANOMALY_THRESHOLD', Number.MIN_VALUE, Number.MAX_VALUE, 'more than 0'),
   }
+}
+
+function within(values: SettingValues, name: string, least: number, most: number, which: string): number {
+  const value = Number(values[name])
+  if (value >= least && value <= most) return value
+  throw new MillraceError('INVALID_SETTING', { at: name, message: `it has to be ${which}` })
 }
 
 export interface Words {

@@ -146,8 +146,8 @@ interface Stream {
   newcomers: number
 }
 
-/** So many streams, from this moment on. */
-export function openStreams(random: Random, count: number, startMs: number) {
+/** So many streams, from the time of the first message on. */
+export function openStreams(random: Random, count: number) {
   let people = 0
   const streams = Array.from({ length: count }, (_, i): Stream => {
     // a few are large
@@ -162,7 +162,7 @@ export function openStreams(random: Random, count: number, startMs: number) {
       viewers: usualViewers,
       usualViewers,
       mood: 'calm',
-      until: startMs + 1000 * between(random, 5, 180),
+      until: 0,
       newcomers: 0,
     }
     people += crowd
@@ -170,14 +170,15 @@ export function openStreams(random: Random, count: number, startMs: number) {
   })
   /** For each stream, how busy it and those before it are together. */
   const busy = new Float64Array(count)
-  let moodsAt = Number.NEGATIVE_INFINITY
-  let viewersAt = startMs
+  let moodsAt: number | undefined
+  let viewersAt = Number.NEGATIVE_INFINITY
   let nextViewers = 0
 
   function changeMoods(nowMs: number): void {
     let sum = 0
     for (const [i, stream] of streams.entries()) {
-      if (nowMs >= stream.until) changeMood(stream, nowMs)
+      if (moodsAt === undefined) stream.until = nowMs + 1000 * between(random, 5, 180)
+      else if (nowMs >= stream.until) changeMood(stream, nowMs)
       sum += stream.popular * moods[stream.mood].busy
       busy[i] = sum
     }
@@ -230,7 +231,7 @@ export function openStreams(random: Random, count: number, startMs: number) {
   return {
     /** What comes next; `stepMs` is how far apart messages are. */
     next(nowMs: number, stepMs: number): Talk {
-      if (nowMs >= moodsAt) changeMoods(nowMs)
+      if (moodsAt === undefined || nowMs >= moodsAt) changeMoods(nowMs)
       if (nowMs >= viewersAt) {
         // one stream after another; where there are many and little is sent, no more than a quarter of it is about viewers
         viewersAt = Math.max(viewersAt, nowMs - viewersEveryMs) + Math.max(viewersEveryMs / count, 4 * stepMs)

@@ -1,5 +1,6 @@
 import { explain as explainPlan, explanationText } from '../engine/explain.ts'
 import { planOf } from '../engine/system-run.ts'
+import { typeOfAggregate } from '../functions/aggregate.ts'
 import { typeOfExpression } from '../functions/type-of.ts'
 import { checkPlan } from '../plan/check.ts'
 import { readConfig, systemNamed } from './open.ts'
@@ -14,7 +15,7 @@ export const explain: Verb = {
     const system = await systemNamed(name)
     noWords(more)
     const plan = planOf(system, readConfig().config)
-    checkPlan(plan, typeOfExpression)
+    checkPlan(plan, { typeOfExpression, typeOfAggregate })
     const explanation = explainPlan(plan)
     out(options['json'] === true ? JSON.stringify(explanation) : explanationText(explanation))
     return 0

@@ -3,6 +3,7 @@ import { readdir, realpath } from 'node:fs/promises'
 import { dirname, extname, isAbsolute, join, relative, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { MillraceError, messageOf, nearest } from '../errors.ts'
+import { typeOfAggregate } from '../functions/aggregate.ts'
 import { typeOfExpression } from '../functions/type-of.ts'
 import { checkPlan } from '../plan/check.ts'
 import type { Plan } from '../plan/plan.ts'
@@ -126,7 +127,7 @@ function systemOf(found: System | Flow, at: string): System {
     plan(settings) {
       try {
         const plan = system.plan(settings)
-        checkPlan(plan, typeOfExpression)
+        checkPlan(plan, { typeOfExpression, typeOfAggregate })
         if (plan.name === system.name) return plan
       } catch (error) {
         throw error instanceof MillraceError ? placed(error, at) : error

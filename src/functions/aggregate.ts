@@ -5,8 +5,9 @@
  * Numbers: values are rounded once, as they come in, to decimals, whose sums do not depend on their order. Means and
  * deviations come at the end from counts and sums, by one formula each, rounded to 9 decimals.
  */
-import { MillraceError } from '../errors.ts'
+import { MillraceError, nearest } from '../errors.ts'
 import {
+  type Column,
   type ColumnType,
   decimal,
   double,
@@ -21,6 +22,7 @@ import {
 } from '../plan/columns.ts'
 import type { Aggregate } from '../plan/expression.ts'
 import { duckdbType } from './duckdb-type.ts'
+import { typeOfExpression } from './type-of.ts'
 import type { OrderedKind, Value } from './value.ts'
 
 export interface AggregateEntry {
@@ -172,6 +174,28 @@ export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
   },
 }
 
+/** The type of an aggregate over rows with these columns. It may come from plain JSON, so its shape is checked as well. */
+export function typeOfAggregate(
+  { aggregate, of, args }: Aggregate,
+  columns: readonly Column[],
+): { type: ColumnType; nullable: boolean } {
+  if (!Object.hasOwn(aggregates, aggregate)) {
+    const names = Object.keys(aggregates)
+    const meant = nearest(aggregate, names)
+    throw new MillraceError('UNKNOWN_FUNCTION', {
+      message: `there is no aggregate "${aggregate}"`,
+      hint: `${meant === undefined ? '' : `did you mean "${meant}"? `}there are ${names.join(', ')}`,
+    })
+  }
+  if (aggregate === 'top') checkMost(args?.[0] ?? Number.NaN)
+  return aggregates[aggregate].result(of === undefined ? undefined : typeOfExpression(of, columns).type)
+}
+
+function checkMost(most: number): void {
+  if (Number.isInteger(most) && most >= 1 && most <= 1000) return
+  throw new MillraceError('INVALID_PLAN', { message: `top takes 1 to 1,000 values, not ${most}` })
+}
+
 /**
  * A row with a value of this size or more is a dead letter, since a million of them might be too much for the 38 digits
  * of their sum, or of that of their squares. Undefined where every value of the type fits.
@@ -276,9 +300,7 @@ export const countDistinct = (value: Value<OrderedKind>): Aggregated<'integer'> 
 
 /** The `most` values that come most often; of a list, each of its items counts. */
 export const top = (most: number, value: Value<'text'> | Value<'list of text'>): Aggregated<'list of text'> => {
-  if (!(Number.isInteger(most) && most >= 1 && most <= 1000)) {
-    throw new MillraceError('INVALID_PLAN', { message: `top takes 1 to 1,000 values, not ${most}` })
-  }
+  checkMost(most)
   return aggregated({ aggregate: 'top', args: [most], ...of(value) }, value, 'list of text')
 }
 

@@ -247,6 +247,24 @@ describe('a row', () => {
   })
 })
 
+test('what a table has of a window already is no duplicate of the input', async () => {
+  const flow = pipeline('first')
+    .from(chat())
+    .window({ size: 10, by: 'who', emit: 'close' }, () => ({ n: count() }))
+    .into(table('first', { oncePer: 'who' }))
+  const ran = await runWindows(bench, flow.plan, [rows([1], [2], [15]), rows([25])], { final: true })
+  assert.deepEqual(ran.rows('first', 'n'), [['2']])
+  assert.deepEqual(
+    ran.ledger.map(({ rowsIn, written, duplicates }) => [rowsIn, written, duplicates]),
+    [
+      [3, 3, 0],
+      [0, 0, 0],
+      [1, 1, 0],
+      [0, 0, 0],
+    ],
+  )
+})
+
 test('aggregates may be called as columns of the rows are, and as anything the engine has', async () => {
   const flow = pipeline('names')
     .from(chat())

@@ -8,7 +8,7 @@
  */
 import { aggregates, largestValue, type NumberPart } from '../functions/aggregate.ts'
 import { duckdbType, printDuckdb, typeOfExpression } from '../functions/print.ts'
-import { greatestDivisor } from '../plan/check.ts'
+import { greatestDivisor } from '../plan/check-windows.ts'
 import type { Column, ColumnType } from '../plan/columns.ts'
 import type { Aggregate } from '../plan/expression.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'

@@ -2,27 +2,37 @@
  * Whether a plan can run: names that are there, types that fit, one producer before each consumer. The builder makes
  * plans that pass; a plan from plain data gets the same sentences.
  */
-import { MillraceError, nearest } from '../errors.ts'
-import { type Column, type ColumnType, isNumeric, sameType, typeName } from './columns.ts'
-import type { Expression } from './expression.ts'
+import { checkAnomalies, checkEventTime, checkWindow } from './check-windows.ts'
+import { type Column, type ColumnType, sameType, typeName } from './columns.ts'
+import type { Aggregate, Expression } from './expression.ts'
+import { fault, located, suggestion, unknownColumn } from './fault.ts'
 import {
-  type AnomaliesStep,
   type FilesStep,
-  isTimed,
   type Origin,
   type Plan,
   plainColumns,
   type Source,
   type Step,
   type ValidateStep,
-  type WindowStep,
 } from './plan.ts'
 
 /** The type of an expression over these columns; throws UNKNOWN_COLUMN, UNKNOWN_FUNCTION or WRONG_TYPE. */
 export type TypeOf = (expression: Expression, columns: readonly Column[]) => { type: ColumnType; nullable: boolean }
 
-/** Throws the first fault of a plan, naming the step. `typeOf` comes from the function registry. */
-export function checkPlan(plan: Plan, typeOf: TypeOf): void {
+/** The type of an aggregate over rows with these columns; throws as `TypeOf` does. */
+export type TypeOfAggregate = (
+  aggregate: Aggregate,
+  columns: readonly Column[],
+) => { type: ColumnType; nullable: boolean }
+
+/** What the function registry knows. */
+export interface Types {
+  typeOfExpression: TypeOf
+  typeOfAggregate: TypeOfAggregate
+}
+
+/** Throws the first fault of a plan, naming the step. */
+export function checkPlan(plan: Plan, types: Types): void {
   if (plan.format !== 1) {
     throw fault(
       plan.name,
@@ -50,7 +60,7 @@ export function checkPlan(plan: Plan, typeOf: TypeOf): void {
       )
     }
     checkColumns(at, step.columns)
-    checkStep(at, step, plan, known, typeOf)
+    checkStep(at, step, plan, known, types)
     known.set(step.id, step.columns)
   }
   for (const id of Object.keys(plan.sources)) {
@@ -87,19 +97,12 @@ function checkSource(at: string, source: Source): void {
   }
 }
 
-function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string, Column[]>, typeOf: TypeOf): void {
+function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string, Column[]>, types: Types): void {
   const input = known.get(step.from[0] ?? '') ?? []
   const needs = (names: string[]): void => {
     for (const name of names) if (!input.some((column) => column.name === name)) throw unknownColumn(at, name, input)
   }
-  const typed = (expression: Expression): { type: ColumnType; nullable: boolean } => {
-    try {
-      return typeOf(expression, input)
-    } catch (error) {
-      if (!(error instanceof MillraceError)) throw error
-      throw new MillraceError(error.code, { message: error.message, at, ...(error.hint ? { hint: error.hint } : {}) })
-    }
-  }
+  const typed = (expression: Expression) => located(at, () => types.typeOfExpression(expression, input))
   const condition = (expression: Expression): void => {
     const { type } = typed(expression)
     if (type.is !== 'boolean') throw fault(at, 'WRONG_TYPE', `the condition is a ${typeName(type)}, not a boolean`)
@@ -114,7 +117,7 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
       if (!Object.hasOwn(plan.sources, step.from[0] ?? '')) {
         throw fault(at, 'INVALID_PLAN', 'a step of the kind "validate" reads a source')
       }
-      if (step.eventTime !== undefined) checkEventTime(at, step.eventTime.column, input)
+      if (step.eventTime !== undefined) checkEventTime(at, step.eventTime, input)
       checkRules(at, step, input)
       for (const check of step.checks) condition(check.where)
       return
@@ -156,7 +159,7 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
       }
       return
     case 'window':
-      checkWindow(at, step, plan, known, typeOf)
+      checkWindow(at, step, plan, known, types)
       return
     case 'pairs':
       condition(step.open)
@@ -168,7 +171,7 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
       return
     case 'anomalies':
       needs(['window_start', 'final', ...step.by, ...step.of.map(({ column }) => column)])
-      checkAnomalies(at, step, input)
+      checkAnomalies(at, step, plan, input)
       return
     case 'topic':
       if (step.key !== undefined) needs([step.key])
@@ -182,86 +185,6 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
       if (step.landedIn !== undefined) checkLandedIn(at, step, plan)
       return
   }
-}
-
-function checkEventTime(at: string, name: string, columns: Column[]): void {
-  const column = columns.find((candidate) => candidate.name === name)
-  if (column === undefined) throw unknownColumn(at, name, columns)
-  if (column.type.is === 'timestamp' && !column.nullable) return
-  throw fault(at, 'WRONG_TYPE', `"${name}" is the event time`, 'declare it as timestamp(), and not as optional')
-}
-
-function checkWindow(
-  at: string,
-  step: WindowStep,
-  plan: Plan,
-  known: ReadonlyMap<string, Column[]>,
-  typeOf: TypeOf,
-): void {
-  const { sizeMs, slideMs, inputs, by } = step
-  if (by.length === 0) throw fault(at, 'INVALID_PLAN', 'a window needs at least one column to go by')
-  if (!(slideMs >= 1 && slideMs <= sizeMs)) {
-    throw fault(at, 'INVALID_PLAN', 'a window slides by at least 1 ms and by no more than its size')
-  }
-  if (sizeMs % slideMs !== 0 && sizeMs / greatestDivisor(sizeMs, slideMs) > 10_000) {
-    throw fault(at, 'INVALID_PLAN', 'size and slide have so little in common that a window has over 10,000 panes')
-  }
-  if (inputs.map(({ from }) => from).join() !== step.from.join()) {
-    throw fault(at, 'INVALID_PLAN', 'the inputs of a window are the steps it reads, in their order')
-  }
-  const keys: string[] = []
-  for (const { from, aggregates } of inputs) {
-    const input = known.get(from) ?? []
-    if (!isTimed(plan, from)) {
-      throw fault(
-        at,
-        'INVALID_PLAN',
-        `the rows of "${from}" have no event time`,
-        "give their source one: eventTime: { column: '...' }; windows of windows are not possible",
-      )
-    }
-    for (const name of by) {
-      const column = input.find((candidate) => candidate.name === name)
-      if (column === undefined) throw unknownColumn(at, name, input)
-      if (column.nullable || column.type.is === 'list' || column.type.is === 'json') {
-        throw fault(
-          at,
-          'WRONG_TYPE',
-          `"${name}" can be ${column.nullable ? 'null' : `a ${typeName(column.type)}`}, and so no key`,
-        )
-      }
-      keys.push(`${name} ${typeName(column.type)}`)
-    }
-    for (const { of, where } of Object.values(aggregates)) {
-      if (of !== undefined) typeOf(of, input)
-      if (where !== undefined && typeOf(where, input).type.is !== 'boolean')
-        throw fault(at, 'WRONG_TYPE', 'the condition of an aggregate is not a boolean')
-    }
-  }
-  if (new Set(keys).size > by.length) throw fault(at, 'WRONG_TYPE', 'the inputs of a window have keys of other types')
-}
-
-/** The greatest whole number that divides both. */
-export function greatestDivisor(a: number, b: number): number {
-  return b === 0 ? a : greatestDivisor(b, a % b)
-}
-
-function checkAnomalies(at: string, { of, over, threshold }: AnomaliesStep, input: Column[]): void {
-  if (of.length === 0) throw fault(at, 'INVALID_PLAN', 'anomalies judge at least one column')
-  for (const { column, spike, drop } of of) {
-    const type = input.find(({ name }) => name === column)?.type
-    if (type !== undefined && !isNumeric(type)) throw fault(at, 'WRONG_TYPE', `"${column}" is no number to judge`)
-    if (spike === undefined && drop === undefined)
-      throw fault(
-        at,
-        'INVALID_PLAN',
-        `"${column}" is judged, and nothing is said of it`,
-        'name a spike, a drop, or both',
-      )
-  }
-  if (!(Number.isInteger(over) && over >= 2 && over <= 10_000))
-    throw fault(at, 'INVALID_PLAN', `anomalies look at 2 to 10,000 windows, not ${over}`)
-  if (!(threshold > 0)) throw fault(at, 'INVALID_PLAN', 'the threshold of anomalies is more than 0')
 }
 
 function checkLandedIn(at: string, step: FilesStep, plan: Plan): void {
@@ -325,25 +248,6 @@ export function whyNoColumnName(name: string): string | undefined {
   if (postgresOwn.has(name.toLowerCase())) return 'is a column that every table of Postgres has already'
   // names that begin with _ are the engine's own, as _row is
   return name.startsWith('_') ? "begins with _, as only Millrace's own columns do" : undefined
-}
-
-function unknownColumn(at: string, name: string, columns: readonly Column[]): MillraceError {
-  const names = columns.map((column) => column.name)
-  return fault(at, 'UNKNOWN_COLUMN', `there is no column "${name}"`, suggestion(name, names, 'the columns here are'))
-}
-
-function suggestion(name: string, names: string[], among: string): string {
-  const meant = nearest(name, names)
-  return `${meant === undefined ? '' : `did you mean "${meant}"? `}${among} ${names.join(', ')}`
-}
-
-function fault(
-  at: string,
-  code: 'INVALID_PLAN' | 'UNKNOWN_STEP' | 'UNKNOWN_COLUMN' | 'WRONG_TYPE',
-  message: string,
-  hint?: string,
-): MillraceError {
-  return new MillraceError(code, { at, message, ...(hint === undefined ? {} : { hint }) })
 }
 
 function list(columns: Column[]): string {

@@ -9,6 +9,7 @@ import { type Duration, parseDuration } from '../duration.ts'
 import { Duck } from '../engine/duckdb.ts'
 import { runPipeline, type WorkerOptions } from '../engine/run.ts'
 import { MillraceError } from '../errors.ts'
+import { typeOfAggregate } from '../functions/aggregate.ts'
 import { typeOfExpression } from '../functions/type-of.ts'
 import { createLog } from '../log.ts'
 import { checkPlan } from '../plan/check.ts'
@@ -37,7 +38,7 @@ export async function testPipeline(pipeline: TestedPipeline, options: TestOption
   const folder = await mkdtemp(join(tmpdir(), 'millrace-test-'))
   try {
     const plan = planOf(pipeline, join(folder, 'data'), options)
-    checkPlan(plan, typeOfExpression)
+    checkPlan(plan, { typeOfExpression, typeOfAggregate })
     return await TestPipeline.open(plan, folder, options)
   } catch (error) {
     await rm(folder, { recursive: true, force: true })

@@ -12,7 +12,7 @@ import { openTopics } from '../../src/sources/topic/open.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import { testDatabase } from '../postgres.ts'
 
-export type Value = string | Uint8Array | null | Record<string, unknown>
+export type Value = string | Uint8Array | null | object
 export type Row = Record<string, unknown>
 
 export interface World extends AsyncDisposable {

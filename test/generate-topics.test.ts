@@ -1,0 +1,124 @@
+/** Generators that write to topics, as people call them: through the command line. */
+import assert from 'node:assert/strict'
+import { mkdir, mkdtempDisposable, readFile, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { openLocalTopics } from '../src/sources/topic/log/open.ts'
+import { startMillrace } from './crash/process.ts'
+import { type TestDatabase, testDatabase } from './postgres.ts'
+
+describe('generate, into topics', () => {
+  let database: TestDatabase
+  let folder: { path: string } & AsyncDisposable
+
+  before(async () => {
+    database = await testDatabase()
+    folder = await mkdtempDisposable(join(tmpdir(), 'millrace-generate-'))
+  })
+  after(async () => {
+    await database[Symbol.asyncDispose]()
+    await folder[Symbol.asyncDispose]()
+  })
+
+  const start = (...args: string[]) =>
+    startMillrace(args, folder.path, { MILLRACE_DATA: join(folder.path, 'data'), DATABASE_URL: database.url })
+  const ended = async (code: number, ...args: string[]): Promise<string> => {
+    await using running = start(...args)
+    assert.deepEqual(await running.ended(), { code, signal: null }, running.story())
+    return code === 0 ? running.out : running.story()
+  }
+  const linesOf = async (path: string): Promise<Record<string, string | null>[]> =>
+    (await readFile(path, 'utf8'))
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+
+  test('what is generated is in the topics, and telemetra reads all of it', async () => {
+    const said = JSON.parse(
+      await ended(0, 'generate', 'telemetra', ...'--count 3000 --seed 5 --bad-percent 4 --streams 2 --json'.split(' ')),
+    )
+    assert.partialDeepStrictEqual(said, { pipeline: 'telemetra', events: 3000, duplicates: 0, late: 0, files: 0 })
+    assert.ok(said.bad > 60)
+    const books = JSON.parse(await ended(0, 'run', 'telemetra', '--from-beginning', '--final', '--json'))
+    assert.partialDeepStrictEqual(books, { rows_in: 3000, dead: said.bad, written: 3000 - said.bad, late: 0 })
+    const metrics = await linesOf(join(folder.path, 'data', 'logs', 'generator_metrics.log'))
+    assert.deepEqual(metrics.map(({ topic }) => topic).sort(), ['telemetra.events.chat', 'telemetra.events.viewer'])
+  })
+
+  test('--to writes the same messages as lines, each with its topic, its key and its value to the byte', async () => {
+    const asked = '--count 500 --seed 9 --bad-percent 30'.split(' ')
+    const to = join(folder.path, 'lines', 'chat.jsonl')
+    assert.match(await ended(0, 'generate', 'telemetra', ...asked, '--to', to), /^500 events in 1 file, /)
+    const lines = await linesOf(to)
+    assert.equal(lines.length, 500)
+    assert.deepEqual(
+      new Set(lines.map(({ topic }) => topic)),
+      new Set(['telemetra.events.chat', 'telemetra.events.viewer']),
+    )
+    assert.ok(lines.some(({ value }) => value === null))
+    assert.ok(
+      lines.some(({ value_base64 }) => Buffer.from(value_base64 ?? '', 'base64').includes(Buffer.from([0xc3, 0x28]))),
+    )
+    for (const { key, value } of lines)
+      if (value?.startsWith('{"event_id"')) assert.equal(JSON.parse(value).stream_id, key)
+    assert.match(await ended(2, 'generate', 'telemetra', '--to', to, '--seed', '1'), /a single file needs an end/)
+    assert.equal((await linesOf(to)).length, 500, 'what was there is left as it was')
+  })
+
+  test('a topic that another process writes is an error that says what to do', async () => {
+    await using topics = openLocalTopics(join(folder.path, 'data', 'topics'))
+    await using writer = await topics.openWriter('telemetra.events.viewer')
+    assert.ok(writer)
+    const said = await ended(1, 'generate', 'telemetra', '--count', '100')
+    assert.match(said, /TOPIC_LOCKED: .+ writes this topic \(topic telemetra\.events\.viewer\)/)
+    assert.match(said, /end that one first.*--demo.*--to.*KAFKA_BOOTSTRAP_SERVERS/)
+  })
+
+  test('options belong to the generator that has them', async () => {
+    assert.match(
+      await ended(2, 'generate', 'shop-events', '--streams', '3'),
+      /generator of shop-events has no such option/,
+    )
+    assert.match(
+      await ended(2, 'generate', 'telemetra', '--streams', 'x'),
+      /"x" is not a whole number from 1 to 100000/,
+    )
+    assert.match(await ended(0, 'generate', '--help'), /--late-percent +of telemetra: /)
+  })
+
+  test("a pipeline of one's own has a generator with topics and options, too", async () => {
+    await mkdir(join(folder.path, 'node_modules'))
+    await symlink(join(import.meta.dirname, '..'), join(folder.path, 'node_modules', 'millrace'))
+    await writeFile(
+      join(folder.path, 'pings.ts'),
+      `import { pipeline, table, text, topic } from 'millrace'
+       export default {
+         name: 'pings', says: 'Pings.', settings: {},
+         plan: () => pipeline('pings').from(topic('pings', { columns: { id: text() } })).into(table('pings', { oncePer: 'id' })).plan,
+         generate: {
+           says: 'pings',
+           options: { prefix: { default: 'p', says: 'what ids begin with' } },
+           async run({ count, options, topic }) {
+             const messages = Array.from({ length: count }, (_, i) => ({ value: JSON.stringify({ id: options.prefix + i }) }))
+             await topic('pings').append(messages)
+             return { events: count, bad: 0, duplicates: 0, files: 0 }
+           },
+         },
+       }`,
+    )
+    assert.match(
+      await ended(0, 'generate', './pings.ts', '--count', '3', '--prefix', 'q'),
+      /^3 events in the topic pings\n/,
+    )
+    await ended(0, 'generate', '--prefix', '-1', '--count', '1', './pings.ts')
+    assert.partialDeepStrictEqual(JSON.parse(await ended(0, 'run', './pings.ts', '--json')), { rows_in: 4, written: 4 })
+    const client = await database.connect()
+    const { rows } = await client.query('select id from pings order by id')
+    assert.deepEqual(
+      rows.map(({ id }) => id),
+      ['-10', 'q0', 'q1', 'q2'],
+    )
+    assert.match(await ended(2, 'generate', './pings.ts', '--count', '3', '--streams', '2'), /has no such option/)
+  })
+})
