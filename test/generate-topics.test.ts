@@ -36,14 +36,38 @@ describe('generate, into topics', () => {
 
   test('what is generated is in the topics, and telemetra reads all of it', async () => {
     const said = JSON.parse(
-      await ended(0, 'generate', 'telemetra', ...'--count 3000 --seed 5 --bad-percent 4 --streams 2 --json'.split(' ')),
+      await ended(
+        0,
+        'generate',
+        'telemetra',
+        ...'--count 3000 --duration 600 --seed 5 --bad-percent 20 --streams 2 --json'.split(' '),
+      ),
     )
     assert.partialDeepStrictEqual(said, { pipeline: 'telemetra', events: 3000, duplicates: 0, late: 0, files: 0 })
-    assert.ok(said.bad > 60)
+    assert.ok(said.bad > 500)
     const books = JSON.parse(await ended(0, 'run', 'telemetra', '--from-beginning', '--final', '--json'))
     assert.partialDeepStrictEqual(books, { rows_in: 3000, dead: said.bad, written: 3000 - said.bad, late: 0 })
     const metrics = await linesOf(join(folder.path, 'data', 'logs', 'generator_metrics.log'))
     assert.deepEqual(metrics.map(({ topic }) => topic).sort(), ['telemetra.events.chat', 'telemetra.events.viewer'])
+  })
+
+  test('dead letters of both topics are mended together, and a dry run says what would become of them', async () => {
+    const where = ['--pipeline', 'telemetra', '--code', 'EMPTY']
+    const set = ['--set', 'stream_id=mended', '--set', 'user_id=u']
+    const sql = await database.connect()
+    const [{ letters, sources }] = (
+      await sql.query(`select count(*)::int as letters, count(distinct source)::int as sources
+                 from millrace.dead_letters where code = 'EMPTY'`)
+    ).rows
+    assert.ok(letters > 5 && sources === 2, `${letters} letters of ${sources} topics`)
+    const dry = await ended(0, 'dead-letters', 'replay', ...where, ...set, '--dry-run')
+    assert.match(dry, /into the windows of window, unless they are closed/)
+    assert.ok(dry.includes(`${letters} dead letters: ${letters} would land.`), dry)
+    assert.ok((await ended(0, 'dead-letters', 'replay', ...where, ...set)).includes(`: ${letters} late`))
+    const { rows } = await sql.query(
+      `select count(distinct split_part(place, '/', 1))::int as n from millrace.late_rows`,
+    )
+    assert.deepEqual(rows, [{ n: 2 }])
   })
 
   test('--to writes the same messages as lines, each with its topic, its key and its value to the byte', async () => {

@@ -6,10 +6,10 @@ import { dryRun, type Forecast, type ForecastCount } from '../engine/dry-run.ts'
 import { spoolFolder } from '../engine/duckdb.ts'
 import { deadAgain } from '../engine/replay.ts'
 import { columnsRead, type Source } from '../plan/plan.ts'
-import { type ChosenLetters, canBeReplayed, openLettersReader } from '../sources/letters.ts'
+import { type ChosenLetters, canBeReplayed, openAllLetters, sourceOfLetters } from '../sources/letters.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import { runShown } from './bounded-run.ts'
-import { choiceOf, editsOf, planNamed, sourceOf } from './letters-choice.ts'
+import { choiceOf, editsOf, planNamed } from './letters-choice.ts'
 import {
   type Chosen,
   chosenLetters,
@@ -98,8 +98,8 @@ async function groupsOf(
   say which file it is in, such as --pipeline ./${pipeline}.ts`)
       continue
     }
-    const [first] = await store.deadLetters({ ...own, limit: 1 })
-    const source = await sourceOf(first ?? { pipeline, source: '' }, config, store)
+    const source = sourceOfLetters(await planNamed(pipeline, config, store))
+    if (source === undefined) continue
     const group = { pipeline, source, which: own, set: editsOf(set, source) }
     // not counted anew: what another replay settles meanwhile could be told into columns
     const readable = ownCounts.reduce((sum, { replayable }) => sum + replayable, 0)
@@ -181,7 +181,7 @@ async function forecastGroup(
     else if (lines.length < shownAtMost) lines.push(forecastText(forecast))
   }
   try {
-    await using reader = await openLettersReader({ ...group, id: Object.keys(plan.sources)[0] ?? '', store, spool })
+    await using reader = await openAllLetters(plan, { which: group.which, set: group.set, store, spool })
     const limits = { rows: config.batchMaxRows, bytes: config.batchMaxBytes }
     const counts = await dryRun(
       { plan, store, session, spool, apart: 'dry-run', filters: new Map() },

@@ -6,7 +6,7 @@
 
 import { deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
-import type { TableStep } from '../plan/plan.ts'
+import { type Plan, type TableStep, takesInputRows } from '../plan/plan.ts'
 import { keyTooLongName, postgresType, refusedName } from '../sinks/table.ts'
 import type { Limits, SourceReader } from '../sources/source.ts'
 import type { PostgresStore } from '../store/postgres.ts'
@@ -38,13 +38,14 @@ export async function dryRun(
   tell: (forecast: Forecast) => void,
 ): Promise<ForecastCount[]> {
   const counts = new Map<string, ForecastCount>()
+  const judging = { ...tools, plan: withoutWindows(tools.plan) }
   await tools.session.run(`create schema ${landedIn(tools)}`)
   for (let number = 1; ; number++) {
     const range = await reader.next(limits)
     if (range === undefined) return [...counts.values()].sort((a, b) => b.letters - a.letters)
-    const batch = await stageBatch(tools, number, range, new Date())
+    const batch = await stageBatch(judging, number, range, new Date())
     try {
-      await operateBatch(tools, batch)
+      await operateBatch(judging, batch)
       for await (const page of pagesOf<Forecast>(tools, await judge(tools, batch))) {
         for (const forecast of page) {
           tell(forecast)
@@ -62,6 +63,11 @@ export async function dryRun(
 /** Where it keeps, in a table for each sink, the keys of the rows that would be there by now. */
 export function landedIn({ apart }: Pick<DryRunTools, 'apart'>): string {
   return identifier(`would have landed ${apart}`)
+}
+
+// Whether a row comes too late for its windows depends on when it comes, and what is kept of them is not looked at here.
+function withoutWindows(plan: Plan): Plan {
+  return { ...plan, steps: plan.steps.filter((step) => step.op !== 'window' && takesInputRows(plan, step)) }
 }
 
 const lettersAtOnce = 5000
@@ -87,8 +93,8 @@ async function* pagesOf<Row extends { id: number }>(
 
 // The first step that drops a row decides, unless another branch takes it.
 async function judge(tools: DryRunTools, batch: Batch): Promise<string> {
-  const { plan, session } = tools
-  const { names } = batch
+  const { session } = tools
+  const { names, plan } = batch
   const notes = `${names.schema}.notes`
   const forecasts = `${names.schema}.forecasts`
   await session.run(`create table ${notes} (id bigint, step integer, would varchar, code varchar, why varchar)`)
@@ -123,6 +129,15 @@ async function judge(tools: DryRunTools, batch: Batch): Promise<string> {
         break
       case 'select':
         break
+    }
+  }
+  for (const step of tools.plan.steps) {
+    if (step.op !== 'window') continue
+    for (const id of step.from.filter((from) => plan.steps.some((each) => each.id === from))) {
+      const why = `into the windows of ${step.id}, unless they are closed`
+      await session.run(
+        `insert into ${notes} select _row, ${tools.plan.steps.length}, 'land', code, why from (${saySql(names.of(id), why)})`,
+      )
     }
   }
   await session.run(`

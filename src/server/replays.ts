@@ -7,7 +7,7 @@ import { spoolFolder } from '../engine/duckdb.ts'
 import { deadAgain } from '../engine/replay.ts'
 import { runSystem } from '../engine/system-run.ts'
 import { columnsRead } from '../plan/plan.ts'
-import { type ChosenLetters, canBeReplayed, openLettersReader } from '../sources/letters.ts'
+import { type ChosenLetters, canBeReplayed, openAllLetters, sourceOfLetters } from '../sources/letters.ts'
 import type { DeadLetterCount, DeadLetterFilter } from '../store/store.ts'
 import type { BoardLine } from './board.ts'
 import { type Desk, duckOf, storeOf } from './desk.ts'
@@ -29,7 +29,7 @@ async function groupsOf(desk: Desk, where: DeadLetterFilter, set: Edits): Promis
   for (const [name, own] of Map.groupBy(counts, ({ pipeline }) => pipeline)) {
     const all = sumOf(own, ({ letters }) => letters)
     const line = desk.board.lines.get(name)
-    const source = Object.values(line?.plan.sources ?? {})[0]
+    const source = line === undefined ? undefined : sourceOfLetters(line.plan)
     if (line === undefined || source === undefined) {
       left.push(`${all} of "${name}", which this process does not run`)
       continue
@@ -73,8 +73,6 @@ export async function forecast(desk: Desk, where: DeadLetterFilter, set: Edits) 
 
 async function forecastGroup(desk: Desk, { line, ...letters }: Group, tell: (forecast: Forecast) => void) {
   const { config } = desk
-  const [[id, source] = []] = Object.entries(line.plan.sources)
-  if (id === undefined || source === undefined) return []
   // not among the pipeline's own: a worker that starts clears what it finds there
   const apart = `dry-run-${process.pid}-${randomBytes(4).toString('hex')}`
   const spool = join(spoolFolder(config.dataDirectory), apart)
@@ -82,7 +80,7 @@ async function forecastGroup(desk: Desk, { line, ...letters }: Group, tell: (for
   using session = await duckOf(desk).connect()
   try {
     const store = storeOf(desk)
-    await using reader = await openLettersReader({ ...letters, id, source, store, spool })
+    await using reader = await openAllLetters(line.plan, { ...letters, store, spool })
     const limits = { rows: config.batchMaxRows, bytes: config.batchMaxBytes }
     return await dryRun({ plan: line.plan, store, session, spool, apart, filters: new Map() }, reader, limits, tell)
   } finally {

@@ -7,7 +7,7 @@ import { openTestDuckdb, type TestDuckdb } from '../../test/duckdb.ts'
 import type { Source, SourceColumn } from '../plan/plan.ts'
 import { memoryDatabase, openMemoryStore } from '../store/memory.ts'
 import type { DeadLetter, Store } from '../store/store.ts'
-import { type LettersReaderOptions, openLettersReader } from './letters.ts'
+import { type LettersReaderOptions, openAllLetters, openLettersReader, sourceOfLetters } from './letters.ts'
 import type { Range, SourceReader } from './source.ts'
 
 const source: Source = {
@@ -173,4 +173,32 @@ test('the bytes ahead are those not handed out yet', async () => {
   assert.equal(await world.reader.bytesAhead?.(), 7)
   const range = await world.reader.next({ rows: 1, bytes: 1e6 })
   assert.deepEqual([range?.bytes, await world.reader.bytesAhead?.()], [3, 4])
+})
+
+test('two sources of one plan are read into one folder, and the rows of one stay when those of the other go', async () => {
+  await using one = await opened([{ source: 'a' }, { source: 'b' }, { source: 'b' }], { id: 'a' })
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-letters-'))
+  const shared = { store: one.store, spool: folder.path, which: { upTo: 3 }, set: {} }
+  const all = await openAllLetters({ sources: { a: source, b: source } }, shared)
+  const [first, second] = [await all.next(plenty), await all.next(plenty)]
+  assert.deepEqual(
+    [first, second].map((range) => range?.settles.map(({ id }) => id)),
+    [[1], [2, 3]],
+  )
+  await first?.release()
+  assert.equal((await db.query(second?.select(1) ?? '')).rows.length, 2)
+  await second?.release()
+  assert.equal(await all.next(plenty), undefined)
+})
+
+test('what may be set in the letters of a plan are the columns of all its sources', () => {
+  const other: Source = {
+    ...source,
+    columns: ['b', 'c'].map((name) => ({ name, type: { is: 'text' }, nullable: true })),
+  }
+  assert.deepEqual(
+    sourceOfLetters({ sources: { one: source, other } })?.columns.map(({ name }) => name),
+    ['a', 'b', 'c'],
+  )
+  assert.equal(sourceOfLetters({ sources: {} }), undefined)
 })

@@ -1,4 +1,5 @@
 /** Dead letters read again: the chosen ones, with their edits, take the road of any other row. */
+import { randomBytes } from 'node:crypto'
 import { createWriteStream } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -6,9 +7,10 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { asDiskFull } from '../errors.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
-import { columnsRead, type Origin, type Source, type SourceColumn } from '../plan/plan.ts'
+import { columnsRead, type Origin, type Plan, type Source, type SourceColumn } from '../plan/plan.ts'
 import { letterPages } from '../store/letter-pages.ts'
 import type { DeadLetter, DeadLetterFilter, LetterRevision, Store } from '../store/store.ts'
+import { severalReaders } from './several.ts'
 import type { Limits, Range, SourceReader } from './source.ts'
 
 /** Dead letters to be replayed. */
@@ -33,11 +35,13 @@ export async function openLettersReader(options: LettersReaderOptions): Promise<
   const which = { ...canBeReplayed(options, source), source: id }
   await mkdir(spool, { recursive: true })
   let after = 0
+  // readers of other sources have the same folder
+  const name = `letters-${randomBytes(4).toString('hex')}`
   let ranges = 0
   return {
     async next(limits: Limits) {
       const letters = letterPages(store, { ...which, after, limit: limits.rows })
-      const range = await stage(letters, { id, source, set }, limits, join(spool, `letters-${++ranges}.csv`))
+      const range = await stage(letters, { id, source, set }, limits, join(spool, `${name}-${++ranges}.csv`))
       after = range.settles.at(-1)?.id ?? after
       if (range.rows > 0) return range
       await range.release()
@@ -55,6 +59,25 @@ export async function openLettersReader(options: LettersReaderOptions): Promise<
     },
     async [Symbol.asyncDispose]() {},
   }
+}
+
+/** Reads those of all sources of a plan. */
+export async function openAllLetters(
+  { sources }: Pick<Plan, 'sources'>,
+  letters: Omit<LettersReaderOptions, 'id' | 'source'>,
+): Promise<SourceReader> {
+  const readers = Object.entries(sources).map(([id, source]) => openLettersReader({ ...letters, id, source }))
+  return severalReaders(await Promise.all(readers))
+}
+
+/** The columns that a letter of the plan may have, as those of one source. */
+export function sourceOfLetters({ sources }: Pick<Plan, 'sources'>): Source | undefined {
+  const [first, ...others] = Object.values(sources)
+  if (first === undefined) return undefined
+  const columns = [...first.columns]
+  for (const column of others.flatMap((source) => source.columns))
+    if (!columns.some(({ name }) => name === column.name)) columns.push(column)
+  return { ...first, columns }
 }
 
 /** Those of the letters whose row could be told into columns: of the others every column must be given. */
