@@ -7,6 +7,7 @@ import { createLog } from '../log.ts'
 import { files, integer, pipeline, table, text } from '../pipeline.ts'
 import type { FilesSource, Plan } from '../plan/plan.ts'
 import { openFilesReader } from '../sources/files/reader.ts'
+import type { SourceReader } from '../sources/source.ts'
 import { memoryDatabase, openMemoryStore } from '../store/memory.ts'
 import type { Store } from '../store/store.ts'
 import type { Progress } from './progress.ts'
@@ -115,4 +116,41 @@ test('a bounded run that has to wait for the lease says whose it is', async () =
   assert.equal(answer.is, 'taken')
   const states = (await progressOf(plan, store)).map(({ state }) => state)
   assert.deepEqual(states.slice(0, 2), [{ is: 'standing by', owner: 'two:2' }, { is: 'running' }])
+})
+
+test('a reader that hears of the stop before the worker does ends it as if it had read nothing more', async () => {
+  const { plan, store, another } = await shop('told-to-stop')
+  const stop = new AbortController()
+  const said: Progress[] = []
+  const progress = await runPipeline({
+    plan,
+    store,
+    duck: bench.duck,
+    spool: join(bench.folder, 'spool', plan.name),
+    openReader: async (): Promise<SourceReader> => ({
+      async next() {
+        stop.abort('SIGTERM')
+        throw stop.signal.reason
+      },
+      lags: () => new Map(),
+      unsettled: false,
+      async wait() {},
+      async rewind() {},
+      async [Symbol.asyncDispose]() {},
+    }),
+    effects: { quarantine: undefined, logs: join(bench.folder, 'logs') },
+    limits: { rows: 5, bytes: 50 },
+    intervalMs: 0,
+    owner: 'one:1',
+    kind: 'stream',
+    bounded: false,
+    log: createLog('error'),
+    signal: stop.signal,
+    onProgress: (now) => said.push({ ...now }),
+  })
+  assert.equal(progress.batches, 0)
+  assert.deepEqual(said.at(-1)?.state, { is: 'stopped', why: 'told to stop' })
+  const asked = { pipeline: plan.name, owner: 'two:2', borrow: false, onWanted: () => {}, onLost: () => {} }
+  const answer = await another.lease(asked)
+  assert.equal(answer.is, 'taken', 'the lease was given back')
 })

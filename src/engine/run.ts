@@ -129,6 +129,8 @@ class Worker implements AsyncDisposable {
         if (why === 'done') break
       } catch (thrown) {
         await this.#abandon()
+        // a reader that was waiting, or about to read, has heard that it is over
+        if (signal.aborted && thrown === signal.reason) break
         const error = asFullDisk(await this.#whyReally(thrown), this.#options.spool)
         // what is kept of open windows is no smaller with smaller batches
         if (reads && error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
