@@ -123,6 +123,12 @@ const views: View[] = [
   { name: 'live', hash: '#/live', shows: 'Waiting for rows' },
   { name: 'results', hash: '#/results', shows: '34 % of those before' },
   { name: 'results-of-one', hash: '#/results/user-activity', shows: 'p99' },
+  {
+    name: 'results-marked',
+    hash: '#/results/user-activity',
+    shows: 'stalls',
+    go: async (page) => await page.getByRole('img', { name: /^Latency in ms.*stalls: 3$/ }).waitFor(),
+  },
   { name: 'nowhere', hash: '#/nowhere', shows: 'There is nothing here' },
 ]
 

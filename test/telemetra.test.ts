@@ -6,7 +6,9 @@ import { generate } from '../pipelines/telemetra/generate.ts'
 import { telemetra } from '../pipelines/telemetra/pipeline.ts'
 import { readWords } from '../pipelines/telemetra/settings.ts'
 import {
+  byBytes,
   type Chat,
+  emotesOf,
   moments,
   type Rules,
   type Summary,
@@ -750,6 +752,60 @@ describe('again and again', () => {
     await world.chat(chat(40))
     const { books } = await world.run()
     assert.equal(books.late, 1, 'after the end everything is late')
+  })
+})
+
+describe('results', () => {
+  test('each route answers with the columns that it declares, and charts draw columns that are there', async () => {
+    await using world = await openWorld()
+    const made = await sample({ count: 3_000, durationSeconds: 900, options: { streams: '3' } })
+    await world.append('telemetra.events.chat', made.chat)
+    await world.append('telemetra.events.viewer', made.viewers)
+    await world.run()
+    const routes = new Map((telemetra.routes ?? []).map((route) => [route.name, route]))
+    const answer = async (address: string): Promise<Row[]> => {
+      const { pathname, searchParams } = new URL(address, 'http://results/')
+      const route = routes.get(pathname.slice(1))
+      assert.ok(route !== undefined, `there is no route ${address}`)
+      const given = Object.entries(route.query ?? {}).map(([name, { default: usual }]) => {
+        const value = searchParams.get(name)
+        return [name, value === null ? usual : typeof usual === 'number' ? Number(value) : value]
+      })
+      const rows = await route.handle(
+        { query: Object.fromEntries(given) },
+        { sql: world.sql, signal: new AbortController().signal },
+      )
+      assert.ok(rows.length > 0, address)
+      assert.deepEqual(Object.keys(rows[0] ?? {}), Object.keys(route.answers), address)
+      return rows
+    }
+    for (const { route, x, y, by, marks } of telemetra.charts ?? []) {
+      const [row = {}] = await answer(route)
+      for (const column of [x, ...y, ...(by === undefined ? [] : [by])])
+        assert.ok(column in row, `${column} of ${route}`)
+      if (marks === undefined) continue
+      const [mark = {}] = await answer(marks.route)
+      for (const column of [marks.x, marks.label, by ?? marks.x])
+        assert.ok(column in mark, `${column} of ${marks.route}`)
+    }
+    const chats = parsed<Chat>(made.chat)
+    const closedUntil = (await closedRows(world)).reduce(
+      (latest, row) => Math.max(latest, Number(row['window_end'])),
+      0,
+    )
+    const counts = new Map<string, number>()
+    for (const event of chats.filter((event) => timeOf(event) < Math.floor(closedUntil / 60_000) * 60_000))
+      for (const emote of event.emotes ?? emotesOf(event, words)) counts.set(emote, (counts.get(emote) ?? 0) + 1)
+    const told = await answer('emotes?limit=1000&minutes=1440')
+    assert.deepEqual(
+      new Map(told.map(({ emote, uses }) => [emote, Number(uses)])),
+      new Map([...counts].sort(([a, n], [b, m]) => m - n || byBytes(a, b))),
+      'each occurrence once, though windows overlap',
+    )
+    const open = await answer('open-windows?limit=50')
+    assert.equal(new Set(open.map(({ stream_id }) => stream_id)).size, open.length, 'one of each stream')
+    const [busiest] = await answer('chat-rate?streams=1&minutes=1440')
+    assert.equal(busiest?.['stream_id'], 'stream_001')
   })
 })
 

@@ -651,7 +651,8 @@ describe('a mistake in a test', () => {
   test('after it has ended: it says so', async () => {
     const test = await testPipeline(clicks())
     await test[Symbol.asyncDispose]()
-    await assert.rejects(test.feed('clicks', [click('00:00:01')]), /disposed of its pipeline/)
+    for (const act of [() => test.feed('clicks', []), () => test.advance(1), () => test.close(), () => test.restart()])
+      await assert.rejects(act, /disposed of its pipeline/)
     await test[Symbol.asyncDispose]()
   })
 })

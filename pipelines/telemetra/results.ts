@@ -96,12 +96,12 @@ export const routes: Route[] = [
     query: { limit },
     answers: {
       stream_id: 'text',
-      window_start: 'timestamp',
       chat_count: 'integer',
       unique_chatters: 'integer',
       avg_sentiment: 'number',
-      top_emotes: 'text',
       avg_viewers: 'number',
+      top_emote: 'text',
+      window_start: 'timestamp',
       updated_at: 'timestamp',
     },
     handle: ({ query }, { sql }) =>
@@ -110,8 +110,8 @@ export const routes: Route[] = [
         select *
         from (
           select distinct on (stream_id)
-                 stream_id, window_start, chat_count, unique_chatters, avg_sentiment,
-                 array_to_string(top_emotes, ' ') as top_emotes, avg_viewers, updated_at
+                 stream_id, chat_count, unique_chatters, avg_sentiment, avg_viewers,
+                 top_emotes[1] as top_emote, window_start, updated_at
           from   chat_summary_minute
           where  not final
           order by stream_id, window_start

@@ -243,6 +243,8 @@ function whereToLook(
   else pairs.push(['psql', `psql "${opened.url}"`])
   for (const { plan } of board.lines.values()) {
     for (const { folder } of filesSources(plan)) pairs.push([plan.name, `reads files dropped into ${folder}`])
+    const topics = Object.values(plan.sources).flatMap((source) => (source.is === 'topic' ? [source.topic] : []))
+    if (topics.length > 0) pairs.push([plan.name, `reads ${topics.join(', ')}${config.kafka ? ' of Kafka' : ''}`])
   }
   if (demo) pairs.push(['demo', 'sample data comes in at 10 events a second, 2 % of it wrong'])
   return ['Millrace is running', ...labelledLines(pairs), '']

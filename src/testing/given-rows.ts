@@ -2,11 +2,11 @@
 import { mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { DuckSession } from '../engine/duckdb.ts'
-import { MillraceError } from '../errors.ts'
 import { duckdbType } from '../functions/duckdb-type.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import { columnsRead, type FilesSource } from '../plan/plan.ts'
 import type { TopicRecord } from '../sources/topic/topic.ts'
+import { wrong } from './mistakes.ts'
 
 /**
  * An object by column, as it would be written; a text or bytes, to be sent as they are, whatever they are; null, a message
@@ -72,7 +72,8 @@ function linesOf(rows: readonly GivenRow[], source: FilesSource): Buffer {
   const { format } = source
   if (format.is === 'csv' && format.header !== false) lines.push(csvLine(columns, format))
   for (const row of rows) {
-    if (row === null) throw noLine()
+    if (row === null)
+      throw wrong('a file has no row without a value', 'null is a message of a topic; feed an empty line as a text')
     if (!isObject(row)) lines.push(row)
     else if (format.is === 'csv')
       lines.push(
@@ -100,10 +101,10 @@ async function parquetOf(
   session: DuckSession,
 ): Promise<Buffer> {
   if (!rows.every(isObject)) {
-    throw new MillraceError('INVALID_SETTING', {
-      message: 'a Parquet file has no lines of text',
-      hint: 'feed objects, or the bytes of a whole file in place of the list',
-    })
+    throw wrong(
+      'a Parquet file has no lines of text',
+      'feed objects, or the bytes of a whole file in place of the list',
+    )
   }
   const [lines, written] = [join(folder, 'given.jsonl'), join(folder, 'given.parquet')]
   await writeFile(lines, rows.map((row) => `${jsonOf(row)}\n`).join(''))
@@ -148,11 +149,4 @@ const newLine = Buffer.from('\n')
 
 function bytesOf(text: string | Uint8Array): Buffer {
   return typeof text === 'string' ? Buffer.from(text) : Buffer.from(text.buffer, text.byteOffset, text.byteLength)
-}
-
-function noLine(): MillraceError {
-  return new MillraceError('INVALID_SETTING', {
-    message: 'a file has no row without a value',
-    hint: 'null is a message of a topic; in a file, feed an empty line as a text',
-  })
 }

@@ -4,12 +4,11 @@
  */
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, relative, resolve, sep } from 'node:path'
-import { loadConfig } from '../config.ts'
+import { join, relative, sep } from 'node:path'
 import { type Duration, parseDuration } from '../duration.ts'
 import { Duck } from '../engine/duckdb.ts'
 import { runPipeline, type WorkerOptions } from '../engine/run.ts'
-import { type ErrorCode, MillraceError, nearest } from '../errors.ts'
+import { MillraceError } from '../errors.ts'
 import { typeOfAggregate } from '../functions/aggregate.ts'
 import { typeOfExpression } from '../functions/type-of.ts'
 import { createLog } from '../log.ts'
@@ -20,69 +19,12 @@ import { severalReaders } from '../sources/several.ts'
 import type { SourceReader } from '../sources/source.ts'
 import { type MemoryTopics, memoryTopics } from '../sources/topic/memory.ts'
 import { type MemoryDatabase, memoryDatabase, openMemoryStore } from '../store/memory.ts'
-import type { Verdicts } from '../store/store.ts'
-import type { System } from '../system.ts'
 import { dropFile, extensionOf, type FeedOptions, type GivenRow, recordOf } from './given-rows.ts'
+import { unknown, wrong } from './mistakes.ts'
+import type { Books, DeadLetter, LateRow, Quarantined, WrittenFile } from './results.ts'
 import { Steps } from './steps.ts'
+import { inside, planOf, type TestedPipeline, type TestOptions } from './tested-plan.ts'
 import { byKey, momentAt, momentOf, type TestRow, typedRow } from './typed-rows.ts'
-
-/** What `pipeline(...)` has built, its plan, or a whole system. */
-export type TestedPipeline = { readonly plan: Plan } | Plan | System
-
-export interface TestOptions {
-  /** When the clock begins: 2026-01-01T00:00:00Z when left out. */
-  now?: string | Date
-  /** How many partitions each topic has: one when left out. */
-  partitions?: number
-  /** Of a system: its settings, as they would be written in the environment. */
-  settings?: Record<string, string>
-}
-
-/** Every row that came in has one verdict: `rowsIn` is the sum of the others. */
-export interface Books extends Verdicts {
-  /** How many batches were committed. */
-  batches: number
-}
-
-/** A row that broke a rule. */
-export interface DeadLetter {
-  source: string
-  /** The file, or `topic/partition/offset`. */
-  place: string
-  line: number | null
-  stage: string
-  code: string
-  column: string | null
-  message: string
-  raw: string
-  /** What could be read of it, by column. */
-  fields: Record<string, string | null> | null
-}
-
-/** A row all of whose windows were closed. */
-export interface LateRow {
-  /** The step that it was too late for. */
-  step: string
-  place: string
-  eventTime: string
-  /** The last window that it belongs to. */
-  windowStart: string
-  lateByMs: number
-  raw: string
-}
-
-/** A file that could not be read. */
-export interface Quarantined {
-  file: string
-  code: string
-  message: string
-}
-
-export interface WrittenFile {
-  /** In its folder: `2026-01-01/orders-1.csv`. */
-  name: string
-  content: Buffer
-}
 
 /**
  * Opens a pipeline for a test. It needs no server and no Postgres, and leaves nothing behind when it is disposed of. Of a
@@ -190,7 +132,9 @@ export class TestPipeline implements AsyncDisposable {
   /** Puts a new worker in place of the one that is there, or that has failed: it goes on from what is committed. */
   restart(): Promise<void> {
     return this.#inTurn(async () => {
-      await this.#steps?.stop().catch(() => {})
+      await this.#running()
+        .stop()
+        .catch(() => {})
       await this.#start()
     })
   }
@@ -421,39 +365,6 @@ function partsOf(rows: Part, batches: number): Part[] {
   return Array.from({ length: batches }, (_, n) => rows.slice(from(n), from(n + 1))).filter(({ length }) => length > 0)
 }
 
-// Folders lie in that of the test, wherever they would lie otherwise.
-function planOf(pipeline: TestedPipeline, data: string, { settings = {} }: TestOptions): Plan {
-  const plan = unplaced(pipeline, data, settings)
-  const placed = <Place extends { folder: string }>(place: Place): Place => ({
-    ...place,
-    folder: inside(data, place.folder),
-  })
-  return {
-    ...plan,
-    sources: Object.fromEntries(
-      Object.entries(plan.sources).map(([id, source]) => [id, source.is === 'files' ? placed(source) : source]),
-    ),
-    steps: plan.steps.map((step) => (step.op === 'files' ? placed(step) : step)),
-  }
-}
-
-function unplaced(pipeline: TestedPipeline, data: string, settings: Record<string, string>): Plan {
-  if ('steps' in pipeline) return pipeline
-  const { plan } = pipeline
-  const specs = 'settings' in pipeline ? pipeline.settings : {}
-  for (const name of Object.keys(settings)) {
-    if (Object.hasOwn(specs, name)) continue
-    throw unknown('INVALID_SETTING', `the pipeline has no setting "${name}"`, name, Object.keys(specs))
-  }
-  if (typeof plan !== 'function') return plan
-  return plan(loadConfig(specs, { ...settings, MILLRACE_DATA: data }, data).settings)
-}
-
-function inside(data: string, folder: string): string {
-  const at = resolve(data, folder)
-  return at.startsWith(join(data, sep)) ? at : join(data, at)
-}
-
 function clockFrom(moment: string | Date): number {
   const ms = new Date(moment).getTime()
   if (Number.isFinite(ms)) return ms
@@ -467,17 +378,4 @@ function atLeastOne(name: string, value: number): number {
 
 function thrown(problem: MillraceError): never {
   throw problem
-}
-
-function wrong(message: string, hint?: string): MillraceError {
-  return new MillraceError('INVALID_SETTING', { message, ...(hint === undefined ? {} : { hint }) })
-}
-
-function unknown(code: ErrorCode, message: string, wanted: string, known: Iterable<string>): MillraceError {
-  const names = [...known]
-  const meant = nearest(wanted, names)
-  return new MillraceError(code, {
-    message,
-    hint: `${meant === undefined ? '' : `did you mean "${meant}"? `}there ${names.length === 0 ? 'is none' : `are: ${names.join(', ')}`}`,
-  })
 }

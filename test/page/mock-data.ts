@@ -391,6 +391,7 @@ export const charts: Record<string, Chart[]> = {
       by: 'quantile',
       unit: 'ms',
       limit: { value: 5000, label: 'the aim' },
+      marks: { route: '/api/results/user-activity/stalls', x: 'second', label: 'why', says: 'stalls' },
       refresh_seconds: 2,
     },
     {
@@ -474,6 +475,19 @@ export function makeResults(
             latency_ms: Math.round(Number(typical) * (0.8 + 0.4 * random()) + (i > 150 && i < 175 ? 1800 : 0)),
           })),
         ),
+      }
+    case '/api/results/user-activity/stalls':
+      return {
+        columns: [
+          { name: 'second', type: 'timestamp' },
+          { name: 'quantile', type: 'text' },
+          { name: 'why', type: 'text' },
+        ],
+        rows: [60, 160, 240].map((i) => ({
+          second: new Date(Math.floor(now / 1000 - 300 + i) * 1000).toISOString(),
+          quantile: 'p95',
+          why: i === 160 ? '<img src=x onerror=window.__pwned=1>' : 'a full disk',
+        })),
       }
     case '/api/results/user-activity/errors':
       return {

@@ -60,12 +60,13 @@ export function marksOf({ marks, by, y }: Chart, found: Results | undefined, lin
     const x = placeOf(row[marks.x], lines.isTime)
     if (!(x >= first && x <= last)) return []
     const [column] = y
-    const name = by === undefined || column === undefined ? column : nameOf({ by, y }, row, column)
+    const named = by !== undefined && by in row
+    const name = named && column !== undefined ? nameOf({ by, y }, row, column) : column
     const series = lines.series.findIndex((each) => each.name === name)
-    const what = String(row[marks.label] ?? '')
     // of a line that is not drawn, nothing is marked
-    if (series < 0 && by !== undefined && by in row) return []
-    return [{ x, series: series < 0 ? undefined : series, says: by === undefined ? what : `${name} ${what}` }]
+    if (series < 0 && named) return []
+    const what = String(row[marks.label] ?? '')
+    return [{ x, series: series < 0 ? undefined : series, says: named ? `${name} ${what}` : what }]
   })
 }
 

@@ -116,7 +116,7 @@ function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement,
     },
     axes: [
       { ...axis, grid: { show: false }, space: 56, size: 32, ...(lines.isTime ? { values: timeLabels } : {}) },
-      { ...axis, size: 58, space: 36, values: (_, splits) => splits.map((value) => shortNumber(value)) },
+      { ...axis, size: 58, space: 36, values: (_, splits) => splits.map((value) => axisNumber(value, splits)) },
     ],
     series: [
       {},
@@ -134,6 +134,13 @@ function optionsOf(Drawing: UPlot, chart: Chart, lines: Lines, box: HTMLElement,
       }),
     ],
   }
+}
+
+// With as many decimals as tell it from the one beside it.
+function axisNumber(value: number, splits: number[]): string {
+  const step = (splits[1] ?? 1) - (splits[0] ?? 0)
+  const decimals = Math.min(6, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)))
+  return decimals === 0 && Number.isInteger(step) ? shortNumber(value) : (value + 0).toFixed(Math.max(1, decimals))
 }
 
 // A bar stands around its place, and the first and the last are to be seen whole; one alone stands in the middle.

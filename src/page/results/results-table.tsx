@@ -27,7 +27,7 @@ export function ResultsTable({ results, title }: { results: Results; title: stri
           {rows.slice(0, rowsShown).map((row, index) => (
             <tr key={index}>
               {columns.map(({ name }, column) => (
-                <td key={name} class={kinds[column] === 'number' ? 'number' : undefined}>
+                <td key={name} class={kinds[column] === 'text' ? undefined : kinds[column]}>
                   {shown(row[name], kinds[column])}
                 </td>
               ))}
