@@ -36,11 +36,17 @@ const usualOptions: Record<string, VerbOption> = {
   ...jsonOption,
 }
 
+/** Those of the generators that ship; a pipeline of one's own may have others. */
+const shippedOptions: Record<string, VerbOption> = Object.assign({}, ...systems.map(optionsOf))
+
 export const generate: Verb = {
   says: 'Makes sample data, by the same road a user would take.',
-  usage:
-    '<pipeline> [--events-per-second N] [--duration S] [--count N] [--seed N] [--bad-percent P] [--duplicate-percent P] [--to FILE] [options of its own] [--json]',
-  options: { ...usualOptions, ...Object.assign({}, ...systems.map(optionsOf)) },
+  usage: `<pipeline> [--events-per-second N] [--duration S] [--count N] [--seed N] [--bad-percent P] [--duplicate-percent P] [--to FILE] ${Object.keys(
+    shippedOptions,
+  )
+    .map((name) => `[--${name} N]`)
+    .join(' ')} [--json]`,
+  options: { ...usualOptions, ...shippedOptions },
   async ownOptions(args) {
     const { positionals } = parseArgs({ args, options: parseOptions(usualOptions), strict: false })
     const path = positionals.find(isModulePath)
