@@ -89,6 +89,8 @@ export interface WindowPlan {
   outOfOrderMs: number
   futureSkewMs: number
   idleAfterMs: number
+  /** The end of a window, where the watermark was last meant to stand. */
+  ends: number[]
 }
 
 export function windowPlan(name: string, chance: Chance): WindowPlan {
@@ -197,7 +199,7 @@ export function windowPlan(name: string, chance: Chance): WindowPlan {
       .into(table('moments'))
   }
   checkPlan(end.plan, { typeOfExpression, typeOfAggregate })
-  return { plan: end.plan, sizeMs: size, slideMs: slide, outOfOrderMs, futureSkewMs, idleAfterMs }
+  return { plan: end.plan, sizeMs: size, slideMs: slide, outOfOrderMs, futureSkewMs, idleAfterMs, ends: [] }
 }
 
 /** Names that an engine might use for tables of its own. */

@@ -53,7 +53,7 @@ export function fieldsOf(
 }
 
 function timeOf(shape: WindowPlan, progressMs: number, nowMs: number, { pick, random, upTo }: Chance): bigint {
-  const { sizeMs, slideMs, outOfOrderMs, futureSkewMs } = shape
+  const { sizeMs, slideMs, outOfOrderMs, futureSkewMs, ends } = shape
   const border = Math.floor(progressMs / slideMs) * slideMs
   const before = (ms: number): bigint => BigInt(progressMs - upTo(ms)) * 1000n
   const chosen = random()
@@ -64,8 +64,11 @@ function timeOf(shape: WindowPlan, progressMs: number, nowMs: number, { pick, ra
   // where the watermark may stand, and so that it stands where a window ends
   if (chosen < 0.77) return BigInt(progressMs - outOfOrderMs) * 1000n + BigInt(pick([0, -1, 1]))
   if (chosen < 0.85) {
-    const end = Math.floor((progressMs - outOfOrderMs - sizeMs) / slideMs) * slideMs + sizeMs
-    return BigInt(pick([end + outOfOrderMs, end - sizeMs])) * 1000n
+    const [end] = ends
+    // the first window that it closes is the last one of a row at its start
+    if (end !== undefined && random() < 0.6) return BigInt(end - sizeMs) * 1000n + BigInt(pick([0, 1]))
+    ends[0] = Math.floor((progressMs - outOfOrderMs - sizeMs) / slideMs) * slideMs + sizeMs
+    return BigInt(ends[0] + outOfOrderMs) * 1000n
   }
   if (chosen < 0.95) return before(outOfOrderMs + 3 * sizeMs)
   // a clock far ahead, or as far ahead as is trusted

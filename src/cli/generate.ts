@@ -36,6 +36,7 @@ const usualOptions: Record<string, VerbOption> = {
   ...jsonOption,
 }
 
+/** Those of the generators that ship; a pipeline of one's own may have others. */
 const shippedOptions: Record<string, VerbOption> = Object.assign({}, ...systems.map(optionsOf))
 
 export const generate: Verb = {
@@ -43,8 +44,8 @@ export const generate: Verb = {
   usage: `<pipeline> [--events-per-second N] [--duration S] [--count N] [--seed N] [--bad-percent P] [--duplicate-percent P] [--to FILE] ${Object.keys(
     shippedOptions,
   )
-    .map((name) => `[--${name} N] `)
-    .join('')}[--json]`,
+    .map((name) => `[--${name} N]`)
+    .join(' ')} [--json]`,
   options: { ...usualOptions, ...shippedOptions },
   async ownOptions(args) {
     const { positionals } = parseArgs({ args, options: parseOptions(usualOptions), strict: false })
