@@ -186,7 +186,8 @@ function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, w
     if (stored.filesQuarantined > 0) pairs.push(['quarantined', counted(stored.filesQuarantined, 'file')])
   }
   const claimed = files.claimed === 0 ? '' : `, ${number(files.claimed)} more claimed`
-  pairs.push(['waiting', `${counted(files.waiting, 'file')}${claimed}, in ${folders.join(', ')}`])
+  if (folders.length > 0)
+    pairs.push(['waiting', `${counted(files.waiting, 'file')}${claimed}, in ${folders.join(', ')}`])
   if (files.leftAlone.length > 0) pairs.push(['left alone', printable(leftAloneInWords(files.leftAlone))])
   const room = Math.max(20, width - labelWidth - 2)
   const told = pairs.map(([label, text]): [string, string] => [
