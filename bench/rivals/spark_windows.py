@@ -103,7 +103,9 @@ summary = (
     )
 )
 viewers = (
-    topic("telemetra.events.viewer", "stream_id string, viewer_count bigint, timestamp timestamp", 60_000)
+    topic("telemetra.events.viewer", "stream_id string, viewer_count bigint, timestamp bigint", 60_000)
+    # the generator writes these as milliseconds
+    .withColumn("timestamp", F.timestamp_millis("timestamp"))
     .withWatermark("timestamp", "10 seconds")
     .groupBy(window, "stream_id")
     .agg(F.avg("viewer_count"), F.max("viewer_count"))
@@ -118,7 +120,8 @@ def upsert(columns):
     sql = f"insert into chat_summary_spark ({names}) values ({values}) on conflict (stream_id, window_start) do update set {changes}"
 
     def write(batch, _):
-        rows = [tuple(row) for row in batch.collect()]
+        # in one order, for two queries write the same rows
+        rows = sorted((tuple(row) for row in batch.collect()), key=lambda row: row[:2])
         with psycopg.connect(url) as connection:
             connection.cursor().executemany(sql, rows)
 
@@ -133,6 +136,10 @@ def run(rows, columns, name):
 chatting = ["chat_count", "unique_chatters", "avg_sentiment", "positive_count", "negative_count", "emote_counts"]
 queries = [run(summary, chatting, "chat"), run(viewers, ["avg_viewers", "peak_viewers"], "viewers")]
 for query in queries:
-    query.awaitTermination()
+    try:
+        query.awaitTermination()
+    except Exception as error:
+        # the plan that follows would push the reason out of sight
+        sys.exit(str(error)[:2000])
 done = time.time()
 print(json.dumps({"seconds": done - ready, "whole": done - started}))
