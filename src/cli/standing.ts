@@ -43,6 +43,7 @@ export interface PipelineStanding {
   worker: WorkerState | undefined
   files: WaitingFiles
   folders: string[]
+  topics: string[]
 }
 
 /** Everything status shows. It changes nothing, but starts the embedded Postgres when no other process has. */
@@ -63,9 +64,15 @@ export async function standing(config: Config, log: Log, signal?: AbortSignal): 
       worker: served?.find(({ pipeline }) => pipeline === name)?.state ?? undefined,
       files: await countWaiting(plan),
       folders: filesSources(plan).map(({ folder }) => folder),
+      topics: topicsOf(plan),
     })
   }
   return { database: stored.database, server: serverStanding(address, served !== undefined), pipelines }
+}
+
+/** The topics that a plan reads, by name. */
+export function topicsOf({ sources }: Plan): string[] {
+  return Object.values(sources).flatMap((source) => (source.is === 'topic' ? [source.topic] : []))
 }
 
 function serverStanding(address: ServerAddress | undefined, answers: boolean): Standing['server'] {

@@ -18,6 +18,7 @@ import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'
 import { type OpenStore, openDuck, openStore, readConfig, systemNamed } from './open.ts'
 import { findServer, removeServerFile, urlOf, writeServerFile } from './server-file.ts'
+import { topicsOf } from './standing.ts'
 import { liveSummary } from './summary.ts'
 import { labelledLines } from './text.ts'
 import { type Call, jsonOption, type Verb } from './verb.ts'
@@ -243,7 +244,7 @@ function whereToLook(
   else pairs.push(['psql', `psql "${opened.url}"`])
   for (const { plan } of board.lines.values()) {
     for (const { folder } of filesSources(plan)) pairs.push([plan.name, `reads files dropped into ${folder}`])
-    const topics = Object.values(plan.sources).flatMap((source) => (source.is === 'topic' ? [source.topic] : []))
+    const topics = topicsOf(plan)
     if (topics.length > 0) pairs.push([plan.name, `reads ${topics.join(', ')}${config.kafka ? ' of Kafka' : ''}`])
   }
   if (demo) pairs.push(['demo', 'sample data comes in at 10 events a second, 2 % of it wrong'])

@@ -29,6 +29,7 @@ const pipeline: PipelineStanding = {
   worker: undefined,
   files: { waiting: 2, claimed: 1, leftAlone: [] },
   folders: ['/data/raw'],
+  topics: [],
 }
 const database = { fault: undefined, embedded: true, access: accessOf('postgresql://u:p%40ss@127.0.0.1:5433/db') }
 
@@ -82,6 +83,15 @@ test('status shows tables of what runs and of the books, what waits, and how to 
     '  password  p@ss',
     '',
     '  psql "postgresql://u:p%40ss@127.0.0.1:5433/db"',
+  ])
+})
+
+test('of a pipeline that reads topics status names them, and no folder', () => {
+  const ofTopics = { ...pipeline, folders: [], topics: ['chat', 'viewers'], stored: undefined }
+  const lines = statusLines({ at, standing: { ...running, pipelines: [ofTopics] } }, { width: 80 })
+  assert.deepEqual(lines.slice(lines.indexOf('shop') + 1, lines.indexOf('server') - 1), [
+    '  state         never started',
+    '  reads         chat, viewers',
   ])
 })
 

@@ -174,7 +174,7 @@ function fittingTable(columns: TableColumn[], rows: string[][], width: number): 
 const labelWidth = 14
 
 function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, width: number): string[] {
-  const { pipeline, stored, files, folders } = standing
+  const { pipeline, stored, files, folders, topics } = standing
   const why = trouble(standing)
   const pairs: [string, string][] = [['state', stateInWords(standing, database)]]
   if (why !== undefined) pairs.push(['why', why.split('\n').map(printable).join('\n')])
@@ -188,6 +188,7 @@ function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, w
   const claimed = files.claimed === 0 ? '' : `, ${number(files.claimed)} more claimed`
   if (folders.length > 0)
     pairs.push(['waiting', `${counted(files.waiting, 'file')}${claimed}, in ${folders.join(', ')}`])
+  if (topics.length > 0) pairs.push(['reads', topics.join(', ')])
   if (files.leftAlone.length > 0) pairs.push(['left alone', printable(leftAloneInWords(files.leftAlone))])
   const room = Math.max(20, width - labelWidth - 2)
   const told = pairs.map(([label, text]): [string, string] => [
