@@ -45,7 +45,7 @@ export function relationNames(plan: Plan, batch: number | string, state = 'state
   const refused = new Set<string>()
   return {
     plan,
-    state: (step, suffix) => `${state}.${identifier(`${step.id}_${suffix}`)}`,
+    state: (step, suffix) => stateTable(state, step, suffix),
     schema,
     staged: `${schema}.staged`,
     of,
@@ -129,6 +129,11 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
     case 'files':
       return []
   }
+}
+
+/** A table of what a worker keeps of a step, in the schema of that worker's state. */
+export function stateTable(schema: string, step: Step, suffix: string): string {
+  return `${schema}.${identifier(`${step.id}_${suffix}`)}`
 }
 
 /** The inputs of a window; those that the plan of a batch does not have, are without rows. */

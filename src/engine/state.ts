@@ -19,11 +19,11 @@ import {
 } from '../operators/window.ts'
 import type { Column } from '../plan/columns.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
-import type { AnomaliesStep, Plan, Step, WindowStep } from '../plan/plan.ts'
+import type { AnomaliesStep, Plan, WindowStep } from '../plan/plan.ts'
 import { numberColumns, type RowFile, type StateChange, type Store, setColumns } from '../store/store.ts'
 import type { Batch } from './batch.ts'
 import type { DuckSession } from './duckdb.ts'
-import { columnsAt, inputsOf } from './relations.ts'
+import { columnsAt, inputsOf, stateTable } from './relations.ts'
 import { type Printed, printRows } from './row-file.ts'
 
 export type KeepingStep = WindowStep | AnomaliesStep
@@ -31,11 +31,6 @@ export type KeepingStep = WindowStep | AnomaliesStep
 /** Steps that keep something from batch to batch in memory. */
 export function keepingSteps(plan: Plan): KeepingStep[] {
   return plan.steps.filter((step): step is KeepingStep => step.op === 'window' || step.op === 'anomalies')
-}
-
-/** The table of a worker's state. */
-export function stateTable(schema: string, step: Step, suffix: string): string {
-  return `${schema}.${identifier(`${step.id}_${suffix}`)}`
 }
 
 /** Numbers of a step that are stored as JSON: their columns and types. */
@@ -71,8 +66,7 @@ export async function loadState(
     const columns = columnsAt(plan, step.from[0] ?? '')
     const state = (suffix: string) => stateTable(schema, step, suffix)
     const own = `where step = ${sqlText(step.id)}`
-    const keys = step.by.map((name, i) => `(key::json ->> ${i})::${keyType(columns, name)}`).join(', ')
-    const named = step.by
+    const keys = step.by
       .map((name, i) => `(key::json ->> ${i})::${keyType(columns, name)} as ${identifier(name)}`)
       .join(', ')
     const values = storedNumbers(plan, step).map(
@@ -100,7 +94,7 @@ export async function loadState(
           ? `select ${keys}, pane::bigint, unnest(string_split(trim(members, '{}'), ',')::bigint[])\nfrom ${sets}\n${which}`
           : `select * exclude (_entry), _entry.key, _entry.value
 from (
-  select ${named}, pane::bigint as _pane, unnest(map_entries(items::json::map(varchar, bigint))) as _entry
+  select ${keys}, pane::bigint as _pane, unnest(map_entries(items::json::map(varchar, bigint))) as _entry
   from ${sets}
   ${which}
 )`
@@ -194,17 +188,15 @@ export async function applyState(session: DuckSession, plan: Plan, batch: Batch,
     const out = batch.names.of(step.id)
     const keys = step.by.map((name) => identifier(name)).join(', ')
     const state = (suffix: string) => stateTable(schema, step, suffix)
-    const replace = async (table: string, added: string, pane: string): Promise<void> => {
-      await session.run(`create or replace table ${table} as
-select * from ${table} anti join ${added} using (${keys}, ${pane})
-union all by name
-select * from ${added}`)
-    }
     if (step.op === 'anomalies') {
-      await replace(state('windows'), addedWindows(out), '_window')
-      await session.run(
-        `create or replace table ${state('windows')} as select * from ${state('windows')} anti join ${goneWindows(out)} using (${keys}, _window)`,
-      )
+      const [windows, added] = [state('windows'), addedWindows(out)]
+      await session.run(`create or replace table ${windows} as
+select * from (
+  select * from ${windows} anti join ${added} using (${keys}, _window)
+  union all by name
+  select * from ${added}
+)
+anti join ${goneWindows(out)} using (${keys}, _window)`)
       continue
     }
     const { before, after, updates } = batch.time
@@ -259,17 +251,6 @@ export async function hasUpdates(session: DuckSession, plan: Plan, schema: strin
     if ((await session.count(stateTable(schema, step, 'dirty'))) > 0) return true
   }
   return false
-}
-
-/** How many rows are kept, by step: panes, values and items of windows that are open, and windows to judge by. */
-export async function countState(session: DuckSession, plan: Plan, schema: string): Promise<Record<string, number>> {
-  const counts: Record<string, number> = {}
-  for (const step of keepingSteps(plan)) {
-    const suffixes = step.op === 'anomalies' ? ['windows'] : ['numbers', ...paneSets(step).map(setSuffix)]
-    for (const suffix of suffixes)
-      counts[step.id] = (counts[step.id] ?? 0) + (await session.count(stateTable(schema, step, suffix)))
-  }
-  return counts
 }
 
 // The values of a key as one text.

@@ -56,8 +56,11 @@ async function numbersOf(reads: Reads): Promise<Map<string, Numbers>> {
               and    passed.key in (select step ->> 'id'
                                     from   jsonb_array_elements(p.plan -> 'steps') step
                                     where  step ->> 'op' = 'dedup'))
-           else 0 end as "stateRows",
-           (select min(watermark) from millrace.positions o where o.pipeline = p.pipeline) as watermark
+           else 0 end
+           -- of windows that are open: panes, and what each batch added to their sets
+           + (select count(*) from millrace.pane_numbers n where n.pipeline = p.pipeline)
+           + (select count(*) from millrace.pane_sets s where s.pipeline = p.pipeline) as "stateRows",
+           p.watermark
     from   millrace.pipelines p`)
   // as: the columns of the statement above
   return new Map((rows as unknown as Numbers[]).map((row) => [row.pipeline, row]))

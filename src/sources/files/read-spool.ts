@@ -73,6 +73,29 @@ export function malformedRowsSql(paths: readonly string[]): string {
 from ${readMalformedSql(paths)}`
 }
 
+/** The select of dead letters for malformed rows, given as SQL with the columns of `malformedRowsSql`, as `s`. */
+export function malformedLettersSql(
+  source: string,
+  malformed: string,
+  { place, line, join }: { place: string; line: string; join: string },
+): string {
+  return `select
+  ${sqlText(source)} as source,
+  ${place} as place,
+  ${line} as line,
+  'read' as stage,
+  s.code,
+  s.column_name,
+  s.message,
+  s.raw,
+  case when s.hex = '' then null else '\\x' || s.hex end as raw_bytes,
+  null as fields
+from (
+${malformed}
+) s
+${join}`
+}
+
 /** A spool of texts in quotes under these names, in which an empty field without quotes is null, to stand after `from`. */
 export function readTextsSql(path: string, columns: readonly string[], longestRow: number): string {
   const types = columns.map((name) => `${sqlText(name)}: 'varchar'`)

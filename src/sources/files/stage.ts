@@ -11,6 +11,7 @@ import type { Limits, Range, Sql } from '../source.ts'
 import { type Claim, kindOf } from './claims.ts'
 import { dropContent } from './content.ts'
 import { ParquetRows } from './parquet-rows.ts'
+import { malformedLettersSql } from './read-spool.ts'
 import type { FileReason } from './reasons.ts'
 import { TextRows } from './text-rows.ts'
 
@@ -275,21 +276,11 @@ ${rows}
   }
 
   #malformedSql(): string {
-    return `select
-  ${sqlText(this.#options.id)} as source,
-  p.path as place,
-  s._line::bigint as line,
-  'read' as stage,
-  s.code,
-  s.column_name,
-  s.message,
-  s.raw,
-  case when s.hex = '' then null else '\\x' || s.hex end as raw_bytes,
-  null as fields
-from (
-${this.#rowStage.malformedSql()}
-) s
-${this.#placesSql('s')}`
+    return malformedLettersSql(this.#options.id, this.#rowStage.malformedSql() ?? '', {
+      place: 'p.path',
+      line: 's._line::bigint',
+      join: this.#placesSql('s'),
+    })
   }
 }
 

@@ -8,7 +8,15 @@ import { join } from 'node:path'
 import { identifier, sqlText } from '../../plan/identifier.ts'
 import { columnsRead, type Origin, type TopicSource } from '../../plan/plan.ts'
 import { JsonCutter } from '../files/cut-json.ts'
-import { jsonSpool, malformedRowsSql, rawKept, readSpoolSql, readTextsSql, textOf } from '../files/read-spool.ts'
+import {
+  jsonSpool,
+  malformedLettersSql,
+  malformedRowsSql,
+  rawKept,
+  readSpoolSql,
+  readTextsSql,
+  textOf,
+} from '../files/read-spool.ts'
 import { SpoolFile } from '../files/spool.ts'
 import { bytesOfLongRows, bytesOfMalformedRows, longRow, maxRowBytes } from '../files/text-rows.ts'
 import type { Limits, Range, Sql } from '../source.ts'
@@ -270,21 +278,11 @@ from ${readSpoolSql(
   }
 
   #malformedSql(topic: string): string {
-    const { id } = this.#options
-    return `select
-  ${sqlText(id)} as source,
-  concat(${topic}, s._file, '/', s._line) as place,
-  null::bigint as line,
-  'read' as stage,
-  s.code,
-  s.column_name,
-  s.message,
-  s.raw,
-  case when s.hex = '' then null else '\\x' || s.hex end as raw_bytes,
-  null as fields
-from (
-${malformedRowsSql([this.#malformedRows.path])}
-) s`
+    return malformedLettersSql(this.#options.id, malformedRowsSql([this.#malformedRows.path]), {
+      place: `concat(${topic}, s._file, '/', s._line)`,
+      line: 'null::bigint',
+      join: '',
+    })
   }
 
   async #fetchRaw(staged: string, rows: string): Promise<void> {

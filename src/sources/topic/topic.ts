@@ -66,6 +66,22 @@ export interface RecordAt {
   headersTo: number
 }
 
+/** What a driver fills in for each record. */
+export function blankRecord(partition: number): RecordAt {
+  return {
+    partition,
+    offset: 0,
+    timestampMs: 0,
+    keyFrom: -1,
+    keyTo: -1,
+    valueFrom: -1,
+    valueTo: -1,
+    headers: 0,
+    headersFrom: 0,
+    headersTo: 0,
+  }
+}
+
 export interface TopicRecord {
   /** Records of one key keep their order. */
   key?: Buffer | undefined

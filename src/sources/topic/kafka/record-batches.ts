@@ -1,6 +1,6 @@
 /** What a broker handed over of one partition: batches of records, cut into records as the sink takes them. */
 import { MillraceError } from '../../../errors.ts'
-import type { RecordAt, RecordSink } from '../topic.ts'
+import { blankRecord, type RecordAt, type RecordSink } from '../topic.ts'
 import { type AbortedTransaction, AbortedTransactions } from './aborted.ts'
 import { type BatchHead, checkedFrom, headBytes, OldFormatError, readHead } from './batch-head.ts'
 import { checksum } from './checksum.ts'
@@ -190,19 +190,4 @@ function readRecord(cursor: RecordCursor, batch: BatchHead, record: RecordAt): v
   }
   record.headersTo = cursor.at
   if (cursor.at !== end || record.headers < 0) throw new Error('a record does not end where it says')
-}
-
-function blankRecord(partition: number): RecordAt {
-  return {
-    partition,
-    offset: 0,
-    timestampMs: 0,
-    keyFrom: -1,
-    keyTo: -1,
-    valueFrom: -1,
-    valueTo: -1,
-    headers: 0,
-    headersFrom: 0,
-    headersTo: 0,
-  }
 }

@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../../../errors.ts'
-import type { PartitionEnds, RecordAt, RecordSink } from '../topic.ts'
+import { blankRecord, type PartitionEnds, type RecordAt, type RecordSink } from '../topic.ts'
 import { type End, EndFile } from './durable-end.ts'
 import { frameLength, take } from './frame.ts'
 import { nearestPlace, readIndex, rebuildIndex } from './index-file.ts'
@@ -40,18 +40,7 @@ export class PartitionReader implements AsyncDisposable {
     this.#partition = partition
     this.#path = join(topicPath, String(partition))
     this.#endFile = new EndFile(this.#path, 'r')
-    this.#record = {
-      partition,
-      offset: 0,
-      timestampMs: 0,
-      keyFrom: -1,
-      keyTo: -1,
-      valueFrom: -1,
-      valueTo: -1,
-      headers: 0,
-      headersFrom: 0,
-      headersTo: 0,
-    }
+    this.#record = blankRecord(partition)
   }
 
   async ends(): Promise<PartitionEnds> {
