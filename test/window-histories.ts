@@ -272,7 +272,7 @@ async function compare(world: World): Promise<void> {
     is: 'batch',
     nowMs: world.clock.nowMs,
     rows: [],
-    lags: [],
+    lags: leftOf(feeds, committed),
     heardOf: [...times.keys()],
     kind: kindOf(world.mode, false),
   }
