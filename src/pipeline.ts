@@ -6,8 +6,8 @@
  *     .filter((row) => row.total.moreThan(10))
  *     .into(table('orders', { oncePer: 'id' }))
  */
-import type { ColumnSpec } from './column-specs.ts'
-import { type Duration, parseDuration } from './duration.ts'
+
+import { type Duration, milliseconds } from './duration.ts'
 import { MillraceError, nearest } from './errors.ts'
 import type { Aggregated } from './functions/aggregate.ts'
 import { isValue, type Row, type Value, valueOf } from './functions/value.ts'
@@ -15,206 +15,19 @@ import {
   boolean as booleanType,
   type Column,
   double as doubleType,
-  type Kind,
   text as textType,
   timestamp as timestampType,
 } from './plan/columns.ts'
-import {
-  type EventTime,
-  type FileFormat,
-  type Plan,
-  plainColumns,
-  type RowCheck,
-  type Source,
-  type SourceColumn,
-  type Step,
-  type TableMode,
-  type UnknownColumns,
-  type WindowStep,
-} from './plan/plan.ts'
+import { type Plan, plainColumns, type RowCheck, type Step, type WindowStep } from './plan/plan.ts'
+import type { ColumnSpec } from './specs/columns.ts'
+import type { FilesSink, TableSink } from './specs/sinks.ts'
+import type { Columns, SourceSpec } from './specs/sources.ts'
 
-export * from './column-specs.ts'
 export type { Duration } from './duration.ts'
-
-/** Column names with the kinds the compiler checks. */
-export type Columns = Record<string, Kind>
-
-// ---- sources and sinks ---------------------------------------------------------------------------------------------
-
-export interface SourceSpec<C extends Columns> {
-  readonly source: Source
-  readonly eventTime?: EventTime
-  readonly columns: { readonly [Name in keyof C]: ColumnSpec<C[Name]> }
-}
-
-/** How the files are written. CSV and JSON lines may be packed with gzip or zstd. */
-export type FormatOptions =
-  | {
-      format: 'csv'
-      /** One character; a comma when left out. */
-      delimiter?: string
-      /** One character, doubled within a field; `"` when left out. */
-      quote?: string
-      /** `false`: there is no header, and the fields are the columns in their order. */
-      header?: boolean
-    }
-  /** One object to a line; its keys are the columns, and what is nested in it is `json()`. */
-  | { format: 'json lines' }
-  | { format: 'parquet' }
-
-/** When a row's event took place, and how far rows may come out of their order. */
-export interface EventTimeOptions<C extends Columns> {
-  /** A timestamp that every row has. */
-  column: keyof C & string
-  /** The watermark stays this far behind the latest event time of a partition: none when left out. */
-  outOfOrder?: Duration
-  /** An event time further ahead of the clock than this moves no watermark; its row counts. 5 minutes when left out. */
-  futureSkew?: Duration
-  /** A partition that is read to its end holds the others back for so long: 30 seconds when left out. */
-  idleAfter?: Duration
-  /** `follow the clock` closes the last windows of a stream that has ended. Otherwise they wait for more. */
-  whenAllIdle?: 'wait' | 'follow the clock'
-}
-
-interface TimedOptions<C extends Columns> {
-  columns: { [Name in keyof C]: ColumnSpec<C[Name]> }
-  // the columns say what C is, whatever an event time that is shared with other sources knows of them
-  eventTime?: EventTimeOptions<NoInfer<C>>
-}
-
-export interface FilesOptions<C extends Columns> extends TimedOptions<C> {
-  /**
-   * Columns of a file, or keys of a JSON line, that are not named here. `refuse`: such a file is quarantined, such a line
-   * is a dead letter. `count`: they are left out, and counted in the ledger. `keepAs`: they are kept together in this
-   * column, which is `json().optional()`. When left out, JSON lines count them and the others refuse them.
-   */
-  unknownColumns?: 'refuse' | 'count' | { keepAs: keyof C & string }
-}
-
-/** Files in a watched folder (relative to MILLRACE_DATA, or absolute), each read once, when it is complete. */
-export function files<C extends Columns>(folder: string, options: FormatOptions & FilesOptions<C>): SourceSpec<C> {
-  const { unknownColumns = options.format === 'json lines' ? 'count' : 'refuse' } = options
-  const columns = columnsOfSpecs(options.columns)
-  return {
-    columns: options.columns,
-    ...eventTimeOf(options),
-    source: { is: 'files', folder, format: formatOf(options), ...unknownOf(unknownColumns), columns },
-  }
-}
-
-export interface TopicOptions<C extends Columns> extends TimedOptions<C> {
-  /** Keys of a message that are not named here, as those of a JSON line. They are counted when left out. */
-  unknownColumns?: 'refuse' | 'count' | { keepAs: keyof C & string }
-  /** Where to go on when retention has overtaken the pipeline, or the topic was made anew. `fail` when left out. */
-  whenLost?: 'earliest' | 'latest' | 'fail'
-}
-
-/**
- * Messages of a topic, one JSON object each: a Kafka topic when KAFKA_BOOTSTRAP_SERVERS is set, else an append-only log
- * under MILLRACE_DATA. A new pipeline begins at the earliest message.
- */
-export function topic<C extends Columns>(name: string, options: TopicOptions<C>): SourceSpec<C> {
-  const { unknownColumns = 'count', whenLost = 'fail' } = options
-  const columns = columnsOfSpecs(options.columns)
-  return {
-    columns: options.columns,
-    ...eventTimeOf(options),
-    source: { is: 'topic', topic: name, ...unknownOf(unknownColumns), whenLost, columns },
-  }
-}
-
-function unknownOf(unknown: 'refuse' | 'count' | { keepAs: string }): { unknown?: UnknownColumns } {
-  if (unknown === 'refuse') return {}
-  return { unknown: unknown === 'count' ? { is: 'count' } : { is: 'keep', as: unknown.keepAs } }
-}
-
-function eventTimeOf<C extends Columns>({ eventTime }: TimedOptions<C>): { eventTime?: EventTime } {
-  if (eventTime === undefined) return {}
-  const { column, outOfOrder = 0, futureSkew = '5 minutes', idleAfter = '30 seconds', whenAllIdle = 'wait' } = eventTime
-  return {
-    eventTime: {
-      column,
-      outOfOrderMs: inMs(outOfOrder),
-      futureSkewMs: inMs(futureSkew),
-      idleAfterMs: inMs(idleAfter),
-      whenAllIdle,
-    },
-  }
-}
-
-function inMs(duration: Duration): number {
-  const ms = typeof duration === 'number' ? duration : parseDuration(duration)
-  if (ms !== undefined && Number.isInteger(ms) && ms >= 0) return ms
-  throw new MillraceError('INVALID_PLAN', {
-    message: `${JSON.stringify(duration)} is no duration`,
-    hint: 'write whole milliseconds, or a text such as "250 ms", "10 seconds" or "2 hours"',
-  })
-}
-
-function formatOf(options: FormatOptions): FileFormat {
-  switch (options.format) {
-    case 'csv': {
-      const { delimiter = ',', quote = '"', header = true } = options
-      return { is: 'csv', delimiter, quote, ...(header ? {} : { header }) }
-    }
-    case 'json lines':
-    case 'parquet':
-      return { is: options.format }
-  }
-}
-
-function columnsOfSpecs(specs: Record<string, ColumnSpec>): SourceColumn[] {
-  return Object.entries(specs).map(([name, { type, nullable, origin }]) => ({
-    name,
-    type,
-    nullable,
-    ...(origin === undefined ? {} : { origin }),
-  }))
-}
-
-/** A table in Postgres. `Key` are the columns its key needs. */
-export interface TableSink<Key extends string> {
-  readonly table: string
-  readonly mode: TableMode
-  readonly needs: readonly Key[]
-}
-
-/**
- * A table in Postgres, created when it is missing. `oncePer`: the first row of a key wins, over all time, and repeats are
- * counted as duplicates. `key`: a row replaces the one with its key. Neither: every row is added.
- */
-export function table(name: string): TableSink<never>
-export function table<const Key extends string>(
-  name: string,
-  options: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[] },
-): TableSink<Key>
-export function table<Key extends string>(
-  name: string,
-  options?: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[] },
-): TableSink<Key> {
-  if (options === undefined) return { table: name, mode: { is: 'append' }, needs: [] }
-  const named = 'oncePer' in options ? options.oncePer : options.key
-  const key = typeof named === 'string' ? [named] : [...named]
-  return { table: name, mode: { is: 'oncePer' in options ? 'insert if new' : 'upsert', key }, needs: key }
-}
-
-/** Files in a folder. */
-export interface FilesSink {
-  readonly folder: string
-  readonly format: FileFormat
-  readonly landed: boolean
-}
-
-/**
- * A folder (relative to MILLRACE_DATA, or absolute) that gets one file a batch, `<day>/<pipeline>-<batch>`, when the batch
- * is committed: never half of one, never one of a batch that was not. `rows: 'landed'`: only those that the table before it
- * took, without repeats of earlier batches.
- */
-export function folder(path: string, options: FormatOptions & { rows?: 'all' | 'landed' }): FilesSink {
-  return { folder: path, format: formatOf(options), landed: options.rows === 'landed' }
-}
-
-// ---- the flow ------------------------------------------------------------------------------------------------------
+export * from './specs/columns.ts'
+export type { FormatOptions } from './specs/file-formats.ts'
+export * from './specs/sinks.ts'
+export * from './specs/sources.ts'
 
 type KindsOf<Shape extends Record<string, Value>> = { [Name in keyof Shape]: Shape[Name]['kind'] }
 
@@ -443,10 +256,10 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
         from: [at],
         inputs: [{ from: at, aggregates: aggregatesOf(shape, `${plan.name} / ${id}`) }],
         by: keys,
-        sizeMs: inMs(size),
-        slideMs: inMs(slide),
+        sizeMs: milliseconds(size),
+        slideMs: milliseconds(slide),
         late,
-        emit: emit === 'close' ? { on: 'close' } : { on: 'update', everyMs: inMs(emit.update) },
+        emit: emit === 'close' ? { on: 'close' } : { on: 'update', everyMs: milliseconds(emit.update) },
         columns: windowColumns(columns, keys, shape),
       }
       return windowFlow<C, By, Shape>(plan, step)

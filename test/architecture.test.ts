@@ -8,6 +8,7 @@ import { test } from 'node:test'
 const order = [
   ['plan'],
   ['functions'],
+  ['specs'],
   ['operators'],
   ['sinks'],
   ['store'],
@@ -23,13 +24,12 @@ const order = [
 const roots: Record<string, string[]> = {
   'errors.ts': [],
   'failpoint.ts': ['errors.ts'],
-  'duration.ts': [],
+  'duration.ts': ['errors.ts'],
   'config.ts': ['errors.ts', 'duration.ts'],
   'log.ts': ['errors.ts'],
-  'column-specs.ts': ['errors.ts', 'plan'],
-  'pipeline.ts': ['errors.ts', 'duration.ts', 'column-specs.ts', 'plan', 'functions'],
+  'pipeline.ts': ['errors.ts', 'duration.ts', 'specs', 'plan', 'functions'],
   'system.ts': ['config.ts', 'plan'],
-  'index.ts': ['errors.ts', 'column-specs.ts', 'functions', 'pipeline.ts', 'plan', 'system.ts'],
+  'index.ts': ['errors.ts', 'functions', 'pipeline.ts', 'plan', 'system.ts'],
 }
 
 // Every outside package has one home.

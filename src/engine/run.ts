@@ -1,24 +1,25 @@
-/** The loop: a worker that owns a pipeline takes ranges, makes batches of them, and commits them one after another. */
+/**
+ * The loop: a worker that owns a pipeline takes ranges, makes batches of them, and commits them one after another. It is
+ * long because owning, committing and failing share what is under way, and are read together.
+ */
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asDiskFull, diskFull, MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { identifier } from '../plan/identifier.ts'
 import type { Plan } from '../plan/plan.ts'
 import { emptyRange, type Limits, type Range, type SourceReader } from '../sources/source.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
-import type { BatchKind, Committed, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
+import type { BatchKind, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
 import { Archiver, type ArchiverOptions, type ArchiverState } from './archive.ts'
 import { type Batch, type BatchTools, commitBatch, operateBatch, positionsOf, stageBatch } from './batch.ts'
 import { BatchLimits } from './batch-limits.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
 import type { KeyFilter } from './key-filter.ts'
+import { landedRows } from './landed-rows.ts'
+import { PipelineTime } from './pipeline-time.ts'
 import { type LandedRows, noProgress, type Progress, type WorkerState } from './progress.ts'
-import { type BatchTime, noTime } from './relations.ts'
-import { applyState, dropState, hasUpdates, keepingSteps, loadState, wouldClose } from './state.ts'
-import { endOfTime, eventTimes, Watermarks } from './watermark.ts'
 
 export interface WorkerOptions {
   plan: Plan
@@ -60,10 +61,6 @@ const patienceMs = 3000
 const ledgerKeptMs = 7 * 24 * 3_600_000
 const foldEveryMs = 3_600_000
 
-/** Of a batch, while somebody looks: so many rows, found among so many that were read last. */
-const rowsShown = 20
-const rowsLookedAt = 500
-
 const backOff = { firstMs: 100, mostMs: 10_000 }
 
 /** Runs a pipeline until it is told to stop or, bounded, until there is nothing left. Answers the sums of its batches. */
@@ -94,21 +91,16 @@ class Worker implements AsyncDisposable {
   #staged: Batch[] = []
   readonly #limits: BatchLimits
   #foldAt = 0
-  /** Of a plan that has event time, while the lease is held. */
-  #watermarks: Watermarks | undefined
   readonly #now: () => number
-  /** Where DuckDB has what steps keep; no other worker's is called so. */
-  readonly #state: string
-  /** When windows that have changed were handed on, and whether some have since. */
-  #updatedAt = Number.NEGATIVE_INFINITY
-  #hasUpdates = false
+  readonly #time: PipelineTime
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
     this.#options = options
     this.#sessions = sessions
     this.#limits = new BatchLimits(options.limits)
     this.#now = options.now ?? Date.now
-    this.#state = identifier(`state of ${options.plan.name} ${basename(options.spool)}`)
+    const { plan, store, spool, bounded, final = false } = options
+    this.#time = new PipelineTime({ plan, store, spool, session: sessions[0], bounded, final, now: this.#now })
   }
 
   static async open(options: WorkerOptions): Promise<Worker> {
@@ -205,7 +197,7 @@ class Worker implements AsyncDisposable {
     await this.#countUnheard(committed.batch)
     this.#epochs.add(answer.lease.epoch)
     await this.#clearSpool()
-    await this.#loadState(committed)
+    await this.#time.load(committed)
     await runEffects(this.#effectTools())
     this.#startArchiver(committed.batch)
     this.#reader ??= await this.#options.openReader()
@@ -213,14 +205,6 @@ class Worker implements AsyncDisposable {
     this.#say({ is: 'running' })
     log.info('running', { pipeline: plan.name, epoch: answer.lease.epoch, batch: committed.batch })
     return true
-  }
-
-  async #loadState(committed: Committed): Promise<void> {
-    const { plan, store, spool } = this.#options
-    this.#watermarks = eventTimes(plan).size === 0 ? undefined : new Watermarks(plan, committed, this.#now)
-    await loadState(this.#sessions[0], plan, store, { schema: this.#state, spool })
-    this.#hasUpdates = keepingSteps(plan).length > 0
-    this.#updatedAt = Number.NEGATIVE_INFINITY
   }
 
   #startArchiver(committed: number): void {
@@ -287,23 +271,6 @@ class Worker implements AsyncDisposable {
     await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs), upTo)
   }
 
-  // The last ones of each table. What a duplicate or a refusal took away is shown too: it is a look, not the books.
-  async #showRows({ sinks, names }: Batch, session: DuckSession): Promise<void> {
-    // a number in the text of the select lets DuckDB skip the rows before it
-    const [last] = await session.rows<{ from: string }>(
-      `select min(_row)::varchar as from from (select _row from ${names.staged} order by _row desc limit ${rowsLookedAt})`,
-    )
-    for (const { step } of sinks) {
-      const columns = step.columns.map(({ name }) => name)
-      const texts = columns.map((name) => `left(${identifier(name)}::varchar, 200) as ${identifier(name)}`)
-      const found = await session.rows<Record<string, string | null>>(
-        `select ${texts.join(', ')} from ${names.of(step.id)} where _row >= ${last?.from ?? 0} order by _row desc limit ${rowsShown}`,
-      )
-      const rows = found.reverse().map((row) => columns.map((name) => row[name] ?? null))
-      if (rows.length > 0) this.#options.watch?.rows({ step: step.id, table: step.table, columns, rows })
-    }
-  }
-
   #takesLess(error: MillraceError): boolean {
     const { log, plan } = this.#options
     const by = this.#limits.less()
@@ -366,7 +333,7 @@ class Worker implements AsyncDisposable {
         if (failure !== undefined) throw failure
         idleSince ??= performance.now()
         const isDone = bounded && !(reader.unsettled && performance.now() - idleSince < patienceMs)
-        const time = await this.#timeAlone(isDone)
+        const time = await this.#time.withoutRows(reader.lags(), isDone)
         if (time !== undefined) {
           next++
           const tools = this.#tools(next)
@@ -394,7 +361,7 @@ class Worker implements AsyncDisposable {
       await this.#committing
       if (failure !== undefined) throw failure
       if (signal.aborted) break
-      await operateBatch(tools, batch, this.#timeOf(batch))
+      await operateBatch(tools, batch, this.#time.withRows(batch, reader.lags()))
       commit(batch, tools)
       if (!bounded && !isLarge(range, limits)) {
         // a small batch: let rows gather, and leave the processor to the commit
@@ -407,45 +374,6 @@ class Worker implements AsyncDisposable {
     return 'done'
   }
 
-  // How a batch of rows stands in time. A bounded run judges all its rows by the watermark it began with.
-  #timeOf({ range, seen }: Batch): BatchTime {
-    const watermarks = this.#watermarks
-    if (watermarks === undefined) return noTime
-    const before = watermarks.committed
-    if (this.#options.bounded) return { before, after: before, updates: false, final: false }
-    const shown = range.source === undefined ? undefined : { source: range.source, seen }
-    const updates = this.#now() - this.#updatedAt >= this.#updateEveryMs()
-    return { before, after: watermarks.after(shown, this.#reader?.lags() ?? new Map()), updates, final: false }
-  }
-
-  // Time goes on without rows: when it closes windows, or some that have changed are due. `last`: nothing is left to read.
-  async #timeAlone(last: boolean): Promise<BatchTime | undefined> {
-    const { plan, bounded, final = false } = this.#options
-    const watermarks = this.#watermarks
-    if (watermarks === undefined || keepingSteps(plan).length === 0 || (bounded && !last)) return undefined
-    const before = watermarks.committed
-    const lags = this.#reader?.lags() ?? new Map()
-    const after = last && final ? endOfTime : watermarks.after(undefined, lags, bounded)
-    const [session] = this.#sessions
-    const moves = after !== undefined && after !== before
-    const isDue = last || this.#now() - this.#updatedAt >= this.#updateEveryMs()
-    const updates = isDue && this.#hasUpdates && !(last && final)
-    const changes = updates && (await hasUpdates(session, plan, this.#state))
-    if (!changes && updates) this.#hasUpdates = false
-    const closes = moves && (await wouldClose(session, plan, this.#state, { before, after }))
-    // whatever is kept goes, so that nothing is closed twice
-    const forgets = last && final && moves
-    if (!changes && !closes && !forgets) return undefined
-    return { before, after, updates: changes, final: last && final }
-  }
-
-  #updateEveryMs(): number {
-    const each = keepingSteps(this.#options.plan).map((step) =>
-      step.op === 'window' && step.emit.on === 'update' ? step.emit.everyMs : Number.POSITIVE_INFINITY,
-    )
-    return Math.min(Number.POSITIVE_INFINITY, ...each)
-  }
-
   // No longer than until windows that have changed are due.
   async #waitForMore(reader: SourceReader): Promise<void> {
     const { signal, onIdle } = this.#options
@@ -453,7 +381,7 @@ class Worker implements AsyncDisposable {
       await this.#effects
       return await onIdle()
     }
-    const due = this.#hasUpdates ? this.#updatedAt + this.#updateEveryMs() - this.#now() : Number.POSITIVE_INFINITY
+    const due = this.#time.dueInMs
     if (due > 1000) return await reader.wait(signal)
     await reader.wait(AbortSignal.any([signal, AbortSignal.timeout(Math.max(1, Math.ceil(due)))]))
   }
@@ -468,18 +396,18 @@ class Worker implements AsyncDisposable {
 
   #tools(number: number): BatchTools {
     const { plan, store, spool } = this.#options
-    const time = this.#watermarks && { watermarks: this.#watermarks, state: this.#state }
-    return { plan, store, spool, session: this.#sessions[number % 2 === 0 ? 0 : 1], filters: this.#filters, time }
+    const session = this.#sessions[number % 2 === 0 ? 0 : 1]
+    return { plan, store, spool, session, filters: this.#filters, time: this.#time.tools }
   }
 
   async #commit(batch: Batch, tools: BatchTools): Promise<void> {
-    const { kind, log, plan } = this.#options
+    const { kind, log, plan, watch } = this.#options
     const lease = this.#lease
     if (lease === undefined) throw new MillraceError('LEASE_LOST', { message: 'there is no lease', at: plan.name })
     const landing = performance.now()
     const outcome = await commitBatch(tools, batch, lease.epoch, kind)
     this.#staged = this.#staged.filter((staged) => staged !== batch)
-    await this.#settleTime(batch, tools)
+    await this.#time.settle(batch, tools.session)
     this.#count(outcome.verdicts, batch.range.filesQuarantined, bytesOf(batch.range))
     this.#limits.more()
     this.#progress.lastBatch = batch.number
@@ -490,11 +418,14 @@ class Worker implements AsyncDisposable {
     else this.#progress.lastLatencyMs = Math.max(0, outcome.committedAt.getTime() - arrivedAt.getTime())
     this.#say({ is: 'running' })
     log.debug('committed', { pipeline: plan.name, batch: batch.number, ...outcome.verdicts, phases_ms: batch.phases })
-    if (this.#options.watch?.wanted()) {
+    if (watch?.wanted()) {
       // it is a look at what is committed, and stops nothing
-      await this.#showRows(batch, tools.session).catch((error: unknown) => {
-        log.warn('rows could not be shown', { pipeline: plan.name, why: messageOf(error) })
-      })
+      await landedRows(tools.session, batch).then(
+        (landed) => {
+          for (const rows of landed) watch.rows(rows)
+        },
+        (error: unknown) => log.warn('rows could not be shown', { pipeline: plan.name, why: messageOf(error) }),
+      )
     }
     // for those who look at it from outside: what counts is committed
     this.#reader?.settled?.(positionsOf(tools, batch)).catch((error: unknown) => {
@@ -511,18 +442,6 @@ class Worker implements AsyncDisposable {
     effects.catch((error) => {
       this.#effectFailure = error
     })
-  }
-
-  // What the database has, this worker goes on from.
-  async #settleTime(batch: Batch, { session }: BatchTools): Promise<void> {
-    const watermarks = this.#watermarks
-    if (watermarks === undefined) return
-    const { source } = batch.range
-    const shown = source === undefined ? [] : watermarks.partitionsAfter(source, batch.seen)
-    watermarks.settle(batch.time.after, source, shown)
-    await applyState(session, this.#options.plan, batch, this.#state)
-    if (batch.time.updates) this.#updatedAt = this.#now()
-    this.#hasUpdates = batch.time.updates ? false : this.#hasUpdates || batch.range.rows > 0
   }
 
   #effectTools(): EffectTools {
@@ -549,7 +468,7 @@ class Worker implements AsyncDisposable {
     await this.#letGo()
     await this.#reader?.[Symbol.asyncDispose]()
     await rm(this.#options.spool, { recursive: true, force: true })
-    await dropState(this.#sessions[0], this.#state).catch(() => {})
+    await this.#time.drop().catch(() => {})
     for (const session of this.#sessions) session.close()
   }
 }

@@ -1,7 +1,7 @@
 /** The columns of a source as a user writes them: a type, whether it may be absent, and the rules a value must keep. */
-import { MillraceError } from './errors.ts'
-import type { ColumnType, Kind, ScalarKind } from './plan/columns.ts'
-import type { Origin, Rule } from './plan/plan.ts'
+import { MillraceError } from '../errors.ts'
+import type { ColumnType, Kind, ScalarKind } from '../plan/columns.ts'
+import type { Origin, Rule } from '../plan/plan.ts'
 
 /** A column as a source should find it. A row that breaks a rule becomes a dead letter that names the rule. */
 export interface ColumnSpec<K extends Kind = Kind> {

@@ -1,0 +1,46 @@
+/** Where a pipeline writes: tables and folders of files. */
+
+import type { FileFormat, TableMode } from '../plan/plan.ts'
+import { type FormatOptions, formatOf } from './file-formats.ts'
+
+/** A table in Postgres. `Key` are the columns its key needs. */
+export interface TableSink<Key extends string> {
+  readonly table: string
+  readonly mode: TableMode
+  readonly needs: readonly Key[]
+}
+
+/**
+ * A table in Postgres, created when it is missing. `oncePer`: the first row of a key wins, over all time, and repeats are
+ * counted as duplicates. `key`: a row replaces the one with its key. Neither: every row is added.
+ */
+export function table(name: string): TableSink<never>
+export function table<const Key extends string>(
+  name: string,
+  options: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[] },
+): TableSink<Key>
+export function table<Key extends string>(
+  name: string,
+  options?: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[] },
+): TableSink<Key> {
+  if (options === undefined) return { table: name, mode: { is: 'append' }, needs: [] }
+  const named = 'oncePer' in options ? options.oncePer : options.key
+  const key = typeof named === 'string' ? [named] : [...named]
+  return { table: name, mode: { is: 'oncePer' in options ? 'insert if new' : 'upsert', key }, needs: key }
+}
+
+/** Files in a folder. */
+export interface FilesSink {
+  readonly folder: string
+  readonly format: FileFormat
+  readonly landed: boolean
+}
+
+/**
+ * A folder (relative to MILLRACE_DATA, or absolute) that gets one file a batch, `<day>/<pipeline>-<batch>`, when the batch
+ * is committed: never half of one, never one of a batch that was not. `rows: 'landed'`: only those that the table before it
+ * took, without repeats of earlier batches.
+ */
+export function folder(path: string, options: FormatOptions & { rows?: 'all' | 'landed' }): FilesSink {
+  return { folder: path, format: formatOf(options), landed: options.rows === 'landed' }
+}
