@@ -8,6 +8,7 @@ export {
   deviation,
   max,
   mean,
+  median,
   min,
   sum,
   top,

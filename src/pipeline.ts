@@ -18,7 +18,7 @@ import {
   text as textType,
   timestamp as timestampType,
 } from './plan/columns.ts'
-import { type Plan, plainColumns, type RowCheck, type Step, type WindowStep } from './plan/plan.ts'
+import { type Plan, pairColumns, plainColumns, type RowCheck, type Step, type WindowStep } from './plan/plan.ts'
 import type { ColumnSpec } from './specs/columns.ts'
 import type { FilesSink, TableSink } from './specs/sinks.ts'
 import type { Columns, SourceSpec } from './specs/sources.ts'
@@ -60,6 +60,25 @@ export interface Flow<C extends Columns> {
     windows: WindowOptions<By>,
     aggregates: (row: Row<C>) => Shape,
   ): WindowFlow<C, By, Shape>
+
+  /**
+   * Pairs the events of each key in the order of event time, in whatever order they come: an open with the event after it,
+   * when that is a close within `maxGap`. Each open makes one row, and so does a close without an open; a row that later
+   * events show to be otherwise is taken back. The columns: the key, `carry`, `pair_id`, `opened_at`, `closed_at`,
+   * `outcome` (`open`, `paired`, `replaced` by a second open, `expired`, or `orphan`: a close without an open), `seconds`.
+   */
+  pairs<const By extends keyof C & string, const Carry extends keyof C & string = never>(
+    options: PairsOptions<C, By, Carry>,
+  ): Flow<PairColumns<C, By, Carry>>
+
+  /**
+   * Aggregates of each key over all time, said anew whenever they change: counts, sums, means, medians, and how often each
+   * value comes. Rows that are taken back are taken out of them.
+   */
+  total<const By extends keyof C & string, Shape extends Record<string, Aggregated>>(
+    by: By | readonly By[],
+    aggregates: (row: Row<C>) => Shape,
+  ): Flow<{ [Name in By]: C[Name] } & { [Name in keyof Shape]: Shape[Name]['kind'] }>
 
   /**
    * Of each closed window: which of its values are far from what the windows of its key before it had. A value is judged
@@ -108,6 +127,30 @@ export interface WindowFlow<C extends Columns, By extends keyof C, Shape extends
     through: (flow: Flow<D>) => Flow<E>,
     aggregates: (row: Row<E>) => More,
   ): WindowFlow<C, By, Shape & More>
+}
+
+export interface PairsOptions<C extends Columns, By extends keyof C & string, Carry extends keyof C & string> {
+  by: By | readonly By[]
+  /** Which events open. */
+  open: (row: Row<C>) => Value<'boolean'>
+  /** Which events close; without it, every event that opens is closed by the next one that does. */
+  close?: (row: Row<C>) => Value<'boolean'>
+  /** An open and its close are no further apart; without it there is no limit. */
+  maxGap?: Duration
+  /** An event is late when it is older than the newest of its own key by more than this: 24 hours when left out. */
+  lateness?: Duration
+  /** Other columns of the open that its row keeps; of a close without an open, its own. */
+  carry?: readonly Carry[]
+  /** Late events: kept in millrace.late_rows, dropped but counted, or a reason to stop. */
+  late?: 'keep' | 'drop' | 'fail'
+}
+
+type PairColumns<C extends Columns, By extends keyof C, Carry extends keyof C> = { [Name in By | Carry]: C[Name] } & {
+  pair_id: 'text'
+  opened_at: 'timestamp'
+  closed_at: 'timestamp'
+  outcome: 'text'
+  seconds: 'decimal'
 }
 
 export interface AnomalyOptions<C extends Columns, By extends keyof C & string> {
@@ -263,6 +306,45 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
         columns: windowColumns(columns, keys, shape),
       }
       return windowFlow<C, By, Shape>(plan, step)
+    },
+
+    pairs<By extends keyof C & string, Carry extends keyof C & string>(options: PairsOptions<C, By, Carry>) {
+      const { by, open, close, maxGap, lateness = '24 hours', carry = [], late = 'keep' } = options
+      const id = freshId(plan, 'pairs')
+      const keys: string[] = typeof by === 'string' ? [by] : [...by]
+      const kept = [...keys, ...carry].flatMap((name) => columns.filter((column) => column.name === name))
+      return add<PairColumns<C, By, Carry>>({
+        id,
+        op: 'pairs',
+        from: [at],
+        by: keys,
+        open: open(row(id)).expression,
+        ...(close === undefined ? {} : { close: close(row(id)).expression }),
+        ...(maxGap === undefined ? {} : { maxGapMs: milliseconds(maxGap) }),
+        latenessMs: milliseconds(lateness),
+        late,
+        columns: [...kept, ...pairColumns],
+      })
+    },
+
+    total<By extends keyof C & string, Shape extends Record<string, Aggregated>>(
+      by: By | readonly By[],
+      aggregates: (row: Row<C>) => Shape,
+    ) {
+      const id = freshId(plan, 'total')
+      const keys: string[] = typeof by === 'string' ? [by] : [...by]
+      const shape = aggregates(row(id))
+      return add<{ [Name in By]: C[Name] } & { [Name in keyof Shape]: Shape[Name]['kind'] }>({
+        id,
+        op: 'total',
+        from: [at],
+        by: keys,
+        aggregates: aggregatesOf(shape, `${plan.name} / ${id}`),
+        columns: [
+          ...keys.flatMap((name) => columns.filter((column) => column.name === name)),
+          ...aggregateColumns(shape),
+        ],
+      })
     },
 
     anomalies<By extends keyof C & string>({ of, by, over, threshold }: AnomalyOptions<C, By>) {

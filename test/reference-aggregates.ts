@@ -26,6 +26,12 @@ export function aggregateOf({ aggregate, args = [] }: Aggregate, type: ColumnTyp
       const most = [...tally(values, type)].sort(([a, m], [b, n]) => n - m || byBytes(a, b))
       return JSON.stringify(most.slice(0, args[0]).map(([item]) => item))
     }
+    case 'median': {
+      if (n === 0) return null
+      const sorted = values.map((value) => BigInt(String(value))).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+      const [low, high] = [sorted[(n - 1) >> 1], sorted[n >> 1]]
+      return (Number(low) + Number(high)) / 2
+    }
     case 'counts':
       return JSON.stringify(Object.fromEntries([...tally(values, type)].sort(([a], [b]) => byBytes(a, b))))
   }

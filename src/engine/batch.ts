@@ -7,8 +7,8 @@ import { failpoint } from '../failpoint.ts'
 import { keyedName } from '../operators/dedup.ts'
 import { checkedName, uncheckedSql } from '../operators/validate.ts'
 import { identifier } from '../plan/identifier.ts'
-import { type FilesStep, type Plan, type Step, type TableStep, takesInputRows } from '../plan/plan.ts'
-import { copySql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
+import { type FilesStep, isChanging, type Plan, type Step, type TableStep } from '../plan/plan.ts'
+import { copySql, deletedName, keysSql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import {
   type BatchKind,
@@ -22,6 +22,7 @@ import { branches, type Counted, countBatch, landedSql, settleVerdicts } from '.
 import type { DuckSession } from './duckdb.ts'
 import { fileSinks, writePending } from './file-sink.ts'
 import type { KeyFilter } from './key-filter.ts'
+import { fetchKept, type PrintedKeyed, printKept } from './keyed.ts'
 import { fetchSeenKeys, findKnownKeys, printDedupKeys } from './keys.ts'
 import { printDeadLetters, printLateRows } from './print-letters.ts'
 import { passDedupAgain, takeOut } from './refused-rows.ts'
@@ -69,11 +70,12 @@ export interface Batch {
   phases: Record<string, number>
   /** Steps that have run. */
   done: Set<string>
-  sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined }[]
+  sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined; deleted: Printed | undefined }[]
   deadLetters: Printed | undefined
   dedupKeys: Printed | undefined
   lateRows: Printed | undefined
   state: PrintedState | undefined
+  keyed: PrintedKeyed | undefined
   /** When every step has run. What the store finds there already comes in the commit. */
   counted: Counted | undefined
   release(session: DuckSession): Promise<void>
@@ -83,8 +85,7 @@ export interface Batch {
 export async function stageBatch(whole: BatchTools, number: number, range: Range, startedAt: Date): Promise<Batch> {
   const { session, time } = whole
   const names = relationNames(whole.plan, whole.apart === undefined ? number : `${whole.apart} ${number}`, time?.state)
-  const fed = planForSource(whole.plan, range.source)
-  const plan = time === undefined ? { ...fed, steps: fed.steps.filter((step) => !isKept(fed, step)) } : fed
+  const plan = planForSource(whole.plan, range.source)
   const tools = { ...whole, plan }
   const batch: Batch = {
     number,
@@ -101,6 +102,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     dedupKeys: undefined,
     lateRows: undefined,
     state: undefined,
+    keyed: undefined,
     counted: undefined,
     async release(by) {
       await releasePrinted(batch)
@@ -166,9 +168,10 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     batch: batch.number,
     kind,
     startedAt: batch.startedAt,
-    sinks: batch.sinks.map(({ step, rows, fresh }) => ({
+    sinks: batch.sinks.map(({ step, rows, fresh, deleted }) => ({
       step,
       rows,
+      deleted,
       ...(fresh ? { fresh } : {}),
       ordinals,
     })),
@@ -176,6 +179,7 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     dedupKeys: batch.dedupKeys,
     lateRows: batch.lateRows,
     state: batch.state,
+    keyed: batch.keyed,
     files: batch.range.files,
     positions: positionsOf(tools, batch),
     watermark: batch.time.after,
@@ -240,11 +244,6 @@ group by all`,
   }))
 }
 
-// Windows and what follows them.
-function isKept(plan: Plan, step: Step): boolean {
-  return step.op === 'window' || !takesInputRows(plan, step)
-}
-
 async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => boolean): Promise<void> {
   const { plan, session } = tools
   for (const step of plan.steps) {
@@ -257,6 +256,8 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
       // it was made when the rows were staged
       if (relation.name === checkedName(batch.names.of(step.id))) continue
       await timed(batch, 'operate', () => session.run(replaceSql(relation)))
+      const { fetches } = relation
+      if (fetches !== undefined) await timed(batch, 'keys', () => fetchKept(tools, batch, fetches))
       if (step.op === 'table' && relation.name === keyTooLongName(batch.names.of(step.id)))
         await timed(batch, 'keys', () => findKnownKeys(tools, batch, step))
       if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id)))
@@ -271,6 +272,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   batch.dedupKeys = await timed(batch, 'print', () => printDedupKeys(tools, batch))
   batch.lateRows = await timed(batch, 'letters', () => printLateRows(tools, batch))
   batch.state = await timed(batch, 'state', () => printState(session, plan, batch, tools.spool))
+  batch.keyed = await timed(batch, 'state', () => printKept(tools, batch))
   batch.counted = await timed(batch, 'books', () => countBatch(session, plan, batch.names, batch.range))
 }
 
@@ -284,12 +286,30 @@ async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Prom
     })
   switch (step.mode.is) {
     case 'append':
-      return { step, rows: await print(false), fresh: undefined }
-    case 'upsert':
-      return { step, rows: await print(true), fresh: undefined }
+      return { step, rows: await print(false), fresh: undefined, deleted: undefined }
+    case 'upsert': {
+      const [from = ''] = step.from
+      const deleted = isChanging(plan, from) ? await printDeleted(tools, batch, step, step.mode.key) : undefined
+      return { step, rows: await print(true), fresh: undefined, deleted }
+    }
     case 'insert if new':
-      return { step, rows: await print(true), fresh: await print(false) }
+      return { step, rows: await print(true), fresh: await print(false), deleted: undefined }
   }
+}
+
+// Keys of rows that are taken back, and that no other row has now.
+async function printDeleted(
+  { plan, session, spool }: BatchTools,
+  { names, number }: Batch,
+  step: TableStep,
+  key: string[],
+): Promise<Printed> {
+  const columns = step.columns.filter(({ name }) => key.includes(name))
+  return await printRows(session, spool, `${number}-${plan.steps.indexOf(step)}-deleted`, {
+    select: keysSql(columns, deletedName(names.of(step.id))),
+    columns: columns.map(({ name }) => name),
+    quoted: quotedColumns({ ...step, columns }),
+  })
 }
 
 async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
@@ -300,13 +320,14 @@ async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   batch.dedupKeys = undefined
   batch.lateRows = undefined
   batch.state = undefined
+  batch.keyed = undefined
   batch.counted = undefined
   await runSteps(tools, batch, () => true)
 }
 
-async function releasePrinted({ sinks, deadLetters, dedupKeys, lateRows, state }: Batch): Promise<void> {
-  for (const printed of [...sinks.flatMap(({ rows, fresh }) => [rows, fresh]), deadLetters, dedupKeys, lateRows, state])
-    await printed?.release()
+async function releasePrinted({ sinks, deadLetters, dedupKeys, lateRows, state, keyed }: Batch): Promise<void> {
+  const rows = sinks.flatMap(({ rows, fresh, deleted }) => [rows, fresh, deleted])
+  for (const printed of [...rows, deadLetters, dedupKeys, lateRows, state, keyed]) await printed?.release()
 }
 
 async function timed<T>(batch: Batch, phase: string, work: () => Promise<T>): Promise<T> {

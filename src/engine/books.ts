@@ -2,8 +2,17 @@
  * The books of a batch: every input row gets one verdict, at the first step that gives one; a row that any branch took
  * is written. The numbers are counted where the rows are, so that the sum is a check and not a definition.
  */
+import { eventsName, repeatsName } from '../operators/pairs.ts'
 import { lateName, unfitName } from '../operators/window.ts'
-import { isSink, type Plan, type TableStep, takesInputRows, type WindowStep } from '../plan/plan.ts'
+import {
+  isSink,
+  makesRows,
+  type Plan,
+  type Step,
+  type TableStep,
+  takesInputRows,
+  type WindowStep,
+} from '../plan/plan.ts'
 import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
@@ -62,6 +71,23 @@ async function countBranches(
       taken.push(
         `select _row from (${windowInput(plan, step, names)}) where _row not in (select _row from ${lateName(out)}) and _row not in (select _row from ${unfitName(out)})`,
       )
+      return
+    }
+    if (step.op === 'pairs') {
+      if (!isFed(plan, step)) return
+      const [events, repeats] = [eventsName(out), repeatsName(out)]
+      dropped.push(`select _row, ${i} as step, 'late' as verdict from ${lateName(out)}`)
+      dropped.push(`select _row, ${i} as step, 'duplicates' as verdict from ${repeats}`)
+      dropped.push(
+        `select _row, ${i} as step, 'filtered' as verdict from ${names.into(step)} where _row not in (select _row from ${events})`,
+      )
+      taken.push(
+        `select _row from ${events} where _row not in (select _row from ${lateName(out)}) and _row not in (select _row from ${repeats})`,
+      )
+      return
+    }
+    if (step.op === 'total') {
+      taken.push(`select _row from ${names.into(step)}`)
       return
     }
     if (names.refused.has(step.id))
@@ -175,9 +201,23 @@ async function countInLine(
         verdicts.written += (await count(`(${windowInput(plan, step, names)})`)) - late - unfit
         break
       }
-      case 'select':
-      case 'pairs':
+      case 'pairs': {
+        if (!isFed(plan, step)) break
+        const [events, late, repeats] = [
+          await count(eventsName(out)),
+          await count(lateName(out)),
+          await count(repeatsName(out)),
+        ]
+        verdicts.filtered += (await count(input)) - events
+        verdicts.late += late
+        verdicts.duplicates += repeats
+        verdicts.written += events - late - repeats
+        break
+      }
       case 'total':
+        verdicts.written += await count(input)
+        break
+      case 'select':
       case 'anomalies':
       case 'topic':
       case 'enqueue':
@@ -189,7 +229,12 @@ async function countInLine(
 
 /** Whether it must be known of each row what a table did with it, because the row has other ways to go. */
 export function branches(plan: Plan): boolean {
-  return plan.steps.filter((step) => (isSink(step) || step.op === 'window') && takesInputRows(plan, step)).length > 1
+  return plan.steps.filter((step) => (isSink(step) || makesRows(step)) && takesInputRows(plan, step)).length > 1
+}
+
+// Whether the batch has rows for a step; some go on without.
+function isFed(plan: Plan, { from: [from = ''] }: Step): boolean {
+  return plan.steps.some(({ id }) => id === from)
 }
 
 // The rows that a batch has for a window: of one source there may be several inputs.

@@ -6,7 +6,7 @@
 
 import { deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
-import { type Plan, type TableStep, takesInputRows } from '../plan/plan.ts'
+import { makesRows, type Plan, type TableStep, takesInputRows } from '../plan/plan.ts'
 import { keyTooLongName, postgresType, refusedName } from '../sinks/table.ts'
 import type { Limits, SourceReader } from '../sources/source.ts'
 import type { PostgresStore } from '../store/postgres.ts'
@@ -38,7 +38,7 @@ export async function dryRun(
   tell: (forecast: Forecast) => void,
 ): Promise<ForecastCount[]> {
   const counts = new Map<string, ForecastCount>()
-  const judging = { ...tools, plan: withoutWindows(tools.plan) }
+  const judging = { ...tools, plan: withoutState(tools.plan) }
   await tools.session.run(`create schema ${landedIn(tools)}`)
   for (let number = 1; ; number++) {
     const range = await reader.next(limits)
@@ -66,8 +66,8 @@ export function landedIn({ apart }: Pick<DryRunTools, 'apart'>): string {
 }
 
 // Whether a row comes too late for its windows depends on when it comes, and what is kept of them is not looked at here.
-function withoutWindows(plan: Plan): Plan {
-  return { ...plan, steps: plan.steps.filter((step) => step.op !== 'window' && takesInputRows(plan, step)) }
+function withoutState(plan: Plan): Plan {
+  return { ...plan, steps: plan.steps.filter((step) => !makesRows(step) && takesInputRows(plan, step)) }
 }
 
 const lettersAtOnce = 5000
@@ -132,9 +132,9 @@ async function judge(tools: DryRunTools, batch: Batch): Promise<string> {
     }
   }
   for (const step of tools.plan.steps) {
-    if (step.op !== 'window') continue
+    if (!makesRows(step) || !takesInputRows(tools.plan, step)) continue
     for (const id of step.from.filter((from) => plan.steps.some((each) => each.id === from))) {
-      const why = `into the windows of ${step.id}, unless they are closed`
+      const why = `into what ${step.id} keeps, unless it comes too late`
       await session.run(
         `insert into ${notes} select _row, ${tools.plan.steps.length}, 'land', code, why from (${saySql(names.of(id), why)})`,
       )

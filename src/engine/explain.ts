@@ -1,5 +1,7 @@
 /** A plan in words and SQL: its steps, the columns between them, and what each becomes in DuckDB and in the store. */
 import { operators } from '../operators/index.ts'
+import { pairsSays } from '../operators/pairs.ts'
+import { totalSays } from '../operators/total.ts'
 import { failuresOf } from '../operators/validate.ts'
 import { type Column, typeName } from '../plan/columns.ts'
 import { type Plan, planHash, type Source, type Step } from '../plan/plan.ts'
@@ -105,6 +107,10 @@ function stepInWords(step: Step): string {
       const when = step.emit.on === 'close' ? 'when they are closed' : 'as they change, and when they are closed'
       return `gathers rows of each ${step.by.join(', ')} into windows of ${inWords(step.sizeMs)}${each}, and hands them on ${when}`
     }
+    case 'pairs':
+      return pairsSays(step)
+    case 'total':
+      return totalSays(step)
     case 'anomalies':
       return `judges ${step.of.map(({ column }) => column).join(', ')} of each closed window by the ${step.over} of its ${step.by.join(', ')} before it: ${step.threshold} deviations from their mean are told`
     case 'files': {

@@ -27,6 +27,9 @@ type Lags = ReadonlyMap<string, readonly Lag[]>
 export class PipelineTime {
   readonly #options: PipelineTimeOptions
   readonly #keeps: boolean
+  readonly #pairs: boolean
+  /** When something kept is due, in microseconds; unknown until it is asked for. */
+  #nextDue: { us: bigint | undefined } | undefined
   readonly #updateEveryMs: number
   /** Where DuckDB has what steps keep; no other worker's is called so. */
   readonly #state: string
@@ -39,7 +42,8 @@ export class PipelineTime {
   constructor(options: PipelineTimeOptions) {
     const steps = keepingSteps(options.plan)
     this.#options = options
-    this.#keeps = steps.length > 0
+    this.#pairs = options.plan.steps.some(({ op }) => op === 'pairs')
+    this.#keeps = steps.length > 0 || this.#pairs
     this.#updateEveryMs = Math.min(
       Number.POSITIVE_INFINITY,
       ...steps.flatMap((step) => (step.op === 'window' && step.emit.on === 'update' ? [step.emit.everyMs] : [])),
@@ -52,7 +56,8 @@ export class PipelineTime {
     const { plan, store, spool, session, now } = this.#options
     this.#watermarks = eventTimes(plan).size === 0 ? undefined : new Watermarks(plan, committed, now)
     await loadState(session, plan, store, { schema: this.#state, spool })
-    this.#hasUpdates = this.#keeps
+    this.#hasUpdates = keepingSteps(plan).length > 0
+    this.#nextDue = undefined
     this.#updatedAt = Number.NEGATIVE_INFINITY
   }
 
@@ -91,7 +96,8 @@ export class PipelineTime {
     const updates = (last || this.#isDue()) && this.#hasUpdates && !ends
     const changes = updates && (await hasUpdates(session, plan, this.#state))
     if (!changes && updates) this.#hasUpdates = false
-    const closes = moves && (await wouldClose(session, plan, this.#state, { before, after }))
+    const closes =
+      moves && ((await wouldClose(session, plan, this.#state, { before, after })) || (await this.#isOverdue(after)))
     // whatever is kept goes, so that nothing is closed twice
     const forgets = ends && moves
     if (!changes && !closes && !forgets) return undefined
@@ -106,12 +112,22 @@ export class PipelineTime {
     const shown = source === undefined ? [] : watermarks.partitionsAfter(source, batch.seen)
     watermarks.settle(batch.time.after, source, shown)
     await applyState(session, this.#options.plan, batch, this.#state)
+    this.#nextDue = undefined
     if (batch.time.updates) this.#updatedAt = this.#options.now()
     this.#hasUpdates = batch.time.updates ? false : this.#hasUpdates || batch.range.rows > 0
   }
 
   async drop(): Promise<void> {
     await dropState(this.#options.session, this.#state)
+  }
+
+  // Whether an open that nobody has closed expires.
+  async #isOverdue(watermark: number): Promise<boolean> {
+    if (!this.#pairs) return false
+    const { store, plan } = this.#options
+    this.#nextDue ??= { us: await store.nextDue(plan.name) }
+    const { us } = this.#nextDue
+    return us !== undefined && us < BigInt(watermark) * 1000n
   }
 
   #isDue(): boolean {

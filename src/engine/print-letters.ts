@@ -78,7 +78,7 @@ export async function printLateRows(tools: BatchTools, batch: Batch): Promise<Pr
   const { where, fetchRaw } = batch.range
   const selects: string[] = []
   for (const step of plan.steps) {
-    if (step.op !== 'window') continue
+    if (step.op !== 'window' && step.op !== 'pairs') continue
     const late = lateName(batch.names.of(step.id))
     const rows = await session.count(late)
     if (rows === 0) continue

@@ -1,7 +1,7 @@
 /** Rows that a table does not take leave the batch, as if they had broken a rule: what they have kept away goes on. */
 import { beside } from '../operators/operator.ts'
 import { sqlText } from '../plan/identifier.ts'
-import { isSink, type Step, takesInputRows } from '../plan/plan.ts'
+import { isSink, makesRows, type Step, takesInputRows } from '../plan/plan.ts'
 import { keyTooLongName, numberedSql, refusedName } from '../sinks/table.ts'
 import type { RefusedRow } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
@@ -60,7 +60,7 @@ export async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<b
     const going: string[] = []
     let found = false
     for (const sink of stepsAfter(plan, step.id)) {
-      if (sink.op === 'window') going.push(...sink.from.map((from) => `select _row from ${names.of(from)}`))
+      if (makesRows(sink)) going.push(...sink.from.map((from) => `select _row from ${names.of(from)}`))
       if (!isSink(sink) || !takesInputRows(plan, sink)) continue
       const out = names.of(sink.id)
       // it writes what a table has taken

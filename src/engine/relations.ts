@@ -3,11 +3,22 @@
 import { MillraceError } from '../errors.ts'
 import { anomaliesRelations } from '../operators/anomalies.ts'
 import { operators } from '../operators/index.ts'
+import type { KeptPart } from '../operators/keyed.ts'
 import type { Relation } from '../operators/operator.ts'
+import { type PairsRun, pairsEvents, pairsKept, pairsRelations } from '../operators/pairs.ts'
+import { type TotalRun, totalDeltas, totalKept, totalRelations } from '../operators/total.ts'
 import { type WindowRun, windowRelations } from '../operators/window.ts'
 import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
-import { isTimed, type Plan, type Step, type WindowStep } from '../plan/plan.ts'
+import {
+  isChanging,
+  isTimed,
+  type PairsStep,
+  type Plan,
+  type Step,
+  type TotalStep,
+  type WindowStep,
+} from '../plan/plan.ts'
 import { refusedName, tableRelations } from '../sinks/table.ts'
 
 /** How a batch stands in event time. */
@@ -58,7 +69,7 @@ export function relationNames(plan: Plan, batch: number | string, state = 'state
 }
 
 // The plan's format has room for more than this version can run.
-const notYet = ['pairs', 'total', 'topic', 'enqueue'] as const
+const notYet = ['topic', 'enqueue'] as const
 
 export type RunnableStep = Exclude<Step, { op: (typeof notYet)[number] }>
 
@@ -76,6 +87,8 @@ export function isStateless(step: Step): boolean {
     case 'dedup':
       return operators[step.op].state === 'none'
     case 'window':
+    case 'pairs':
+    case 'total':
     case 'anomalies':
       return false
     case 'table':
@@ -98,6 +111,7 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
     out: names.of(step.id),
     inputColumns: columnsAt(plan, from),
     timed: isTimed(plan, from),
+    changing: isChanging(plan, from),
   }
   switch (step.op) {
     case 'validate':
@@ -116,6 +130,14 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
         out: at.out,
         state: (suffix) => names.state(step, suffix),
       })
+    case 'pairs': {
+      const run = pairsRun(plan, step, names, time)
+      return [pairsEvents(run), ...pairsRelations(run)]
+    }
+    case 'total': {
+      const run = totalRun(plan, step, names)
+      return [...totalDeltas(run), ...totalRelations(run)]
+    }
     case 'anomalies':
       return anomaliesRelations({
         step,
@@ -129,6 +151,24 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
     case 'files':
       return []
   }
+}
+
+/** What a step keeps by key, of which a batch reads what it needs. */
+export function keptParts(plan: Plan, step: Step, names: Names, time: BatchTime): KeptPart[] {
+  if (step.op === 'pairs') return [pairsKept(pairsRun(plan, step, names, time))]
+  return step.op === 'total' ? totalKept(totalRun(plan, step, names)) : []
+}
+
+function pairsRun(plan: Plan, step: PairsStep, names: Names, { before, after }: BatchTime): PairsRun {
+  const [from = ''] = step.from
+  const input = plan.steps.some(({ id }) => id === from) ? names.into(step) : undefined
+  return { step, input, columns: columnsAt(names.plan, from), out: names.of(step.id), before, after }
+}
+
+function totalRun(plan: Plan, step: TotalStep, names: Names): TotalRun {
+  const [from = ''] = step.from
+  const changing = isChanging(plan, from)
+  return { step, input: names.into(step), columns: columnsAt(plan, from), changing, out: names.of(step.id) }
 }
 
 /** A table of what a worker keeps of a step, in the schema of that worker's state. */
@@ -145,13 +185,13 @@ export function inputsOf(plan: Plan, step: WindowStep, names?: Names): WindowRun
 }
 
 /**
- * The steps that a batch of this source has rows for; without one, those that go on from what is kept. Windows always do:
- * event time moves for all of them at once.
+ * The steps that a batch of this source has rows for; without one, those that go on from what is kept. Windows and pairs
+ * always do: event time moves for all of them at once.
  */
 export function planForSource(plan: Plan, source: string | undefined): Plan {
   const fed = new Set(source === undefined ? [] : [source])
   const steps = plan.steps.filter((step) => {
-    const runs = step.op === 'window' || step.from.some((from) => fed.has(from))
+    const runs = step.op === 'window' || step.op === 'pairs' || step.from.some((from) => fed.has(from))
     if (runs) fed.add(step.id)
     return runs
   })

@@ -267,7 +267,8 @@ function unquoted(name: string): string {
   return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name
 }
 
-async function readStored(file: RowFile, columns: readonly string[]): Promise<string> {
+/** What the store has written, as a relation of texts. */
+export async function readStored(file: RowFile, columns: readonly string[]): Promise<string> {
   const types = columns.map((column) => `${sqlText(column)}: 'varchar'`)
   const longest = await longestLine(file.path)
   return `read_csv(

@@ -22,8 +22,7 @@ interface Partition {
   lastRowAt: number
 }
 
-/** After everything: no event can come later. The last moment of JavaScript's clock. */
-export const endOfTime = 8_640_000_000_000_000
+export { endOfTime } from '../plan/plan.ts'
 
 /** Where event time comes from, by source; undefined when the plan has none. */
 export function eventTimes(plan: Plan): Map<string, EventTime> {

@@ -38,8 +38,8 @@ export type Parts =
   | { is: 'numbers'; of(type: ColumnType): NumberPart[]; result(parts: string[], type: ColumnType): string }
   /** The different values, as hashes of 63 bits. */
   | { is: 'members' }
-  /** How often each item comes; `result` is over `_item` and `_n`, once per window. */
-  | { is: 'items'; result(args: readonly number[]): string }
+  /** How often each item comes; `result` is over `_item` and `_n`, and `none` what it is of no item. */
+  | { is: 'items'; result(args: readonly number[]): string; none: string }
 
 export interface NumberPart {
   name: string
@@ -88,6 +88,20 @@ export function deviationSql(n: string, s: string, q: string, digits: number): s
   const variance = `((${whole(q)} - ${m} * ${whole(s)} - ${r} * ${m})::double - (${r} * ${r})::double / ${n}) / ${n}`
   return `round(sqrt(greatest(${variance}, 0)) / 1e${digits}, 9)`
 }
+
+// Along the values in their order: where the count passes the two middle places, which of an odd number are one.
+const medianSql = `list_transform([list_reduce(
+  list_prepend(
+    {v: null::bigint, n: 0::hugeint, low: null::bigint, high: null::bigint},
+    list_sort(list({v: _item::bigint, n: _n::hugeint, low: null::bigint, high: null::bigint}))
+  ),
+  lambda a, b: {
+    v: b.v,
+    n: a.n + b.n,
+    low: case when a.n < (sum(_n) + 1) // 2 and a.n + b.n >= (sum(_n) + 1) // 2 then b.v else a.low end,
+    high: case when a.n < (sum(_n) + 2) // 2 and a.n + b.n >= (sum(_n) + 2) // 2 then b.v else a.high end
+  }
+)], lambda both: (both.low::double + both.high::double) / 2)[1]`
 
 export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
   count: {
@@ -162,6 +176,19 @@ export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
     parts: {
       is: 'items',
       result: ([most = 1]) => `(list(_item order by _n desc, _item))[1:${most}]`,
+      none: '[]',
+    },
+  },
+  median: {
+    says: 'The middle value of whole numbers, or the mean of the two in the middle; exact; null of none.',
+    result: (of) => {
+      if (of?.is !== 'integer') throw wrong('median', 'a whole number', of)
+      return { type: double, nullable: true }
+    },
+    parts: {
+      is: 'items',
+      result: () => medianSql,
+      none: 'null',
     },
   },
   counts: {
@@ -170,15 +197,19 @@ export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
       items('counts', of)
       return { type: json, nullable: false }
     },
-    parts: { is: 'items', result: () => 'json_group_object(_item, _n)' },
+    parts: { is: 'items', result: () => 'json_group_object(_item, _n)', none: `'{}'` },
   },
 }
 
-/** The type of an aggregate over rows with these columns. It may come from plain JSON, so its shape is checked as well. */
+/**
+ * The type of an aggregate over rows with these columns, and `largestValue`. It may come from plain JSON, so its shape is
+ * checked as well.
+ */
 export function typeOfAggregate(
-  { aggregate, of, args }: Aggregate,
+  asked: Aggregate,
   columns: readonly Column[],
-): { type: ColumnType; nullable: boolean } {
+): { type: ColumnType; nullable: boolean; largest: number | undefined } {
+  const { aggregate, of: value, args } = asked
   if (!Object.hasOwn(aggregates, aggregate)) {
     const names = Object.keys(aggregates)
     const meant = nearest(aggregate, names)
@@ -188,7 +219,9 @@ export function typeOfAggregate(
     })
   }
   if (aggregate === 'top') checkMost(args?.[0] ?? Number.NaN)
-  return aggregates[aggregate].result(of === undefined ? undefined : typeOfExpression(of, columns).type)
+  const type = value === undefined ? undefined : typeOfExpression(value, columns).type
+  const { result } = aggregates[aggregate]
+  return { ...result(type), largest: type === undefined ? undefined : largestValue(asked, type) }
 }
 
 function checkMost(most: number): void {
@@ -221,6 +254,7 @@ function largestDigits(aggregate: Aggregate['aggregate'], type: ColumnType, spar
     case 'max':
     case 'countDistinct':
     case 'top':
+    case 'median':
     case 'counts':
       return undefined
   }
@@ -303,6 +337,10 @@ export const top = (most: number, value: Value<'text'> | Value<'list of text'>):
   checkMost(most)
   return aggregated({ aggregate: 'top', args: [most], ...of(value) }, value, 'list of text')
 }
+
+/** The middle value of whole numbers, or the mean of the two in the middle; exact. */
+export const median = (value: Value<'integer'>): Aggregated<'double'> =>
+  aggregated({ aggregate: 'median', ...of(value) }, value, 'double')
 
 /** How often each value comes, as a JSON object; of a list, each of its items counts. */
 export const counts = (value: Value<'text'> | Value<'list of text'>): Aggregated<'json'> =>

@@ -4,6 +4,7 @@
  */
 import type { Column } from '../plan/columns.ts'
 import type { OperatorStep, ValidateStep } from '../plan/plan.ts'
+import type { KeptPart } from './keyed.ts'
 
 /** Resident state is in memory and bounded by what is open; fetched state is read from the store for a batch's keys. */
 export type StateKind = 'none' | 'resident' | 'fetched'
@@ -13,6 +14,8 @@ export interface Relation {
   name: string
   as: 'table' | 'view'
   select: string
+  /** What is read from the store once it is made. */
+  fetches?: KeptPart[]
 }
 
 export interface OperatorNames {
@@ -21,6 +24,8 @@ export interface OperatorNames {
   inputColumns: Column[]
   /** Rows carry their event time as `_time`. */
   timed?: boolean
+  /** Rows may be taken back: `_change` is 1 or -1. */
+  changing?: boolean
 }
 
 export interface Operator<S extends OperatorStep | ValidateStep> {

@@ -7,7 +7,7 @@ export const select: Operator<SelectStep> = {
   says: (step) => `computes ${Object.keys(step.select).join(', ')}`,
   state: 'none',
   verdict: undefined,
-  relations(step, { input, out, inputColumns, timed }) {
+  relations(step, { input, out, inputColumns, timed, changing }) {
     const columns = Object.entries(step.select).map(
       ([name, expression]) => `  ${printDuckdb(expression, inputColumns)} as ${identifier(name)}`,
     )
@@ -15,7 +15,7 @@ export const select: Operator<SelectStep> = {
       {
         name: out,
         as: 'view',
-        select: `select\n  _row,${timed ? ' _time,' : ''}\n${columns.join(',\n')}\nfrom ${input}`,
+        select: `select\n  _row,${timed ? ' _time,' : ''}${changing ? ' _change,' : ''}\n${columns.join(',\n')}\nfrom ${input}`,
       },
     ]
   },

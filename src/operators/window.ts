@@ -387,8 +387,7 @@ function resultSql(run: WindowRun, { name, input, aggregate }: Part, sets: PaneS
   const set = sets.findIndex(({ aggregates: shared }) => shared.includes(name))
   const value = identifier(`set_${set}`, parts.is === 'members' ? '_members' : name)
   if (parts.is === 'members') return `coalesce(${value}, 0)::bigint`
-  const none = aggregate.aggregate === 'top' ? '[]' : `'{}'`
-  return `coalesce(${value}, ${none})::${duckdbType(result(type).type)}`
+  return `coalesce(${value}, ${parts.none})::${duckdbType(result(type).type)}`
 }
 
 // A window's numbers are those of its panes, put together along the line of the panes of its key.

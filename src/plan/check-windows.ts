@@ -82,7 +82,8 @@ function checkLengths(at: string, { sizeMs, slideMs }: WindowStep): void {
     throw fault(at, 'INVALID_PLAN', 'a row would be in over 100,000 windows', 'let them slide further')
 }
 
-function keyColumn(at: string, name: string, input: Column[]): Column {
+/** A column by which rows are put together. */
+export function keyColumn(at: string, name: string, input: Column[]): Column {
   const column = input.find((candidate) => candidate.name === name)
   if (column === undefined) throw unknownColumn(at, name, input)
   const { type, nullable } = column

@@ -2,6 +2,7 @@
  * Whether a plan can run: names that are there, types that fit, one producer before each consumer. The builder makes
  * plans that pass; a plan from plain data gets the same sentences.
  */
+import { checkChanging, checkPairs, checkTotal } from './check-changes.ts'
 import { checkAnomalies, checkEventTime, checkWindow } from './check-windows.ts'
 import { type Column, type ColumnType, sameType, typeName } from './columns.ts'
 import type { Aggregate, Expression } from './expression.ts'
@@ -23,7 +24,7 @@ export type TypeOf = (expression: Expression, columns: readonly Column[]) => { t
 export type TypeOfAggregate = (
   aggregate: Aggregate,
   columns: readonly Column[],
-) => { type: ColumnType; nullable: boolean }
+) => { type: ColumnType; nullable: boolean; largest: number | undefined }
 
 /** What the function registry knows. */
 export interface Types {
@@ -111,6 +112,7 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
     if (JSON.stringify(step.columns) === JSON.stringify(input)) return
     throw fault(at, 'INVALID_PLAN', `a step of the kind "${step.op}" hands on the columns it gets: ${list(input)}`)
   }
+  checkChanging(at, step, plan)
   switch (step.op) {
     case 'validate':
       same()
@@ -163,11 +165,11 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
       return
     case 'pairs':
       condition(step.open)
-      condition(step.close)
-      needs(step.by)
+      if (step.close !== undefined) condition(step.close)
+      checkPairs(at, step, plan, input)
       return
     case 'total':
-      needs(step.by)
+      checkTotal(at, step, plan, input, types)
       return
     case 'anomalies':
       needs(['window_start', 'final', ...step.by, ...step.of.map(({ column }) => column)])

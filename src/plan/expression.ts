@@ -26,7 +26,7 @@ export interface RawSql {
 
 /** One aggregate over the rows of a window or a total. `args` are constants such as the k of a top-k. */
 export interface Aggregate {
-  aggregate: 'count' | 'sum' | 'min' | 'max' | 'mean' | 'deviation' | 'countDistinct' | 'top' | 'counts'
+  aggregate: 'count' | 'sum' | 'min' | 'max' | 'mean' | 'deviation' | 'countDistinct' | 'top' | 'median' | 'counts'
   of?: Expression
   /** Only of the rows for which this is true. */
   where?: Expression

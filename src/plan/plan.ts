@@ -128,6 +128,9 @@ export interface EventTime {
   whenAllIdle: 'wait' | 'follow the clock'
 }
 
+/** After everything: no event can come later. The last moment of JavaScript's clock, in milliseconds. */
+export const endOfTime = 8_640_000_000_000_000
+
 export interface SelectStep extends StepBase {
   op: 'select'
   /** One expression per output column, in order. */
@@ -162,15 +165,35 @@ export interface WindowStep extends StepBase {
   emit: { on: 'close' } | { on: 'update'; everyMs: number }
 }
 
+/**
+ * Of the events of a key, in the order of event time: each open with the event after it, when that is a close. What comes
+ * out: the columns of `by`, the other columns of the open (of a close without one: its own) but for the event time, and
+ * `pair_id`, `opened_at`, `closed_at`, `outcome`, `seconds`. It is said at once, and taken back when other events show it
+ * to be otherwise.
+ */
 export interface PairsStep extends StepBase {
   op: 'pairs'
   by: string[]
   open: Expression
-  close: Expression
-  maxGapMs: number
+  /** Without it every event that opens is closed by the next that does. */
+  close?: Expression
+  /** An open and its close are no further apart. */
+  maxGapMs?: number
+  /** An event is late when it is older than the newest of its key by more than this. */
   latenessMs: number
+  late: 'keep' | 'drop' | 'fail'
 }
 
+/** What pairs add to the columns of their events. */
+export const pairColumns: Column[] = [
+  { name: 'pair_id', type: { is: 'text' }, nullable: false },
+  { name: 'opened_at', type: { is: 'timestamp' }, nullable: true },
+  { name: 'closed_at', type: { is: 'timestamp' }, nullable: true },
+  { name: 'outcome', type: { is: 'text' }, nullable: false },
+  { name: 'seconds', type: { is: 'decimal', precision: 18, scale: 6 }, nullable: true },
+]
+
+/** Aggregates of each key over all time: the columns of `by`, then the aggregates. */
 export interface TotalStep extends StepBase {
   op: 'total'
   by: string[]
@@ -241,6 +264,13 @@ export function makesRows(step: Step): boolean {
 export function takesInputRows(plan: Plan, step: Step): boolean {
   const before = plan.steps.filter(({ id }) => step.from.includes(id))
   return before.every((each) => !makesRows(each) && takesInputRows(plan, each))
+}
+
+/** Whether rows of a step may be taken back. */
+export function isChanging(plan: Plan, id: string): boolean {
+  const step = plan.steps.find((candidate) => candidate.id === id)
+  if (step === undefined) return false
+  return step.op === 'pairs' || step.op === 'total' || step.from.some((from) => isChanging(plan, from))
 }
 
 /** Whether the rows of a step carry the event time they came with. */

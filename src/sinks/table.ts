@@ -15,19 +15,21 @@ const maxKeyBytes = 2600
  * Relations in order; the last one, `out`, holds the rows that go to the store, and says of each whether its key may be
  * `_known` to the table already.
  */
-export function tableRelations(step: TableStep, names: { input: string; out: string }): Relation[] {
-  const { input, out } = names
+export function tableRelations(step: TableStep, names: { input: string; out: string; changing?: boolean }): Relation[] {
+  const { input, out, changing = false } = names
   if (step.mode.is === 'append') {
     return [{ name: out, as: 'view', select: `select *, false as _known\nfrom ${input}` }]
   }
   const key = step.mode.key.map((name) => identifier(name))
+  // what is taken back is replaced by a row of its key that comes, or goes
+  const coming = changing ? `(select * from ${input} where _change > 0)` : input
   const bytes = step.mode.key
     .map((name) => `coalesce(octet_length(encode(${identifier(name)}::varchar)), 0)`)
     .join(' + ')
   const tooLong = {
     name: keyTooLongName(out),
     as: 'table' as const,
-    select: `select _row, ${bytes} as _key_bytes\nfrom ${input}\nwhere ${bytes} > ${maxKeyBytes}`,
+    select: `select _row, ${bytes} as _key_bytes\nfrom ${coming}\nwhere ${bytes} > ${maxKeyBytes}`,
   }
   if (step.mode.is === 'insert if new') {
     // repeats within the batch are known too, and are left to the database like all others
@@ -35,17 +37,29 @@ export function tableRelations(step: TableStep, names: { input: string; out: str
     const select = `select *, ${known} as _known\nfrom ${input}\nwhere ${bytes} <= ${maxKeyBytes}`
     return [tooLong, { name: out, as: 'view', select }]
   }
+  const unique: Relation = {
+    name: uniqueName(out),
+    as: 'table',
+    // the last row of a key replaces the others
+    select: `select *
+from ${coming}
+where _row in (select max(_row) from ${coming} group by ${key.join(', ')})
+  and _row not in (select _row from ${keyTooLongName(out)})`,
+  }
+  const deleted: Relation = {
+    name: deletedName(out),
+    as: 'table',
+    select: `select distinct ${key.join(', ')}
+from ${input}
+where _change < 0
+except
+select ${key.join(', ')}
+from ${coming}`,
+  }
   return [
     tooLong,
-    {
-      name: uniqueName(out),
-      as: 'table',
-      // the last row of a key replaces the others
-      select: `select *
-from ${input}
-where _row in (select max(_row) from ${input} group by ${key.join(', ')})
-  and _row not in (select _row from ${keyTooLongName(out)})`,
-    },
+    unique,
+    ...(changing ? [deleted] : []),
     { name: out, as: 'view', select: `select *, true as _known\nfrom ${uniqueName(out)}` },
   ]
 }
@@ -53,6 +67,11 @@ where _row in (select max(_row) from ${input} group by ${key.join(', ')})
 /** The rows of a batch that are to replace others, one per key. */
 export function uniqueName(out: string): string {
   return beside(out, 'unique')
+}
+
+/** The keys of rows that a batch takes back without another in their place. */
+export function deletedName(out: string): string {
+  return beside(out, 'deleted')
 }
 
 /** The hashes of keys that this worker may have seen before, in this batch or an earlier one; filled by the engine. */
@@ -84,6 +103,11 @@ export function numberedSql(out: string): string {
 export function copySql(step: TableStep, out: string, known: boolean): string {
   const columns = step.columns.map((column) => `  ${postgresText(column)} as ${identifier(column.name)}`)
   return `select\n${columns.join(',\n')}\nfrom ${out}\nwhere ${known ? '' : 'not '}_known\norder by _row`
+}
+
+/** The select that prints keys as `copySql` prints rows. */
+export function keysSql(columns: readonly Column[], relation: string): string {
+  return `select\n${columns.map((column) => `  ${postgresText(column)} as ${identifier(column.name)}`).join(',\n')}\nfrom ${relation}`
 }
 
 /** The order in which a sink's rows are numbered: those of new keys first. */

@@ -9,6 +9,7 @@ import { type Client, codeOf, isTransient } from './connection.ts'
 import { letterEdited, letterSettled } from './dead-letters.ts'
 import { writeFiles } from './files.ts'
 import { jsonText } from './json-text.ts'
+import { writeKeyed } from './keyed-state.ts'
 import { copy, landSinks, type TableHabits } from './land-rows.ts'
 import { writeState } from './state.ts'
 import { type BatchCommit, type CommitOutcome, deadLetterColumns, lateColumns } from './store.ts'
@@ -30,12 +31,13 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
 
     if (batch.lateRows) await copy(client, 'millrace.late_rows', [...lateColumns], batch.lateRows)
     await writeState(client, batch)
+    await writeKeyed(client, batch)
     if (batch.dedupKeys) await copy(client, 'millrace.dedup_keys', ['step', 'key'], batch.dedupKeys)
     await failpoint('after state')
 
     const verdicts = await batch.books(outcomes)
     const rowsOut = Object.fromEntries(
-      outcomes.map(({ step, inserted, updated }) => [step, { inserted, updated, deleted: 0 }]),
+      outcomes.map(({ step, inserted, updated, deleted }) => [step, { inserted, updated, deleted }]),
     )
     await writeFiles(client, batch)
     await writePositions(client, batch)

@@ -36,16 +36,24 @@ export async function landSinks(client: Client, sinks: SinkRows[], habits: Table
 }
 
 async function landSink(client: Client, sink: SinkRows, habits: TableHabits): Promise<SinkOutcome> {
-  const outcome: SinkOutcome = { step: sink.step.id, inserted: 0, updated: 0, duplicates: 0, duplicateOrdinals: [] }
-  const { step, rows, fresh } = sink
+  const outcome: SinkOutcome = {
+    step: sink.step.id,
+    inserted: 0,
+    updated: 0,
+    deleted: 0,
+    duplicates: 0,
+    duplicateOrdinals: [],
+  }
+  const { step, rows, fresh, deleted } = sink
   const first = fresh?.rows ?? 0
-  if (first + rows.rows === 0) return outcome
+  if (first + rows.rows + (deleted?.rows ?? 0) === 0) return outcome
   if (step.mode.is !== 'append') await makeStage(client, sink)
   await client.query('savepoint rows')
   if (fresh && first > 0 && !(await landStraight(client, step, fresh, outcome, habits))) {
     await landRows(client, sink, fresh, 0, outcome)
   }
   if (rows.rows > 0) await landRows(client, sink, rows, first, outcome)
+  if (deleted && deleted.rows > 0) outcome.deleted += await deleteRows(client, step, deleted)
   await client.query('release savepoint rows')
   return outcome
 }
@@ -107,6 +115,23 @@ async function landRows(
   }
   // for the rows after them
   await client.query(`truncate ${stage}`)
+}
+
+// By their keys, through the stage of the rows that come.
+async function deleteRows(client: Client, step: TableStep, rows: RowFile): Promise<number> {
+  if (step.mode.is === 'append') return 0
+  const stage = stageName(step)
+  await copy(client, stage, rows.columns, rows)
+  const same = step.mode.key.map((name) => {
+    // an index is of no use to `is not distinct from`
+    const isNullable = step.columns.some((column) => column.name === name && column.nullable)
+    return `t.${identifier(name)} ${isNullable ? 'is not distinct from' : '='} s.${identifier(name)}`
+  })
+  const { rowCount } = await client.query(
+    `delete from ${identifier(...step.table.split('.'))} t using ${stage} s where ${same.join(' and ')}`,
+  )
+  await client.query(`truncate ${stage}`)
+  return rowCount ?? 0
 }
 
 async function replaceRows(

@@ -9,6 +9,7 @@ import { planChange } from '../plan/compatible.ts'
 import type { Plan } from '../plan/plan.ts'
 import { commitBatch, keysOf, settle } from './memory/commit.ts'
 import { type MemoryDatabase, memoryDatabase, pair, type StoredPipeline } from './memory/database.ts'
+import { nextDue, writeKeyed } from './memory/keyed-state.ts'
 import { freeLease, holds, leave, takeLease } from './memory/leases.ts'
 import { printCsv, readRows } from './memory/rows.ts'
 import { writeState } from './memory/state.ts'
@@ -21,6 +22,7 @@ import type {
   DeadLetterCount,
   DeadLetterFilter,
   DeadLetterQuery,
+  KeyedQuery,
   LeaseAnswer,
   LeaseRequest,
   LedgerLine,
@@ -109,6 +111,14 @@ class MemoryStore implements Store {
 
   async state(pipeline: string, folder: string): Promise<StoredState> {
     return await writeState(this.#known(pipeline), folder)
+  }
+
+  async keyed(pipeline: string, query: KeyedQuery): Promise<RowFile> {
+    return await writeKeyed(this.#known(pipeline), query)
+  }
+
+  async nextDue(pipeline: string): Promise<bigint | undefined> {
+    return nextDue(this.#known(pipeline))
   }
 
   async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {
@@ -254,6 +264,7 @@ function newPipeline(plan: Plan): StoredPipeline {
     watermark: undefined,
     paneNumbers: new Map(),
     paneSets: [],
+    keyed: new Map(),
   }
 }
 

@@ -25,6 +25,7 @@ import {
 } from './connection.ts'
 import { countDeadLetters, discard, editFields, findDeadLetters } from './dead-letters.ts'
 import { filesOfBatch, findFiles } from './files.ts'
+import { readKeyed, readNextDue } from './keyed-state.ts'
 import type { TableHabits } from './land-rows.ts'
 import { leaseTimes, livingOwner, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { foldLedger, readLedger, readStatus } from './ledger.ts'
@@ -39,6 +40,7 @@ import type {
   DeadLetterCount,
   DeadLetterFilter,
   DeadLetterQuery,
+  KeyedQuery,
   LeaseAnswer,
   LeaseRequest,
   LedgerLine,
@@ -300,6 +302,14 @@ export class PostgresStore implements Store {
 
   async state(pipeline: string, folder: string): Promise<StoredState> {
     return await inTransaction(this.#patientPool, (client) => readState(client, pipeline, folder))
+  }
+
+  async keyed(pipeline: string, query: KeyedQuery): Promise<RowFile> {
+    return await inTransaction(this.#patientPool, (client) => readKeyed(client, pipeline, query))
+  }
+
+  async nextDue(pipeline: string): Promise<bigint | undefined> {
+    return await readNextDue(this.#pool, pipeline)
   }
 
   async ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]> {

@@ -43,6 +43,11 @@ export interface Store extends AsyncDisposable {
   /** What is kept of open windows, written into files of a folder. */
   state(pipeline: string, folder: string): Promise<StoredState>
 
+  /** What a step keeps of some keys, written into a file. */
+  keyed(pipeline: string, query: KeyedQuery): Promise<RowFile>
+  /** The first `due` of what is kept; microseconds. */
+  nextDue(pipeline: string): Promise<bigint | undefined>
+
   /** In the order of the batches: all after one, the first or the last so many of them. */
   ledger(pipeline: string, query: LedgerQuery): Promise<LedgerLine[]>
   /**
@@ -126,6 +131,8 @@ export interface BatchCommit {
   lateRows?: RowFile | undefined
   /** What changes in the state of windows. */
   state?: StateChange | undefined
+  /** What changes in what steps keep by key. */
+  keyed?: KeyedChange | undefined
   files: FileProgress[]
   positions: Position[]
   /** Where the batch moves the watermark; it never moves back. */
@@ -163,6 +170,29 @@ export const numberColumns = ['step', 'key', 'pane', 'numbers'] as const
 /** `members` are hashes as a Postgres array, `items` a JSON object of counts; one of them is null. */
 export const setColumns = ['step', 'aggregate', 'key', 'pane', 'members', 'items'] as const
 
+export interface KeyedChange {
+  /** Columns: `keyedColumns`. In place of what is there. */
+  set: RowFile | undefined
+  /** Columns: step, key, item. */
+  gone: RowFile | undefined
+  /** Nothing will follow: all of it goes. */
+  forget?: boolean
+}
+
+/** `state` is a JSON object of texts; `due` is in microseconds, or null. */
+export const keyedColumns = ['step', 'key', 'item', 'state', 'due'] as const
+export const storedKeyedColumns = ['key', 'item', 'state', 'due'] as const
+
+export interface KeyedQuery {
+  step: string
+  /** Columns: key, item; without an item all of the key is meant. */
+  wanted: RowFile
+  /** Also all of the keys that have something due before this; microseconds. */
+  dueBeforeUs?: bigint | undefined
+  /** The file to write: columns `storedKeyedColumns`. */
+  into: string
+}
+
 /** Files with these columns. Of a set, what several batches added may be in several rows. */
 export interface StoredState {
   numbers: RowFile
@@ -177,6 +207,8 @@ export interface SinkRows {
   rows: RowFile
   /** Rows to insert if new whose keys are likely new: a straight COPY may try them. They are numbered before `rows`. */
   fresh?: RowFile
+  /** Columns: those of the key. Rows that are to go, after those of `rows` have come. */
+  deleted?: RowFile | undefined
   /** The store must say which rows were duplicates, not only how many: the plan branches. */
   ordinals: boolean
 }
@@ -205,6 +237,7 @@ export interface SinkOutcome {
   step: string
   inserted: number
   updated: number
+  deleted: number
   duplicates: number
   /** Which rows of the sink's files were duplicates; only when asked for. */
   duplicateOrdinals: number[]

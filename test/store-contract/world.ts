@@ -190,6 +190,7 @@ export function outcome(parts: Partial<SinkOutcome>): SinkOutcome {
     step: 'orders',
     inserted: 0,
     updated: 0,
+    deleted: 0,
     duplicates: 0,
     duplicateOrdinals: [],
     ...parts,

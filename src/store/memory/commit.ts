@@ -18,9 +18,10 @@ import {
   type Verdicts,
 } from '../store.ts'
 import { type MemoryDatabase, pair, type StoredPipeline } from './database.ts'
+import { readKeyedChange } from './keyed-state.ts'
 import { type Row, readRows } from './rows.ts'
 import { readStateChange } from './state.ts'
-import { apply, type Draft, draftOf, merge } from './tables.ts'
+import { apply, type Draft, draftOf, merge, remove } from './tables.ts'
 
 type Letter = NewDeadLetter & { rawBytes: Buffer | null }
 
@@ -40,6 +41,8 @@ export async function commitBatch(
       ...(sink.fresh ? await readRows(sink.fresh) : []),
       ...(await readRows(sink.rows)),
     ])
+    if (sink.deleted)
+      outcome.deleted = remove(draftFor(database, drafts, sink.step.table), await readRows(sink.deleted))
     outcomes.push(outcome)
     refused.push(...refusals)
   }
@@ -49,6 +52,7 @@ export async function commitBatch(
 
   const lateRows = batch.lateRows ? await readRows(batch.lateRows) : []
   const changeState = await readStateChange(batch.state)
+  const changeKeyed = await readKeyedChange(batch.keyed)
   const dedupKeys = batch.dedupKeys ? await readRows(batch.dedupKeys) : []
   await failpoint('after state')
 
@@ -72,7 +76,7 @@ export async function commitBatch(
 
   const committedAt = new Date(database.now())
   const rowsOut = Object.fromEntries(
-    outcomes.map(({ step, inserted, updated }) => [step, { inserted, updated, deleted: 0 }]),
+    outcomes.map(({ step, inserted, updated, deleted }) => [step, { inserted, updated, deleted }]),
   )
   for (const draft of drafts.values()) apply(draft)
   for (const letter of letters)
@@ -83,6 +87,7 @@ export async function commitBatch(
     database.lateRows.push({ ...row, pipeline: batch.pipeline, batch: String(batch.batch) })
   }
   changeState(pipeline)
+  changeKeyed(pipeline)
   pipeline.watermark = highest(pipeline.watermark, batch.watermark)
   for (const file of batch.files) pipeline.files.set(pair(file.source, file.id), { ...file, batch: batch.batch })
   for (const position of batch.positions) {

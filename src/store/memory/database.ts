@@ -37,6 +37,8 @@ export interface StoredPipeline {
   /** By step, key and pane. */
   paneNumbers: Map<string, Row>
   paneSets: Row[]
+  /** By step, key and item. */
+  keyed: Map<string, Row>
 }
 
 export function memoryDatabase(now: () => number): MemoryDatabase {

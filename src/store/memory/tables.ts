@@ -65,16 +65,21 @@ export interface Draft {
   added: Row[]
   replaced: Map<number, Row>
   byKey: Map<string, number>
+  /** Rows that go. */
+  gone: Set<number>
 }
 
 export function draftOf(table: Table): Draft {
-  return { table, added: [], replaced: new Map(), byKey: new Map() }
+  return { table, added: [], replaced: new Map(), byKey: new Map(), gone: new Set() }
 }
 
-export function apply({ table, added, replaced, byKey }: Draft): void {
+export function apply({ table, added, replaced, byKey, gone }: Draft): void {
   for (const row of added) table.rows.push(row)
   for (const [at, row] of replaced) table.rows[at] = row
   for (const [key, at] of byKey) table.byKey.set(key, at)
+  if (gone.size === 0) return
+  table.rows = table.rows.filter((_, at) => !gone.has(at))
+  table.byKey = new Map(table.rows.map((row, at) => [keyOf(table, row) ?? '', at]))
 }
 
 /** Lets the rows of a sink meet those of its table and of this commit. */
@@ -87,6 +92,7 @@ export function merge(
     step: step.id,
     inserted: 0,
     updated: 0,
+    deleted: 0,
     duplicates: 0,
     duplicateOrdinals: [],
   }
@@ -98,8 +104,8 @@ export function merge(
       refuse(ordinal, fault)
       continue
     }
-    const key = draft.table.key && JSON.stringify(draft.table.key.map((name) => row[name] ?? null))
-    const at = key === undefined ? undefined : (draft.byKey.get(key) ?? draft.table.byKey.get(key))
+    const key = keyOf(draft.table, row)
+    const at = placeOf(draft, key)
     if (at === undefined) {
       add(draft, key, row)
       outcome.inserted++
@@ -123,6 +129,31 @@ export function merge(
     }
   }
   return { outcome, refusals }
+}
+
+/** Takes rows away by their keys; answers how many there were. */
+export function remove(draft: Draft, keys: Row[]): number {
+  let removed = 0
+  for (const row of keys) {
+    const key = keyOf(draft.table, row)
+    const at = placeOf(draft, key)
+    if (at === undefined || key === undefined) continue
+    draft.gone.add(at)
+    draft.byKey.set(key, nowhere)
+    removed++
+  }
+  return removed
+}
+
+const nowhere = -1
+
+function keyOf({ key }: Table, row: Row): string | undefined {
+  return key && JSON.stringify(key.map((name) => row[name] ?? null))
+}
+
+function placeOf(draft: Draft, key: string | undefined): number | undefined {
+  const at = key === undefined ? undefined : (draft.byKey.get(key) ?? draft.table.byKey.get(key))
+  return at === nowhere ? undefined : at
 }
 
 // A few of the reasons for which Postgres refuses a row, so that generated histories meet refusals too.

@@ -1,0 +1,76 @@
+/** What steps keep by key: fetched for the keys of a batch, and printed as the batch leaves it. */
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type KeptPart, keptObject, nothingStored, storedSql } from '../operators/keyed.ts'
+import { sqlText } from '../plan/identifier.ts'
+import { type KeyedChange, keyedColumns, storedKeyedColumns } from '../store/store.ts'
+import type { Batch, BatchTools } from './batch.ts'
+import { keptParts } from './relations.ts'
+import { type Printed, printRows } from './row-file.ts'
+import { readStored } from './state.ts'
+
+/** Reads what is stored for the keys of a batch, and for those that are due, into the table of each part. */
+export async function fetchKept(tools: BatchTools, batch: Batch, parts: readonly KeptPart[]): Promise<void> {
+  const { session, store, plan, spool } = tools
+  for (const [i, part] of parts.entries()) {
+    const name = `${batch.number}-kept-${plan.steps.findIndex(({ id }) => part.step.startsWith(id))}-${i}`
+    const wanted = await printRows(session, spool, `${name}-wanted`, {
+      select: part.wanted,
+      columns: ['key', 'item'],
+      quoted: ['_key', '_item'],
+    })
+    const { before, after } = batch.time
+    const dueBeforeUs = part.due && after !== undefined && after !== before ? BigInt(after) * 1000n : undefined
+    let stored = nothingStored
+    const into = join(spool, `${name}-stored.csv`)
+    if (wanted.rows > 0 || dueBeforeUs !== undefined) {
+      const found = await store.keyed(plan.name, { step: part.step, wanted, dueBeforeUs, into })
+      if (found.rows > 0) stored = await readStored(found, storedKeyedColumns)
+    }
+    await session.run(`create or replace table ${part.stored} as\n${storedSql(part.columns, stored)}`)
+    await wanted.release()
+    await rm(into, { force: true })
+  }
+}
+
+export interface PrintedKeyed extends KeyedChange {
+  release(): Promise<void>
+}
+
+/** What a batch changes, printed for the store. */
+export async function printKept(tools: BatchTools, batch: Batch): Promise<PrintedKeyed | undefined> {
+  const { plan, session, spool } = tools
+  const parts = plan.steps.flatMap((step) => keptParts(plan, step, batch.names, batch.time))
+  if (parts.length === 0) return undefined
+  if (batch.time.final) return { set: undefined, gone: undefined, forget: true, release: async () => {} }
+  const print = async (name: string, selects: string[], columns: string[]): Promise<Printed | undefined> => {
+    const printed = await printRows(session, spool, `${batch.number}-kept-${name}`, {
+      select: selects.join('\nunion all\n'),
+      columns,
+      quoted: columns.filter((column) => column !== 'due'),
+    })
+    if (printed.rows > 0) return printed
+    await printed.release()
+    return undefined
+  }
+  const set = await print(
+    'set',
+    parts.map(
+      (part) =>
+        `select ${sqlText(part.step)} as step, _key as key, _item as item, ${keptObject(part.columns)} as state, _due as due from (${part.set})`,
+    ),
+    [...keyedColumns],
+  )
+  const gone = await print(
+    'gone',
+    parts.map((part) => `select ${sqlText(part.step)} as step, _key as key, _item as item from (${part.gone})`),
+    ['step', 'key', 'item'],
+  )
+  return {
+    set,
+    gone,
+    async release() {
+      for (const printed of [set, gone]) await printed?.release()
+    },
+  }
+}

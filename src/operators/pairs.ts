@@ -1,0 +1,269 @@
+/**
+ * Opens and their closes, by key, in the order of event time. What is kept of a key are its events as far back as one more
+ * may come, and the one before them; so what a batch changes is found among the events of its keys alone. The step says
+ * at once what it knows: rows that turn out otherwise are taken back (`_change` is -1) and said anew.
+ *
+ * Events at one instant stand in this order: a close, when an open waits; then an open and a close in turns; what is left
+ * of one kind comes last. Of several of a kind the hashes say which is first. Whether an open waits when an instant begins
+ * follows from counts alone: after an instant with more opens than closes one waits, after one with fewer none does, and
+ * as many of both leave it as it was, unless the open before them is too old.
+ */
+import { duckdbType, printDuckdb } from '../functions/print.ts'
+import type { Column } from '../plan/columns.ts'
+import { identifier } from '../plan/identifier.ts'
+import { endOfTime, type PairsStep, pairColumns } from '../plan/plan.ts'
+import { columnsNamed, type KeptPart, keptText, keyTextSql, storedName } from './keyed.ts'
+import { beside, type Relation } from './operator.ts'
+import { lateName } from './window.ts'
+
+/** One batch of a step that pairs. */
+export interface PairsRun {
+  step: PairsStep
+  /** Undefined where the batch has no rows for it. */
+  input: string | undefined
+  columns: Column[]
+  out: string
+  /** The watermark by which rows are judged, and the one to which the batch moves it; milliseconds. */
+  before: number | undefined
+  after: number | undefined
+}
+
+/** The event time of a row as the plan's source has it; its column is not carried, for `opened_at` tells it. */
+export function carriedColumns({ by, columns }: PairsStep, input: readonly Column[]): Column[] {
+  const carried = columns.slice(by.length, -pairColumns.length).map(({ name }) => name)
+  return input.filter(({ name }) => carried.includes(name))
+}
+
+function eventColumns(step: PairsStep, input: readonly Column[]): Column[] {
+  return [...columnsNamed(input, step.by), ...carriedColumns(step, input)]
+}
+
+/** The rows that the step reads, with their key; others are filtered. */
+export const eventsName = (out: string): string => beside(out, 'events')
+/** The rows of events that are there already. */
+export const repeatsName = (out: string): string => beside(out, 'repeats')
+
+const allName = (out: string): string => beside(out, 'all')
+const sequenceName = (out: string): string => beside(out, 'sequence')
+
+/** The events of the batch, by which the engine asks for what is stored. */
+export function pairsEvents(run: PairsRun): Relation {
+  const { step, input, columns, out } = run
+  const kept = eventColumns(step, columns)
+  const condition = (expression: PairsStep['open'] | undefined): string =>
+    expression === undefined ? 'false' : `coalesce(${printDuckdb(expression, columns)}, false)`
+  const texts = [...kept.map(keptText), 'epoch_us(_time)::varchar', '_open::varchar']
+  return {
+    name: eventsName(out),
+    as: 'table',
+    fetches: [pairsKept(run)],
+    select:
+      input === undefined
+        ? `select ${[...kept.map(({ name, type }) => `null::${duckdbType(type)} as ${identifier(name)}`), ...noEvents].join(', ')} where false`
+        : `select
+  _row,
+  ${kept.map(({ name }) => `${identifier(name)},\n  `).join('')}epoch_us(_time) as _us,
+  _open,
+  ${keyTextSql(step.by)} as _key,
+  md5(to_json([${texts.join(', ')}])::varchar) as _item
+from (
+  select *, ${condition(step.open)} as _open, ${condition(step.close)} as _close
+  from ${input}
+)
+where _open or _close`,
+  }
+}
+
+const noEvents = [
+  'null::bigint as _row',
+  'null::bigint as _us',
+  'null::boolean as _open',
+  'null::varchar as _key',
+  'null::varchar as _item',
+]
+
+/** What is kept of the step: an event each. */
+export function pairsKept(run: PairsRun): KeptPart {
+  const { step, out, columns } = run
+  const kept = eventColumns(step, columns)
+  return {
+    step: step.id,
+    wanted:
+      run.input === undefined
+        ? 'select null as _key, null as _item where false'
+        : `select distinct _key, null as _item from ${eventsName(out)}`,
+    due: step.maxGapMs !== undefined,
+    stored: storedName(out),
+    columns: [...kept, { name: '_us', type: { is: 'integer' } }, { name: '_open', type: { is: 'boolean' } }],
+    set: `select * from ${beside(out, 'kept')} where not _stored or _due is distinct from _was_due`,
+    gone: `select _key, _item from ${storedName(out)} anti join ${beside(out, 'kept')} using (_item)`,
+  }
+}
+
+/** Relations in order, once what is stored is there; the last one, `out`, says what has changed. */
+export function pairsRelations(run: PairsRun): Relation[] {
+  const { step, out, before, after } = run
+  const lateness = us(step.latenessMs)
+  const stored = storedName(out)
+  // a run before has been told that nothing would
+  const nothingFollows = before !== undefined && before >= endOfTime
+  const relations: Relation[] = []
+  const table = (name: string, select: string): void => {
+    relations.push({ name, as: 'table', select })
+  }
+  table(
+    lateName(out),
+    `select
+  _row,
+  make_timestamptz(_us) as _time,
+  null::timestamptz as _window_start,
+  ((${nothingFollows ? us(before) : `_newest - ${lateness}`} - _us) // 1000)::bigint as _late_by_ms
+from ${eventsName(out)}
+left join (select _key, max(_us) as _newest from ${stored} group by _key) using (_key)
+where ${nothingFollows ? 'true' : `_us < _newest - ${lateness}`}`,
+  )
+  table(
+    repeatsName(out),
+    `select _row
+from (select _row, _item, row_number() over (partition by _item order by _row) as _n from ${eventsName(out)})
+where _row not in (select _row from ${lateName(out)})
+  and (_n > 1 or _item in (select _item from ${stored}))`,
+  )
+  table(
+    allName(out),
+    `select * exclude (_due), true as _stored, _due as _was_due
+from ${stored}
+union all by name
+select * exclude (_row), false as _stored, null::bigint as _was_due
+from ${eventsName(out)}
+where _row not in (select _row from ${lateName(out)})
+  and _row not in (select _row from ${repeatsName(out)})`,
+  )
+  table(sequenceName(out), sequenceSql(step, allName(out)))
+  table(
+    beside(out, 'kept'),
+    `select * exclude (_newest, _next_us, _next_open, _last_us, _last_open),
+  case when ${isWaiting} and not ${hasExpired(step, after)} then _us + ${gapOf(step)} end as _due
+from (select *, max(_us) over (partition by _key) as _newest from ${sequenceName(out)})
+-- the last one before those that may still move stands for all before it
+where coalesce(_next_us, _us) >= _newest - ${lateness}`,
+  )
+  table(beside(out, 'before'), outcomesSql(step, `(${sequenceSql(step, stored)})`, before))
+  table(beside(out, 'after'), outcomesSql(step, sequenceName(out), after))
+  const changed = (from: string, other: string, change: number): string =>
+    `select a.*, ${change} as _change
+  from ${beside(out, from)} a
+  anti join ${beside(out, other)} b
+    on a.pair_id = b.pair_id and a.outcome = b.outcome and a.closed_at is not distinct from b.closed_at`
+  table(
+    out,
+    `select row_number() over (order by pair_id, _change) as _row, *
+from (
+  ${changed('before', 'after', -1)}
+  union all by name
+  ${changed('after', 'before', 1)}
+)`,
+  )
+  return relations
+}
+
+// ---- the order of events, and what it says -------------------------------------------------------------------------
+
+const earlier = 'over (partition by _key order by _us rows between unbounded preceding and 1 preceding)'
+
+// Every event with the one before it and the one after it.
+function sequenceSql(step: PairsStep, events: string): string {
+  const near = (opened: string): string =>
+    step.maxGapMs === undefined ? 'true' : `_us - ${opened} <= ${us(step.maxGapMs)}`
+  return `with ties as (
+  select _key, _us
+  from ${events}
+  group by _key, _us
+  having count(*) filter (where _open) > 0 and count(*) filter (where not _open) > 0
+),
+instants as (
+  select _key, _us, count(*) filter (where _open) as _opens, count(*) filter (where not _open) as _closes
+  from ${events}
+  semi join ties using (_key)
+  group by _key, _us
+),
+opened as (
+  select *, max(case when _opens > 0 then _us end) ${earlier} as _opened
+  from instants
+),
+decided as (
+  select *,
+    case
+      when _opens > _closes then true
+      when _opens < _closes then false
+      when not coalesce(${near('_opened')}, false) then false
+    end as _decides
+  from opened
+),
+waiting as (
+  select _key, _us, coalesce(last_value(_decides ignore nulls) ${earlier}, false) and coalesce(${near('_opened')}, false) as _waits
+  from decided
+),
+turns as (
+  -- one after the other: odd places for those that begin
+  select _item,
+    2 * row_number() over (partition by _key, _us, _open order by _item) - case when _open <> _waits then 1 else 0 end as _turn
+  from ${events}
+  semi join ties using (_key, _us)
+  join waiting using (_key, _us)
+)
+select e.*,
+  lead(_us) over line as _next_us,
+  lead(_open) over line as _next_open,
+  lag(_us) over line as _last_us,
+  lag(_open) over line as _last_open
+from ${events} e
+left join turns using (_item)
+window line as (partition by _key order by _us, coalesce(_turn, 0), _item)`
+}
+
+const isWaiting = '(_open and _next_us is null)'
+
+function hasExpired(step: PairsStep, watermarkMs: number | undefined): string {
+  if (step.maxGapMs === undefined || watermarkMs === undefined) return 'false'
+  return `(_us + ${us(step.maxGapMs)} < ${us(watermarkMs)})`
+}
+
+function gapOf({ maxGapMs }: PairsStep): string {
+  return maxGapMs === undefined ? 'null' : us(maxGapMs)
+}
+
+function outcomesSql(step: PairsStep, sequence: string, watermarkMs: number | undefined): string {
+  const carried = step.columns.slice(0, -pairColumns.length).map(({ name }) => identifier(name))
+  const near = (from: string, to: string): string =>
+    step.maxGapMs === undefined ? 'true' : `${to} - ${from} <= ${us(step.maxGapMs)}`
+  const replaced = step.close === undefined ? '' : `\n      when _next_open then 'replaced'`
+  return `select
+  ${carried.map((name) => `${name},\n  `).join('')}_item as pair_id,
+  case when outcome <> 'orphan' then make_timestamptz(_us) end as opened_at,
+  case outcome when 'paired' then make_timestamptz(_next_us) when 'orphan' then make_timestamptz(_us) end as closed_at,
+  outcome,
+  case when outcome = 'paired' then ((_next_us - _us)::decimal(18,0) * 0.000001)::decimal(18,6) end as seconds
+from (
+  select *,
+    case
+      when not _open then 'orphan'
+      when _next_us is null then case when ${hasExpired(step, watermarkMs)} then 'expired' else 'open' end
+      when not (${near('_us', '_next_us')}) then 'expired'${replaced}
+      else 'paired'
+    end as outcome
+  from ${sequence}
+)
+where _open or not coalesce(_last_open and ${near('_last_us', '_us')}, false)`
+}
+
+function us(ms: number): string {
+  return String(BigInt(Math.round(ms)) * 1000n)
+}
+
+/** What a step says of itself, for `explain`. */
+export function pairsSays({ by, maxGapMs, close }: PairsStep): string {
+  const what = close === undefined ? 'each event with the next' : 'each open with the close after it'
+  const within = maxGapMs === undefined ? '' : ` within ${maxGapMs} ms`
+  return `pairs ${what}${within}, by ${by.join(', ')}, and takes back what later events show to be otherwise`
+}

@@ -1,0 +1,94 @@
+/** What steps keep by key: read for the keys of a batch, and written with it. */
+import { createReadStream, createWriteStream } from 'node:fs'
+import { pipeline as pump } from 'node:stream/promises'
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
+import { asDiskFull } from '../errors.ts'
+import type { Client, Queries } from './connection.ts'
+import { copy } from './land-rows.ts'
+import { type BatchCommit, type KeyedQuery, keyedColumns, type RowFile, storedKeyedColumns } from './store.ts'
+
+export async function writeKeyed(client: Client, { pipeline, keyed }: BatchCommit): Promise<void> {
+  if (keyed === undefined) return
+  if (keyed.forget) {
+    await client.query('delete from millrace.keyed_state where pipeline = $1', [pipeline])
+    return
+  }
+  if (keyed.gone !== undefined) {
+    await client.query(
+      'create temp table if not exists gone_items (step text, key text, item text) on commit delete rows',
+    )
+    await copy(client, 'gone_items', ['step', 'key', 'item'], keyed.gone)
+    await client.query(
+      `
+      delete from millrace.keyed_state s
+      using  gone_items g
+      where  s.pipeline = $1 and s.step = g.step and s.key = g.key and s.item = g.item`,
+      [pipeline],
+    )
+  }
+  if (keyed.set === undefined) return
+  await client.query(
+    'create temp table if not exists kept_items (step text, key text, item text, state text, due bigint) on commit delete rows',
+  )
+  await copy(client, 'kept_items', [...keyedColumns], keyed.set)
+  await client.query(`
+    insert into millrace.keyed_state (step, key, item, state, due)
+    select step, key, item, state, due
+    from   kept_items
+    on conflict (pipeline, step, key, item) do update
+    set    state = excluded.state, due = excluded.due`)
+}
+
+/** Within a transaction, for it makes a table of its own. */
+export async function readKeyed(
+  client: Client,
+  pipeline: string,
+  { step, wanted, dueBeforeUs, into }: KeyedQuery,
+): Promise<RowFile> {
+  await client.query('create temp table wanted_items (key text not null, item text) on commit drop')
+  await pump(
+    createReadStream(wanted.path),
+    client.query(copyFrom('copy wanted_items (key, item) from stdin (format csv)')),
+  )
+  const { rows } = await client.query<{ own: string }>(
+    `select format('s.pipeline = %L and s.step = %L', $1::text, $2::text) as own`,
+    [pipeline, step],
+  )
+  // copy takes no parameters; format() has quoted the two names
+  const own = rows[0]?.own ?? 'false'
+  const due =
+    dueBeforeUs === undefined
+      ? ''
+      : `
+          union
+          select d.key, null from millrace.keyed_state d
+          where  ${own.replaceAll('s.', 'd.')} and d.due < ${dueBeforeUs}`
+  const found = client.query(
+    copyTo(`
+      copy (
+        with wanted as (
+          select key, item from wanted_items${due}
+        )
+        select s.key, s.item, s.state, s.due
+        from   wanted
+        join   millrace.keyed_state s on ${own} and s.key = wanted.key and (wanted.item is null or s.item = wanted.item)
+      )
+      to stdout (format csv, force_quote (key, item, state))`),
+  )
+  await pump(found, createWriteStream(into)).catch((error) => {
+    // it still sends what nobody reads, and would hear of nothing else
+    void client.end()
+    throw asDiskFull(error, into)
+  })
+  return { path: into, columns: [...storedKeyedColumns], rows: found.rowCount }
+}
+
+/** The watermark, in microseconds, after which there is something to say without any row. */
+export async function readNextDue(client: Queries, pipeline: string): Promise<bigint | undefined> {
+  const { rows } = await client.query<{ due: string | null }>(
+    'select min(due)::text as due from millrace.keyed_state where pipeline = $1 and due is not null',
+    [pipeline],
+  )
+  const due = rows[0]?.due
+  return due == null ? undefined : BigInt(due)
+}

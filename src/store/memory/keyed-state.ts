@@ -1,0 +1,42 @@
+/** What steps keep by key, in memory. */
+import { writeFile } from 'node:fs/promises'
+import { type KeyedChange, type KeyedQuery, type RowFile, storedKeyedColumns } from '../store.ts'
+import type { StoredPipeline } from './database.ts'
+import { printCsv, type Row, readRows } from './rows.ts'
+
+/** What a batch changes, ready to be put in place in one go. */
+export async function readKeyedChange(change: KeyedChange | undefined): Promise<(pipeline: StoredPipeline) => void> {
+  if (change === undefined) return () => {}
+  const gone = change.gone === undefined ? [] : await readRows(change.gone)
+  const set = change.set === undefined ? [] : await readRows(change.set)
+  return (pipeline) => {
+    if (change.forget) pipeline.keyed.clear()
+    for (const row of gone) pipeline.keyed.delete(placeOf(row))
+    for (const row of set) pipeline.keyed.set(placeOf(row), row)
+  }
+}
+
+export async function writeKeyed(pipeline: StoredPipeline, query: KeyedQuery): Promise<RowFile> {
+  const { step, wanted, dueBeforeUs, into } = query
+  const keys = new Set<string>()
+  const items = new Set<string>()
+  for (const { key, item } of await readRows(wanted)) {
+    if (item == null) keys.add(key ?? '')
+    else items.add(JSON.stringify([key, item]))
+  }
+  const own = [...pipeline.keyed.values()].filter((row) => row['step'] === step)
+  if (dueBeforeUs !== undefined)
+    for (const { key, due } of own) if (due != null && BigInt(due) < dueBeforeUs) keys.add(key ?? '')
+  const found = own.filter(({ key, item }) => keys.has(key ?? '') || items.has(JSON.stringify([key, item])))
+  await writeFile(into, printCsv(found.map((row) => storedKeyedColumns.map((column) => row[column] ?? null))))
+  return { path: into, columns: [...storedKeyedColumns], rows: found.length }
+}
+
+export function nextDue(pipeline: StoredPipeline): bigint | undefined {
+  const dues = [...pipeline.keyed.values()].flatMap(({ due }) => (due == null ? [] : [BigInt(due)]))
+  return dues.length === 0 ? undefined : dues.reduce((a, b) => (a < b ? a : b))
+}
+
+function placeOf({ step, key, item }: Row): string {
+  return JSON.stringify([step, key, item])
+}
