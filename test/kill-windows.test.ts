@@ -6,7 +6,7 @@ import { arrivedRows, firstWindows, secondWindows, windowedModule, windowedPlan 
 import { namesIn, openWorld, type World } from './crash/world.ts'
 import { type TestDatabase, testDatabase } from './postgres.ts'
 import type { OutputRow } from './reference.ts'
-import { endOfTime } from './reference-watermarks.ts'
+import { endOfTime } from './reference-times.ts'
 import { referenceWindows } from './reference-windows.ts'
 
 // CI runs this a second time, on another Postgres: there the core is enough.

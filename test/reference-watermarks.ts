@@ -1,5 +1,6 @@
 /** Where event time goes, batch by batch, from the rules alone. */
 import type { EventTime } from '../src/plan/plan.ts'
+import { endOfTime, floorBy } from './reference-times.ts'
 
 /** What happens to a pipeline, in order. */
 export type Moment =
@@ -21,9 +22,6 @@ export type Moment =
        */
       kind: 'stream' | 'reads' | 'ends' | 'final'
     }
-
-/** The last moment of JavaScript's clock. */
-export const endOfTime = 8_640_000_000_000_000
 
 interface Partition {
   source: string
@@ -101,9 +99,4 @@ export function referenceWatermarks(times: ReadonlyMap<string, EventTime>, story
 
 function latest(a: number | undefined, b: number | undefined): number | undefined {
   return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b)
-}
-
-/** Whole steps in a number, also a negative one. */
-export function floorBy(value: bigint, step: bigint): bigint {
-  return (value - (((value % step) + step) % step)) / step
 }

@@ -9,6 +9,7 @@ import {
   makesRows,
   type Plan,
   type Step,
+  type TotalStep,
   takesInputRows,
   type WindowStep,
 } from '../src/plan/plan.ts'
@@ -22,7 +23,8 @@ import {
   scaled,
   sumOf,
 } from './reference-aggregates.ts'
-import { floorBy } from './reference-watermarks.ts'
+import { judgePair, type PairEvent, pairsOf } from './reference-pairs.ts'
+import { floorBy, microseconds, timestampText } from './reference-times.ts'
 
 export interface ArrivedRow extends InputRow {
   source: string
@@ -45,12 +47,21 @@ export interface Books {
 export interface WindowsResult {
   tables: Record<string, OutputRow[]>
   deadLetters: { place: string; line: number; code: string }[]
-  lateRows: { step: string; place: string; line: number; eventTime: string; windowStart: string; lateByMs: number }[]
+  lateRows: {
+    step: string
+    place: string
+    line: number
+    eventTime: string
+    windowStart: string | null
+    lateByMs: number
+  }[]
   books: Map<number, Books>
   /** By step: what windows there are, each with the rows of each of its inputs. */
   windows: Map<string, Window[]>
   /** By step: the rows that it and what follows it hand on. */
   made: Map<string, OutputRow[]>
+  /** By step: the events that pairs have taken. */
+  events: Map<string, PairEvent[]>
   /** By step: which panes have which rows. */
   taken: Map<string, Taken[]>
   /** Rows that came when some of their windows, but not all, were closed. */
@@ -87,6 +98,7 @@ export function referenceWindows(
     books: new Map(),
     windows: new Map(),
     made: new Map(),
+    events: new Map(plan.steps.filter(({ op }) => op === 'pairs').map(({ id }) => [id, []])),
     taken: new Map(plan.steps.filter(({ op }) => op === 'window').map(({ id }) => [id, []])),
     partlyLate: 0,
   }
@@ -108,6 +120,11 @@ export function referenceWindows(
         step.id,
         shown.map((window) => rowOfWindow(plan, step, window)),
       )
+    } else if (step.op === 'pairs') made.set(step.id, pairsOf(step, result.events.get(step.id) ?? [], watermark))
+    else if (step.op === 'total') {
+      const [from = ''] = step.from
+      const rows = (takesInputRows(plan, step) ? made.get(step.id) : made.get(from)) ?? []
+      made.set(step.id, totalsOf(step, rows, columnsOf(plan, from)))
     } else if (!takesInputRows(plan, step)) follow(step, made, result.tables)
   }
   return result
@@ -148,6 +165,24 @@ function judge(
         const verdict = take(plan, step, { input, aggregates, values, timeUs, row, before }, result)
         verdicts.push(verdict)
       })
+    } else if (step.op === 'pairs') {
+      const [from = ''] = step.from
+      const values = at.get(from)
+      const taken = result.events.get(step.id) ?? []
+      if (values === undefined) continue
+      const judged = judgePair(step, columnsOf(plan, from), values, timeUs, { batch: row.batch, before, taken })
+      verdicts.push(judged.is)
+      if (judged.is === 'written') taken.push(judged.event)
+      if (judged.is === 'late') {
+        const { place, line } = row
+        const eventTime = timestampText(timeUs)
+        result.lateRows.push({ step: step.id, place, line, eventTime, windowStart: null, lateByMs: judged.lateByMs })
+      }
+    } else if (step.op === 'total' && takesInputRows(plan, step)) {
+      const values = at.get(step.from[0] ?? '')
+      if (values === undefined) continue
+      verdicts.push('written')
+      result.made.set(step.id, [...(result.made.get(step.id) ?? []), values])
     } else if (takesInputRows(plan, step)) {
       const values = at.get(step.from[0] ?? '')
       if (values === undefined) continue
@@ -240,19 +275,32 @@ function rowOfWindow(plan: Plan, step: WindowStep, { key, startUs, endUs, rows, 
   values['window_end'] = timestampText(endUs)
   step.inputs.forEach(({ from, aggregates }, input) => {
     const own = rows.filter((row) => row.input === input).map((row) => row.values)
-    for (const [name, asked] of Object.entries(aggregates)) {
-      const counting = own.filter((row) => asked.where === undefined || evaluate(asked.where, row) === true)
-      const of = asked.of
-      const found = of === undefined ? counting.map(() => 1) : counting.map((row) => evaluate(of, row))
-      const type = typeOf(asked, columnsOf(plan, from))
-      values[name] = aggregateOf(
-        asked,
-        type,
-        found.filter((value) => value !== null),
-      )
-    }
+    Object.assign(values, aggregated(aggregates, own, columnsOf(plan, from)))
   })
   values['final'] = closed
+  return values
+}
+
+function totalsOf({ by, aggregates }: TotalStep, rows: OutputRow[], columns: Column[]): OutputRow[] {
+  const keyOf = (row: OutputRow): OutputRow => Object.fromEntries(by.map((name) => [name, row[name] ?? null]))
+  return [...Map.groupBy(rows, (row) => JSON.stringify(keyOf(row))).values()].map((own) => ({
+    ...keyOf(own[0] ?? {}),
+    ...aggregated(aggregates, own, columns),
+  }))
+}
+
+function aggregated(aggregates: Record<string, Aggregate>, rows: OutputRow[], columns: Column[]): OutputRow {
+  const values: OutputRow = {}
+  for (const [name, asked] of Object.entries(aggregates)) {
+    const counting = rows.filter((row) => asked.where === undefined || evaluate(asked.where, row) === true)
+    const of = asked.of
+    const found = of === undefined ? counting.map(() => 1) : counting.map((row) => evaluate(of, row))
+    values[name] = aggregateOf(
+      asked,
+      typeOf(asked, columns),
+      found.filter((value) => value !== null),
+    )
+  }
   return values
 }
 
@@ -312,21 +360,4 @@ export function anomaliesOf({ of, by, over, threshold }: AnomaliesStep, rows: Ou
     }
   }
   return found
-}
-
-// ---- times ---------------------------------------------------------------------------------------------------------
-
-/** Microseconds since 1970 of a timestamp as the reference writes it. */
-export function microseconds(text: string): bigint {
-  const [, seconds = '', fraction = ''] = /^(.{19})(?:\.([0-9]+))?\+00$/.exec(text) ?? []
-  return BigInt(Date.parse(`${seconds.replace(' ', 'T')}Z`)) * 1000n + BigInt(fraction.padEnd(6, '0'))
-}
-
-export function timestampText(us: bigint): string {
-  const seconds = floorBy(us, 1_000_000n)
-  const fraction = String(us - seconds * 1_000_000n)
-    .padStart(6, '0')
-    .replace(/0+$/, '')
-  const text = new Date(Number(seconds) * 1000).toISOString().slice(0, 19).replace('T', ' ')
-  return `${text}${fraction === '' ? '' : `.${fraction}`}+00`
 }

@@ -7,6 +7,7 @@ import { arm } from '../src/failpoint.ts'
 import { rowFile } from './row-file.ts'
 import { commits } from './store-contract/commits.ts'
 import { deadLetters } from './store-contract/dead-letters.ts'
+import { keyed } from './store-contract/keyed.ts'
 import { leases } from './store-contract/leases.ts'
 import { lending } from './store-contract/lending.ts'
 import { progress } from './store-contract/progress.ts'
@@ -42,5 +43,6 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
     progress(scenario)
     deadLetters(scenario)
     windows(scenario)
+    keyed(scenario)
   })
 }

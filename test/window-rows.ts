@@ -1,5 +1,5 @@
 /** Rows of a stream as texts, by chance: in order and out of it, good and bad, plain and strange. */
-import { timestampText } from './reference-windows.ts'
+import { timestampText } from './reference-times.ts'
 import type { Chance, WindowPlan } from './window-plans.ts'
 
 /** A row of a source when the stream has come to `progressMs` and the clock to `nowMs`. */

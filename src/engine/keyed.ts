@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type KeptPart, keptObject, nothingStored, storedSql } from '../operators/keyed.ts'
 import { sqlText } from '../plan/identifier.ts'
+import { type Step, takesInputRows } from '../plan/plan.ts'
 import { type KeyedChange, keyedColumns, storedKeyedColumns } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
 import { keptParts } from './relations.ts'
@@ -40,10 +41,14 @@ export interface PrintedKeyed extends KeyedChange {
 /** What a batch changes, printed for the store. */
 export async function printKept(tools: BatchTools, batch: Batch): Promise<PrintedKeyed | undefined> {
   const { plan, session, spool } = tools
-  const parts = plan.steps.flatMap((step) => keptParts(plan, step, batch.names, batch.time))
-  if (parts.length === 0) return undefined
-  if (batch.time.final) return { set: undefined, gone: undefined, forget: true, release: async () => {} }
+  // after the end of event time no pair changes, and nothing that is made of pairs; other totals go on
+  const ends = (step: Step): boolean => batch.time.final && (step.op === 'pairs' || !takesInputRows(plan, step))
+  const partsOf = (steps: Step[]) => steps.flatMap((step) => keptParts(plan, step, batch.names, batch.time))
+  const parts = partsOf(plan.steps.filter((step) => !ends(step)))
+  const forget = partsOf(plan.steps.filter(ends)).map(({ step }) => step)
+  if (parts.length + forget.length === 0) return undefined
   const print = async (name: string, selects: string[], columns: string[]): Promise<Printed | undefined> => {
+    if (selects.length === 0) return undefined
     const printed = await printRows(session, spool, `${batch.number}-kept-${name}`, {
       select: selects.join('\nunion all\n'),
       columns,
@@ -69,6 +74,7 @@ export async function printKept(tools: BatchTools, batch: Batch): Promise<Printe
   return {
     set,
     gone,
+    ...(forget.length > 0 ? { forget } : {}),
     async release() {
       for (const printed of [set, gone]) await printed?.release()
     },

@@ -101,7 +101,7 @@ const medianSql = `list_transform([list_reduce(
     low: case when a.n < (sum(_n) + 1) // 2 and a.n + b.n >= (sum(_n) + 1) // 2 then b.v else a.low end,
     high: case when a.n < (sum(_n) + 2) // 2 and a.n + b.n >= (sum(_n) + 2) // 2 then b.v else a.high end
   }
-)], lambda both: (both.low::double + both.high::double) / 2)[1]`
+)], lambda found: (found.low::double + found.high::double) / 2)[1]`
 
 export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
   count: {

@@ -52,7 +52,8 @@ export function pairsEvents(run: PairsRun): Relation {
   const kept = eventColumns(step, columns)
   const condition = (expression: PairsStep['open'] | undefined): string =>
     expression === undefined ? 'false' : `coalesce(${printDuckdb(expression, columns)}, false)`
-  const texts = [...kept.map(keptText), 'epoch_us(_time)::varchar', '_open::varchar']
+  // of the whole row, so that only those that are the same in everything are one
+  const texts = [...columns.map(keptText), 'epoch_us(_time)::varchar', '_open::varchar']
   return {
     name: eventsName(out),
     as: 'table',

@@ -9,10 +9,11 @@ import { type BatchCommit, type KeyedQuery, keyedColumns, type RowFile, storedKe
 
 export async function writeKeyed(client: Client, { pipeline, keyed }: BatchCommit): Promise<void> {
   if (keyed === undefined) return
-  if (keyed.forget) {
-    await client.query('delete from millrace.keyed_state where pipeline = $1', [pipeline])
-    return
-  }
+  if (keyed.forget !== undefined)
+    await client.query('delete from millrace.keyed_state where pipeline = $1 and step = any($2)', [
+      pipeline,
+      keyed.forget,
+    ])
   if (keyed.gone !== undefined) {
     await client.query(
       'create temp table if not exists gone_items (step text, key text, item text) on commit delete rows',

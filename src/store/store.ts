@@ -175,8 +175,8 @@ export interface KeyedChange {
   set: RowFile | undefined
   /** Columns: step, key, item. */
   gone: RowFile | undefined
-  /** Nothing will follow: all of it goes. */
-  forget?: boolean
+  /** Steps after which nothing will follow: all that they keep goes. */
+  forget?: string[]
 }
 
 /** `state` is a JSON object of texts; `due` is in microseconds, or null. */

@@ -10,7 +10,8 @@ export async function readKeyedChange(change: KeyedChange | undefined): Promise<
   const gone = change.gone === undefined ? [] : await readRows(change.gone)
   const set = change.set === undefined ? [] : await readRows(change.set)
   return (pipeline) => {
-    if (change.forget) pipeline.keyed.clear()
+    for (const [place, row] of pipeline.keyed)
+      if (change.forget?.includes(row['step'] ?? '')) pipeline.keyed.delete(place)
     for (const row of gone) pipeline.keyed.delete(placeOf(row))
     for (const row of set) pipeline.keyed.set(placeOf(row), row)
   }

@@ -1,0 +1,16 @@
+import { after, test } from 'node:test'
+import { openBench } from './histories.ts'
+import { checkPairHistory } from './pair-histories.ts'
+
+// One takes as long as a few of the others: DuckDB plans some hundred statements for it.
+const histories = Math.ceil(Number(process.env['MILLRACE_HISTORIES'] ?? 500) / 5)
+const first = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000_000)
+
+const bench = await openBench()
+after(() => bench[Symbol.asyncDispose]())
+
+test(`${histories} generated histories of pairs and totals from seed ${first} end as the reference says`, {
+  timeout: 29 * 60_000,
+}, async () => {
+  for (let i = 0; i < histories; i++) await checkPairHistory(bench, first + i)
+})
