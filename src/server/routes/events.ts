@@ -106,8 +106,9 @@ async function watch(desk: Desk, watchers: Set<Watcher>): Promise<void> {
   while (watchers.size > 0 && !desk.signal.aborted) {
     try {
       if (performance.now() - shownAt >= pipelinesEveryMs || [...watchers].some(({ told }) => !told.has(''))) {
-        const pipelines = await describePipelines(desk.board)
-        const now = JSON.stringify(pipelines)
+        const pipelines = await describePipelines(desk)
+        // the clock alone is no news
+        const now = JSON.stringify(pipelines, (name, value) => (name === 'watermark_lag_ms' ? undefined : value))
         for (const watcher of watchers) {
           // whoever has just come gets it in any case
           if (now !== shown || !watcher.told.has('')) send(watcher, watchers, 'pipelines', { pipelines })
