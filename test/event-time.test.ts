@@ -1,6 +1,7 @@
 /** What the API says of event time, lag and late rows, held against the database and a real local topic. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { newsOf } from '../src/server/routes/events.ts'
 import { openServed } from './served.ts'
 import { chatTopic, openTelemetraWork, type TelemetraWork } from './served-telemetra.ts'
 
@@ -89,6 +90,13 @@ test('lag is told by partition, though no worker of this process reads', async (
   assert.equal(pipelines.find(({ pipeline }: Told) => pipeline === 'telemetra').lag.rows, 11)
   await work.run()
   await untilBehind(0)
+})
+
+test('that the clock goes on is no news to whoever listens, and a watermark that moves is', async () => {
+  const told = await ask()
+  const later = { ...told, watermark_lag_ms: told.watermark_lag_ms + 5000 }
+  assert.equal(newsOf([later]), newsOf([told]))
+  assert.notEqual(newsOf([{ ...told, watermark: new Date(noon).toISOString() }]), newsOf([told]))
 })
 
 test('late rows come page by page, newest first, and as files', async () => {
