@@ -280,7 +280,8 @@ function asJson({ at, standing: { database, server, pipelines } }: Look): unknow
       ...timeView(standing.numbers?.watermark ?? null, at.getTime()),
       state_rows: standing.numbers?.stateRows ?? null,
       late_rows: standing.numbers?.lateRows ?? null,
-      lag_rows: rowsBehind(standing.lags) ?? null,
+      // of topics: how many rows files have is not counted
+      lag_rows: standing.lags.length === 0 ? null : (rowsBehind(standing.lags) ?? null),
       topics: standing.lags.map(({ topic, why, partitions }) => ({
         topic,
         why: why ?? null,

@@ -39,7 +39,11 @@ export const metrics = {
     labels: ['pipeline'],
     says: 'How far the watermark is behind the clock. Absent where a pipeline has none, and where a final run has closed all windows.',
   },
-  millrace_state_rows: { is: 'gauge', labels: ['pipeline'], says: 'Rows of state that steps keep, such as keys seen.' },
+  millrace_state_rows: {
+    is: 'gauge',
+    labels: ['pipeline'],
+    says: 'Rows of state that steps keep: keys seen, and panes of open windows.',
+  },
   millrace_dead_letters: {
     is: 'gauge',
     labels: ['pipeline'],

@@ -1,4 +1,5 @@
 /** JSON Schema of what the API takes and answers, for checking requests and for the OpenAPI document. */
+import { closedInWords } from './behind.ts'
 
 type Schema = Record<string, unknown>
 
@@ -64,7 +65,7 @@ const pipelineProperties = {
   },
   watermark_closed: {
     type: 'boolean',
-    description: 'closed: nothing will follow. A run with --final has closed every window; whatever comes now is late',
+    description: `${closedInWords}. A run with --final has closed every window; whatever comes now is late`,
   },
   watermark_lag_ms: {
     ...orNull({ type: 'integer' }),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { MillraceError } from '../../errors.ts'
 import { pipeline, table, text, topic } from '../../index.ts'
 import { rowsBehind, TopicEnds, topicLags } from './lag.ts'
 import { memoryTopics } from './memory.ts'
@@ -50,7 +51,7 @@ test('a topic that cannot be asked says why, and its committed positions stay kn
   const broken: Topics = {
     ...memoryTopics(Date.now),
     openReader: async () => {
-      throw new Error('no broker answers')
+      throw new MillraceError('BROKER_UNREACHABLE', { message: 'no broker answers', at: 'host:1', hint: 'start one' })
     },
   }
   await using ends = new TopicEnds(async () => broken, 1000)
@@ -63,7 +64,7 @@ test('a topic that cannot be asked says why, and its committed positions stay kn
         { partition: '2', committed: 4, end: undefined, rows: undefined },
         { partition: '10', committed: 3, end: undefined, rows: undefined },
       ],
-      why: 'no broker answers',
+      why: 'no broker answers (host:1)',
     },
   ])
   assert.equal(rowsBehind(lags), undefined)

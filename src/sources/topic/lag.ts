@@ -3,7 +3,7 @@
  * partition ends. It needs no worker, and says the same wherever the worker runs.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { messageOf } from '../../errors.ts'
+import { MillraceError, messageOf } from '../../errors.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { Position } from '../../store/store.ts'
 import type { PartitionEnds, Topics } from './topic.ts'
@@ -117,7 +117,7 @@ export class TopicEnds implements AsyncDisposable {
         look.told = { is: 'known', partitions }
       },
       (error: unknown) => {
-        look.told = { is: 'unknown', why: messageOf(error) }
+        look.told = { is: 'unknown', why: inOneLine(error) }
       },
     )
     this.#looks.set(topic, look)
@@ -140,4 +140,10 @@ export class TopicEnds implements AsyncDisposable {
       () => {},
     )
   }
+}
+
+// What to do about it the worker says, and the doctor.
+function inOneLine(error: unknown): string {
+  if (!(error instanceof MillraceError)) return messageOf(error)
+  return error.at === undefined ? error.message : `${error.message} (${error.at})`
 }
