@@ -5,7 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Producer } from '@platformatic/kafka'
 import type { KafkaSettings } from '../src/config.ts'
 import { MillraceError } from '../src/errors.ts'
+import { pipeline, table, text, topic as topicSource } from '../src/index.ts'
 import { openKafka } from '../src/sources/topic/kafka/open.ts'
+import { rowsBehind, TopicEnds, topicLags } from '../src/sources/topic/lag.ts'
 import type { PartitionEnds, TopicReader, TopicRecord, Topics } from '../src/sources/topic/topic.ts'
 import { noOpenssl } from './crash/certificates.ts'
 import { eventually } from './crash/process.ts'
@@ -447,6 +449,38 @@ describe('topics of Kafka', { skip: noKafka || noOpenssl, timeout: 10 * 60_000 }
     )
     await using outsider = await topics.openReader(topic)
     await outsider.publish(new Map([[0, 1]]))
+  })
+
+  test('the lag is what lies behind the committed positions, and brokers that do not answer are named', async () => {
+    const topic = await newTopic(2)
+    await using writer = await topics.openWriter(topic)
+    const landed = await writer.append(
+      Array.from({ length: 12 }, (_, n) => ({ key: Buffer.from(`${n}`), value: null })),
+    )
+    const { plan } = pipeline('reads')
+      .from(topicSource(topic, { columns: { id: text() } }))
+      .into(table('reads', { oncePer: 'id' }))
+    const [source = ''] = Object.keys(plan.sources)
+    const committed = [{ source, partition: '0', position: 1 }]
+    await using ends = new TopicEnds(() => openKafka(broker.settings()), 10_000)
+    const [lag] = await topicLags(plan, committed, ends)
+    const endOf = (partition: number): number =>
+      Math.max(...landed.map((each) => (each.partition === partition ? each.end : 0)))
+    assert.deepEqual(
+      lag?.partitions.map(({ partition, end, rows }) => [partition, end, rows]),
+      [
+        ['0', endOf(0), endOf(0) - 1],
+        ['1', endOf(1), endOf(1)],
+      ],
+    )
+    assert.equal(rowsBehind(lag === undefined ? [] : [lag]), 11)
+
+    // nobody listens there
+    const nowhere = { ...broker.settings(), servers: [{ host: '127.0.0.1', port: 1 }] }
+    await using silent = new TopicEnds(() => openKafka(nowhere), 10_000)
+    const [unknown] = await topicLags(plan, committed, silent)
+    assert.match(unknown?.why ?? '', /127\.0\.0\.1:1/)
+    assert.deepEqual(unknown?.partitions, [{ partition: '0', committed: 1, end: undefined, rows: undefined }])
   })
 
   describe('who may read', () => {

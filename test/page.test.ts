@@ -10,6 +10,7 @@ import { barriers, chromiumPath, launch, openTab, overflow, type Scheme, shoot }
 import { hostileTexts } from './page/hostile-texts.ts'
 import { type MockServer, openMockServer } from './page/mock-server.ts'
 import { openServed } from './served.ts'
+import { openTelemetraWork } from './served-telemetra.ts'
 
 const executable = chromiumPath()
 const skip = executable === undefined ? 'there is no Chromium on this machine: apt-get install chromium' : false
@@ -99,6 +100,22 @@ const views: View[] = [
       await page.getByText('Where from').waitFor()
     },
   },
+  { name: 'event-time', hash: '#/pipelines/user-activity/time', shows: 'behind the clock' },
+  {
+    name: 'event-time-of-files',
+    hash: '#/pipelines/shop-events/time',
+    shows: '3 files wait, 1 in hand, about 32,000 rows',
+  },
+  {
+    name: 'late-rows',
+    hash: '#/pipelines/user-activity/late',
+    shows: 'All their windows were closed',
+    go: async (page) => {
+      await page.getByRole('button', { name: '4 s', exact: true }).click()
+      await page.getByText('The row as it was read').waitFor()
+    },
+  },
+  { name: 'no-late-rows', hash: '#/pipelines/shop-events/late', shows: 'No late row' },
   { name: 'books', hash: '#/pipelines/shop-events/books', shows: 'They balance' },
   { name: 'files', hash: '#/pipelines/shop-events/files', shows: 'it begins like a ZIP archive' },
   { name: 'plan', hash: '#/pipelines/shop-events/plan', shows: 'The plan as data' },
@@ -327,6 +344,86 @@ inChromium('a token is asked for, kept for the tab, and sent with everything', a
   await dialog.getByText('This server asks for a token').waitFor()
 })
 
+// ---- event time ----------------------------------------------------------------------------------------------------
+
+inChromium('event time, lag by partition, state and late rows are told in words, and follow what happens', async () => {
+  await using mock = await openMockServer()
+  await using tab = await openTab(browser, `${mock.url}/#/pipelines/user-activity`)
+  const { page, complaints } = tab
+  // the distance of the watermark leads there
+  await page.getByRole('link', { name: /^1\d\d s behind$/ }).click()
+  const partitions = page.getByRole('region', { name: 'Partitions' })
+  await partitions.getByText('user.activity').waitFor()
+  assert.deepEqual(
+    await partitions
+      .locator('tbody tr')
+      .filter({ has: page.locator('td') })
+      .locator('td:nth-child(3)')
+      .allTextContents(),
+    ['0', '70,400', '58,000'],
+  )
+  const widths = await partitions.locator('.bar').evaluateAll((bars) => bars.map(({ style }) => style.width))
+  // of no lag there is no bar
+  assert.deepEqual([widths.length, widths[0]], [2, '100%'])
+  const card = page.getByRole('region', { name: 'Event time', exact: true })
+  await card.getByText(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/).waitFor()
+  await card.getByText('18,240 rows').waitFor()
+  await card.getByText('3.0 MB of open windows').waitFor()
+
+  const [, pipeline] = mock.pipelines
+  assert.ok(pipeline !== undefined)
+  Object.assign(pipeline, { watermark: null, watermark_closed: true, state_rows: 0 })
+  mock.tell()
+  await card.getByText('Closed: nothing will follow').waitFor()
+  await card.getByText('0 rows').waitFor()
+  assert.doesNotMatch((await page.locator('main').textContent()) ?? '', /275760/)
+  await shoot(page, 'event-time-closed')
+
+  pipeline.lag = { ...pipeline.lag, rows: null, why: 'topic user.activity: no broker answers' }
+  // the partitions are asked for anew: they are told with the details alone
+  const again = page.waitForRequest((request) => request.url().endsWith('/api/pipelines/user-activity'))
+  mock.tell()
+  await again
+  await page.getByText('How many rows wait is not known: topic user.activity: no broker answers.').waitFor()
+  assert.deepEqual(complaints, [])
+})
+
+inChromium(
+  'late rows are reached from their pipeline, read page by page with the keyboard, and taken away',
+  async () => {
+    await using mock = await openMockServer()
+    await using tab = await openTab(browser, `${mock.url}/#/pipelines/user-activity/time`)
+    const { page, complaints } = tab
+    await page.getByRole('region', { name: 'Event time', exact: true }).getByRole('link').press('Enter')
+    const rows = page.locator('.late tbody tr')
+    await rows.first().waitFor()
+    assert.equal(await rows.count(), 50)
+    const [first] = mock.lateRows
+    const cells = await rows.first().locator('td').allTextContents()
+    const [at = '', from = ''] = [first?.event_time, first?.window_start ?? '']
+    const written = (iso: string): string => iso.replace('T', ' ').slice(0, 19)
+    assert.deepEqual(cells, ['4 s', written(at), written(from), 'perMinute', first?.place, '388'])
+    for (const more of [100, 130]) {
+      await page.getByRole('button', { name: /^Older late rows/ }).press('Enter')
+      await rows.nth(more - 1).waitFor()
+      assert.equal(await rows.count(), more)
+    }
+    assert.equal(await page.getByRole('button', { name: /^Older late rows/ }).count(), 0)
+    const fold = page.getByRole('button', { name: '4 s', exact: true })
+    await fold.press('Enter')
+    assert.equal(await fold.getAttribute('aria-expanded'), 'true')
+    await page.getByText('The row as it was read').waitFor()
+    const [file] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('link', { name: 'CSV of late rows' }).click(),
+    ])
+    assert.equal(file.suggestedFilename(), 'user-activity-late-rows.csv')
+    await page.goto(`${mock.url}/#/pipelines/shop-events/late`)
+    await page.getByText('so no row can be').waitFor()
+    assert.deepEqual(complaints, [])
+  },
+)
+
 // ---- dead letters --------------------------------------------------------------------------------------------------
 
 inChromium('a dead letter is mended, and replayed in three clicks with its dry run first', async () => {
@@ -479,6 +576,20 @@ inChromium(
     assert.equal(await landed.count(), hostileTexts.length)
     assert.equal(await landed.last().locator('td').first().textContent(), hostileTexts[0])
 
+    await page.goto(`${mock.url}/#/pipelines/user-activity/late`)
+    const folds = page.locator('.late .fold')
+    await folds.first().waitFor()
+    for (const [index, { raw, place }] of mock.lateRows.slice(0, hostileTexts.length).entries()) {
+      const fold = folds.nth(index)
+      await fold.click()
+      assert.ok((await page.locator('.late-place').nth(index).textContent()) === place)
+      assert.equal(
+        await page.locator('.late .raw-line').textContent(),
+        raw.replace('\u202e', 'U+202E').replace('\u2066', 'U+2066'),
+      )
+      await fold.click()
+    }
+
     await page.goto(`${mock.url}/#/results`)
     await page.getByText('<img src=x onerror=window.__pwned=1>').waitFor()
     await page.goto(`${mock.url}/#/pipelines/${encodeURIComponent(hostileTexts[0] ?? '')}`)
@@ -545,3 +656,40 @@ inChromium('on the real server every view stands, and a dead letter is mended, r
   assert.deepEqual(complaints, [])
   assert.deepEqual(strangers, [])
 })
+
+inChromium(
+  'on the real server the lag, the watermark and the late rows of a topic are shown, and the end of time',
+  async () => {
+    await using served = await openServed({ page: pageFolder })
+    const work = await openTelemetraWork(served)
+    const noon = Date.parse('2026-01-01T12:00:00Z')
+    await work.chat(0, noon, 30)
+    await work.run()
+    await work.chat(1, noon - 3_600_000, 4, '<img src=x onerror=window.__pwned=1>')
+    await using tab = await openTab(browser, `${served.url}/#/pipelines/telemetra/time`)
+    const { page, complaints, strangers } = tab
+    const cells = page.getByRole('row', { name: /^1 / }).getByRole('cell')
+    // it follows what is appended, though nothing is committed
+    await page.getByRole('cell', { name: '4', exact: true }).first().waitFor()
+    assert.deepEqual(await cells.allTextContents(), ['', '4', 'none yet', '4', 'none'])
+    const card = page.getByRole('region', { name: 'Event time', exact: true })
+    await card.getByText('2026-01-01 12:00:19').waitFor()
+    await shoot(page, 'real-event-time')
+    assert.deepEqual(await barriers(page, 'real event time'), [])
+
+    await work.run()
+    await card.getByRole('link', { name: 'look at them' }).click()
+    const folds = page.locator('.late .fold')
+    await folds.first().waitFor()
+    assert.deepEqual(await folds.allTextContents(), ['60 min', '60 min', '60 min', '60 min'])
+    await folds.first().click()
+    await page.locator('.late .raw-line').getByText('<img src=x onerror=window.__pwned=1>').waitFor()
+    await shoot(page, 'real-late-rows')
+
+    await work.run({ final: true })
+    await page.goto(`${served.url}/#/pipelines/telemetra/time`)
+    await card.getByText('Closed: nothing will follow').waitFor()
+    assert.equal(await page.evaluate('window.__pwned'), undefined)
+    assert.deepEqual([...complaints, ...strangers], [])
+  },
+)

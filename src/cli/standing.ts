@@ -5,7 +5,10 @@ import type { WorkerState } from '../engine/progress.ts'
 import { planOf } from '../engine/system-run.ts'
 import type { Log } from '../log.ts'
 import type { Plan } from '../plan/plan.ts'
+import { type Numbers, numbersOf, positionsOf, type StoredPosition } from '../server/numbers.ts'
 import { countWaiting, filesSources, type WaitingFiles } from '../sources/files/waiting.ts'
+import { TopicEnds, type TopicLag, topicLags } from '../sources/topic/lag.ts'
+import { openTopics } from '../sources/topic/open.ts'
 import { clientConfig, codeOf, configOf, connectPatiently } from '../store/connection.ts'
 import { PostgresStore } from '../store/postgres.ts'
 import type { PipelineStatus } from '../store/store.ts'
@@ -44,7 +47,14 @@ export interface PipelineStanding {
   files: WaitingFiles
   folders: string[]
   topics: string[]
+  /** Its watermark, and what it keeps; undefined as `stored` is. */
+  numbers: Numbers | undefined
+  /** How far it is behind each of its topics; none where it was never started. */
+  lags: TopicLag[]
 }
+
+/** Brokers that do not answer keep nobody waiting for longer. */
+const topicPatienceMs = 3000
 
 /** Everything status shows. It changes nothing, but starts the embedded Postgres when no other process has. */
 export async function standing(config: Config, log: Log, signal?: AbortSignal): Promise<Standing> {
@@ -56,11 +66,19 @@ export async function standing(config: Config, log: Log, signal?: AbortSignal): 
   const plans = new Map(systems.map((system): [string, Plan] => [system.name, planOf(system, config)]))
   // those of users are known by what they were last started with
   for (const { pipeline, plan } of stored.plans) if (!plans.has(pipeline)) plans.set(pipeline, plan)
+  await using ends = new TopicEnds(() => openTopics(config), topicPatienceMs)
+  const lagsOf = async (name: string, plan: Plan): Promise<TopicLag[]> => {
+    if (!stored.numbers.has(name)) return []
+    const positions = stored.positions.filter(({ pipeline }) => pipeline === name)
+    return await topicLags(plan, positions, ends)
+  }
   const pipelines: PipelineStanding[] = []
   for (const [name, plan] of plans) {
     pipelines.push({
       pipeline: name,
       stored: stored.pipelines.find(({ pipeline }) => pipeline === name),
+      numbers: stored.numbers.get(name),
+      lags: await lagsOf(name, plan),
       worker: served?.find(({ pipeline }) => pipeline === name)?.state ?? undefined,
       files: await countWaiting(plan),
       folders: filesSources(plan).map(({ folder }) => folder),
@@ -82,9 +100,11 @@ function serverStanding(address: ServerAddress | undefined, answers: boolean): S
 interface Stored {
   pipelines: PipelineStatus[]
   plans: { pipeline: string; plan: Plan }[]
+  numbers: Map<string, Numbers>
+  positions: StoredPosition[]
 }
 
-const nothingStored: Stored = { pipelines: [], plans: [] }
+const nothingStored: Stored = { pipelines: [], plans: [], numbers: new Map(), positions: [] }
 
 async function askStore(
   config: Config,
@@ -113,10 +133,24 @@ async function storedIn(store: PostgresStore): Promise<Stored> {
   try {
     const plans = await store.select('select pipeline, plan from millrace.pipelines order by pipeline')
     // as: the columns of the statement above
-    return { pipelines: await store.status(), plans: plans as Stored['plans'] }
+    return {
+      pipelines: await store.status(),
+      plans: plans as Stored['plans'],
+      ...(await behindIn(store)),
+    }
   } catch (error) {
     // no such table: nothing has run on this database yet
     if (codeOf(error) === '42P01') return nothingStored
+    throw error
+  }
+}
+
+async function behindIn(store: PostgresStore): Promise<Pick<Stored, 'numbers' | 'positions'>> {
+  try {
+    return { numbers: await numbersOf(store), positions: await positionsOf(store) }
+  } catch (error) {
+    // a table or column that the next start brings: status does not migrate
+    if (codeOf(error) === '42P01' || codeOf(error) === '42703') return nothingStored
     throw error
   }
 }

@@ -8,8 +8,7 @@ import { MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { buildPageIfStale, pageFolder } from '../page/build.ts'
 import { type Board, newBoard, note, notReady, refresh } from '../server/board.ts'
-import type { Desk } from '../server/desk.ts'
-import { openServer, type Server } from '../server/server.ts'
+import { openServer, type Server, type ServerOptions } from '../server/server.ts'
 import { newToken, openTokenFile } from '../server/tokens.ts'
 import { filesSources } from '../sources/files/waiting.ts'
 import type { System } from '../system.ts'
@@ -165,7 +164,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
   return failed ? 1 : 0
 }
 
-async function serverOf(desk: Desk): Promise<Server> {
+async function serverOf(desk: ServerOptions['desk']): Promise<Server> {
   const { board, config, log } = desk
   const { host, port, dataDirectory } = config
   const another = findServer(dataDirectory)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { WorkerState } from '../engine/progress.ts'
+import { endOfTime } from '../engine/watermark.ts'
 import type { PipelineStatus } from '../store/store.ts'
 import { accessOf, type PipelineStanding, type Standing, stateInWords } from './standing.ts'
 import { type Look, statusLines } from './status.ts'
@@ -30,6 +31,8 @@ const pipeline: PipelineStanding = {
   files: { waiting: 2, claimed: 1, leftAlone: [] },
   folders: ['/data/raw'],
   topics: [],
+  numbers: undefined,
+  lags: [],
 }
 const database = { fault: undefined, embedded: true, access: accessOf('postgresql://u:p%40ss@127.0.0.1:5433/db') }
 
@@ -154,4 +157,36 @@ test('the password of a database that is not ours is not shown', () => {
   const lines = statusLines({ at, standing }, { width: 80 }).join('\n')
   assert.doesNotMatch(lines, /p@ss|p%40ss/)
   assert.match(lines, /no answer/)
+})
+
+test('status tells how far a pipeline is behind its topics and the clock, and the end of time in words', () => {
+  const numbers = {
+    pipeline: 'shop',
+    rowsPerSecond: 0,
+    lateRows: 1204,
+    stateRows: 31,
+    watermark: new Date('2026-01-31T11:59:40Z'),
+    rowsPerFile: null,
+  }
+  const partition = { partition: '0', committed: 5, end: 12, rows: 7 }
+  const chat = { source: 'chat', topic: 'events.chat', partitions: [partition], why: undefined }
+  const viewers = { ...chat, source: 'viewers', topic: 'events.viewers', partitions: [{ ...partition, rows: 0 }] }
+  const silent = { ...viewers, partitions: [], why: 'no broker answers' }
+  const ofTopics: PipelineStanding = { ...pipeline, folders: [], numbers, lags: [chat, viewers] }
+  const told = (more: Partial<PipelineStanding>): string[] => {
+    const standing = { ...running, pipelines: [{ ...ofTopics, ...more }] }
+    return statusLines({ at, standing }, { width: 100 }).filter((line) => /^ {2}(lag|watermark|keeps|late) /.test(line))
+  }
+  assert.deepEqual(told({}), [
+    '  lag           7 rows to read: 7 in events.chat',
+    '  watermark     2026-01-31 11:59:40, 20 s behind the clock',
+    '  keeps         31 rows of state',
+    '  late          1,204 rows, in millrace.late_rows',
+  ])
+  assert.equal(told({ lags: [viewers] })[0], '  lag           none: all messages are committed')
+  assert.equal(told({ lags: [chat, silent] })[0], '  lag           not known: topic events.viewers: no broker answers')
+  const closed = { ...numbers, watermark: new Date(endOfTime) }
+  assert.equal(told({ numbers: closed })[1], '  watermark     closed: nothing will follow')
+  const ahead = { ...numbers, watermark: new Date('2026-01-31T12:00:05Z') }
+  assert.equal(told({ numbers: ahead })[1], '  watermark     2026-01-31 12:00:05, 5 s ahead of the clock')
 })

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { closedInWords, timeView } from '../server/behind.ts'
 import { leftAloneInWords } from '../sources/files/waiting.ts'
+import { rowsBehind, type TopicLag } from '../sources/topic/lag.ts'
 import { hasCluster, openDatabase, readConfig } from './open.ts'
 import {
   type DatabaseStanding,
@@ -47,7 +49,7 @@ export const status: Verb = {
       const look: Look = { at: new Date(), standing: await standing(config, log, signal) }
       // what is asked as it stops has no answer
       if (signal.aborted) return 0
-      if (options['json'] === true) out(JSON.stringify(asJson(look.standing)))
+      if (options['json'] === true) out(JSON.stringify(asJson(look)))
       else {
         const lines = statusLines(look, { width: process.stdout.columns || 80, before })
         if (screen !== undefined) screen.show([...lines, '', `every ${watchMs / 1000} s; Ctrl-C ends it`])
@@ -76,7 +78,7 @@ export function statusLines(
     ...overview(pipelines, database, at, width, before),
     '',
     ...books(pipelines, width),
-    ...pipelines.flatMap((pipeline) => ['', ...pipelineLines(pipeline, database, width)]),
+    ...pipelines.flatMap((pipeline) => ['', ...pipelineLines(pipeline, database, at, width)]),
     '',
     'server',
   ]
@@ -173,8 +175,8 @@ function fittingTable(columns: TableColumn[], rows: string[][], width: number): 
 
 const labelWidth = 14
 
-function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, width: number): string[] {
-  const { pipeline, stored, files, folders, topics } = standing
+function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, now: Date, width: number): string[] {
+  const { pipeline, stored, files, folders, topics, numbers, lags } = standing
   const why = trouble(standing)
   const pairs: [string, string][] = [['state', stateInWords(standing, database)]]
   if (why !== undefined) pairs.push(['why', why.split('\n').map(printable).join('\n')])
@@ -189,6 +191,13 @@ function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, w
   if (folders.length > 0)
     pairs.push(['waiting', `${counted(files.waiting, 'file')}${claimed}, in ${folders.join(', ')}`])
   if (topics.length > 0) pairs.push(['reads', topics.join(', ')])
+  if (lags.length > 0) pairs.push(['lag', lagInWords(lags)])
+  if (numbers !== undefined) {
+    const time = timeInWords(numbers.watermark, now)
+    if (time !== undefined) pairs.push(['watermark', time])
+    if (numbers.stateRows > 0) pairs.push(['keeps', `${counted(numbers.stateRows, 'row')} of state`])
+    if (numbers.lateRows > 0) pairs.push(['late', `${counted(numbers.lateRows, 'row')}, in millrace.late_rows`])
+  }
   if (files.leftAlone.length > 0) pairs.push(['left alone', printable(leftAloneInWords(files.leftAlone))])
   const room = Math.max(20, width - labelWidth - 2)
   const told = pairs.map(([label, text]): [string, string] => [
@@ -199,6 +208,26 @@ function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, w
       .join('\n'),
   ])
   return [pipeline, ...labelledLines(told)]
+}
+
+function lagInWords(lags: readonly TopicLag[]): string {
+  const rows = rowsBehind(lags)
+  if (rows === undefined) {
+    const silent = lags.filter(({ why }) => why !== undefined)
+    return `not known: ${silent.map(({ topic, why }) => `topic ${topic}: ${printable(why ?? '')}`).join('; ')}`
+  }
+  if (rows === 0) return 'none: all messages are committed'
+  const each = lags.map((lag) => ({ topic: lag.topic, own: rowsBehind([lag]) ?? 0 }))
+  const behind = each.filter(({ own }) => own > 0).map(({ topic, own }) => `${number(own)} in ${topic}`)
+  return `${counted(rows, 'row')} to read: ${behind.join(', ')}`
+}
+
+function timeInWords(stored: Date | null, now: Date): string | undefined {
+  const { watermark, watermark_closed: closed, watermark_lag_ms: lagMs } = timeView(stored, now.getTime())
+  if (closed) return closedInWords
+  if (watermark === null || lagMs === null) return undefined
+  const moment = watermark.toISOString().replace('T', ' ').slice(0, 19)
+  return `${moment}, ${duration(Math.abs(lagMs))} ${lagMs < 0 ? 'ahead of' : 'behind'} the clock`
 }
 
 interface Screen extends Disposable {
@@ -225,7 +254,7 @@ function openScreen(): Screen {
   }
 }
 
-function asJson({ database, server, pipelines }: Standing): unknown {
+function asJson({ at, standing: { database, server, pipelines } }: Look): unknown {
   return {
     pipelines: pipelines.map((standing) => ({
       pipeline: standing.pipeline,
@@ -248,6 +277,21 @@ function asJson({ database, server, pipelines }: Standing): unknown {
       files_waiting: standing.files.waiting,
       files_claimed: standing.files.claimed,
       left_alone: standing.files.leftAlone,
+      ...timeView(standing.numbers?.watermark ?? null, at.getTime()),
+      state_rows: standing.numbers?.stateRows ?? null,
+      late_rows: standing.numbers?.lateRows ?? null,
+      // of topics: how many rows files have is not counted
+      lag_rows: standing.lags.length === 0 ? null : (rowsBehind(standing.lags) ?? null),
+      topics: standing.lags.map(({ topic, why, partitions }) => ({
+        topic,
+        why: why ?? null,
+        partitions: partitions.map(({ partition, committed, end, rows }) => ({
+          partition,
+          position: committed ?? null,
+          end: end ?? null,
+          lag_rows: rows ?? null,
+        })),
+      })),
     })),
     server: server ?? null,
     database: {

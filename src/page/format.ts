@@ -40,6 +40,11 @@ export function ago(iso: string, now: number): string {
   return ms < 1000 ? 'just now' : `${duration(Math.floor(ms / 1000) * 1000)} ago`
 }
 
+/** `2026-01-01 12:03:41` */
+export function dayAndTime(iso: string): string {
+  return iso.replace('T', ' ').slice(0, 19)
+}
+
 /** `12:03:41`, with the day before it when it is not today's. */
 export function clockTime(iso: string, now: number): string {
   const time = new Date(iso)
@@ -47,6 +52,18 @@ export function clockTime(iso: string, now: number): string {
   const text = time.toISOString()
   const clock = text.slice(11, 19)
   return text.slice(0, 10) === new Date(now).toISOString().slice(0, 10) ? clock : `${text.slice(0, 10)} ${clock}`
+}
+
+/** How event time stands to the clock: `4 s behind`. */
+export function behind(watermark: string, now: number): string {
+  const ms = now - Date.parse(watermark)
+  return ms < 0 ? `${duration(-ms)} ahead` : `${duration(ms)} behind`
+}
+
+/** For narrow places: the time of today, or the day. */
+export function clockOrDay(iso: string, now: number): string {
+  const [first = iso] = clockTime(iso, now).split(' ')
+  return first
 }
 
 export function bytes(size: number): string {

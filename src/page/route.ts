@@ -9,7 +9,7 @@ export type Route =
   | { view: 'results'; system: string | undefined }
   | { view: 'nowhere'; path: string }
 
-export const sections = ['steps', 'batches', 'books', 'files', 'plan'] as const
+export const sections = ['steps', 'time', 'late', 'batches', 'books', 'files', 'plan'] as const
 export type Section = (typeof sections)[number]
 
 export const route = cell<Route>(routeOf(location.hash))

@@ -17,6 +17,17 @@ export interface Books {
   dead: number
 }
 
+export interface Lag {
+  files_waiting: number
+  files_claimed: number
+  rows: number | null
+  rows_estimated: boolean
+  /** Why the rows are not known. */
+  why: string | null
+  /** Of the oldest file. */
+  seconds: number | null
+}
+
 export interface Pipeline {
   pipeline: string
   says: string
@@ -29,8 +40,12 @@ export interface Pipeline {
   last_committed_at: string | null
   books: Books | null
   rows_per_second: number
-  lag: { files_waiting: number; files_claimed: number; rows: number | null; seconds: number }
+  lag: Lag
+  /** Whether a source says when its events happened. */
+  event_time: boolean
   watermark: string | null
+  /** Nothing will follow: no date says that. */
+  watermark_closed: boolean
   state_rows: number
   files_quarantined: number | null
   dead_letters_open: number | null
@@ -67,9 +82,26 @@ export interface Step {
 
 export interface Position {
   source: string
+  /** Null of files. */
+  topic: string | null
   partition: string
-  position: unknown
+  position: number | null
+  end: number | null
+  lag_rows: number | null
   watermark: string | null
+}
+
+export interface LateRow {
+  id: number
+  batch: number
+  step: string
+  place: string
+  event_time: string
+  window_start: string | null
+  late_by_ms: number
+  raw: string
+  raw_cut: boolean
+  arrived_at: string
 }
 
 export interface PipelineDetails extends Pipeline {
@@ -77,6 +109,7 @@ export interface PipelineDetails extends Pipeline {
   hash: string
   source: Source[]
   steps: Step[]
+  state_bytes: number
   positions: Position[]
   folders: string[]
   quarantine: string | null

@@ -2,6 +2,7 @@
 import type { Config } from '../config.ts'
 import type { Duck } from '../engine/duckdb.ts'
 import type { Log } from '../log.ts'
+import type { TopicEnds } from '../sources/topic/lag.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import type { Board, BoardLine } from './board.ts'
 import { ProblemError } from './problem.ts'
@@ -12,6 +13,8 @@ export interface Desk {
   log: Log
   /** Ends with the process. */
   signal: AbortSignal
+  /** Where topics end now. */
+  ends: TopicEnds
 }
 
 /** The store, or the problem that the database does not answer yet. */

@@ -27,19 +27,23 @@ export const metrics = {
   millrace_source_lag_rows: {
     is: 'gauge',
     labels: ['pipeline'],
-    says: 'Rows that wait to be read. For files it is an estimate: the files that wait, times the rows that files had lately.',
+    says: 'Rows that are not committed yet. Of topics, what lies behind the committed positions; of files an estimate: those that wait, times the rows that files had lately. Absent while it is not known.',
   },
   millrace_source_lag_seconds: {
     is: 'gauge',
     labels: ['pipeline'],
-    says: 'How long the oldest of what waits has waited.',
+    says: 'How long the oldest of the files that wait has waited. Absent where only messages wait: when one came is known once it is read.',
   },
   millrace_watermark_lag_seconds: {
     is: 'gauge',
     labels: ['pipeline'],
-    says: 'How far the watermark is behind the clock; absent where a pipeline has none.',
+    says: 'How far the watermark is behind the clock. Absent where a pipeline has none, and where a final run has closed all windows.',
   },
-  millrace_state_rows: { is: 'gauge', labels: ['pipeline'], says: 'Rows of state that steps keep, such as keys seen.' },
+  millrace_state_rows: {
+    is: 'gauge',
+    labels: ['pipeline'],
+    says: 'Rows of state that steps keep: keys seen, and panes of open windows.',
+  },
   millrace_dead_letters: {
     is: 'gauge',
     labels: ['pipeline'],
@@ -126,18 +130,17 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
     return done
   }
   const scrape = async (): Promise<string> => {
-    const rowsPerFile = await rowsPerFileOf(desk)
     for (const counter of [rows, retries]) counter.reset()
     for (const gauge of [lagRows, lagSeconds, watermark, state, letters]) gauge.reset()
-    for (const view of await describePipelines(desk.board)) {
+    for (const view of await describePipelines(desk)) {
       const { pipeline, books, lag } = view
       if (books !== null) {
         const { rows_in: _, ...verdicts } = books
         for (const [verdict, n] of Object.entries(verdicts)) rows.inc({ pipeline, verdict }, n)
       }
-      lagRows.set({ pipeline }, Math.round((lag.files_waiting + lag.files_claimed) * (rowsPerFile.get(pipeline) ?? 0)))
-      lagSeconds.set({ pipeline }, lag.seconds)
-      if (view.watermark !== null) watermark.set({ pipeline }, (Date.now() - view.watermark.getTime()) / 1000)
+      if (lag.rows !== null) lagRows.set({ pipeline }, lag.rows)
+      if (lag.seconds !== null) lagSeconds.set({ pipeline }, lag.seconds)
+      if (view.watermark_lag_ms !== null) watermark.set({ pipeline }, view.watermark_lag_ms / 1000)
       state.set({ pipeline }, view.state_rows)
       letters.set({ pipeline }, view.dead_letters_open ?? 0)
       retries.inc({ pipeline }, view.retries)
@@ -156,24 +159,6 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
       if (lastLatencyMs !== undefined) latency.observe({ pipeline }, lastLatencyMs / 1000)
     },
   }
-}
-
-async function rowsPerFileOf({ board }: Desk): Promise<Map<string, number>> {
-  const rows = await board.store?.reads
-    .select(
-      `
-      select p.pipeline, coalesce(avg(f.rows_done), 0)::float8 as rows
-      from   millrace.pipelines p
-      cross join lateral (select rows_done
-                          from   millrace.files f
-                          where  f.pipeline = p.pipeline and f.state = 'done'
-                          order by batch desc
-                          limit  100) f
-      group by p.pipeline`,
-    )
-    // the workers say what is wrong with the database
-    .catch(() => [])
-  return new Map((rows ?? []).map(({ pipeline, rows: mean }) => [String(pipeline), Number(mean)]))
 }
 
 async function duckMemory({ board }: Desk): Promise<number> {

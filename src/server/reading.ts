@@ -3,67 +3,54 @@ import type { Dirent } from 'node:fs'
 import { opendir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { filesSources } from '../sources/files/waiting.ts'
-import type { Reads } from '../store/reads.ts'
+import { type TopicLag, topicLags } from '../sources/topic/lag.ts'
 import type { PipelineStatus } from '../store/store.ts'
-import type { Board, BoardLine } from './board.ts'
+import type { BoardLine } from './board.ts'
+import type { Desk } from './desk.ts'
+import { numbersOf, positionsOf, type StoredPosition } from './numbers.ts'
 import { type PipelineView, pipelineView } from './views.ts'
 
-/** All pipelines of this process. Without the database it says what the process knows by itself. */
-export async function describePipelines({ store, lines, works }: Board): Promise<PipelineView[]> {
-  const [stored, numbers] = await Promise.all([
+/** A pipeline as it is now, and what was asked for it. */
+export interface Described {
+  view: PipelineView
+  positions: StoredPosition[]
+  /** Undefined when the database does not answer. */
+  topics: TopicLag[] | undefined
+}
+
+/** All pipelines of this process. */
+export async function describePipelines(desk: Desk): Promise<PipelineView[]> {
+  return [...(await describe(desk)).values()].map(({ view }) => view)
+}
+
+/** All pipelines of this process, by name. Without the database it says what the process knows by itself. */
+export async function describe({ board: { store, lines, works }, ends }: Desk): Promise<Map<string, Described>> {
+  // the workers say what is wrong with the database
+  const unknown = (): undefined => undefined
+  const [stored, numbers, positions] = await Promise.all([
     store?.reads.status().catch((): PipelineStatus[] => []),
-    store === undefined ? undefined : numbersOf(store.reads).catch(() => undefined),
+    store === undefined ? undefined : numbersOf(store.reads).catch(unknown),
+    store === undefined ? undefined : positionsOf(store.reads).catch(unknown),
   ])
-  const views: PipelineView[] = []
-  for (const [name, line] of lines) {
-    const own = numbers?.get(name)
-    views.push(
-      pipelineView(name, line, {
-        stored: stored?.find(({ pipeline }) => pipeline === name),
-        rowsPerSecond: own?.rowsPerSecond ?? 0,
-        lateRows: own?.lateRows ?? 0,
-        stateRows: own?.stateRows ?? 0,
-        watermark: own?.watermark ?? null,
-        lagSeconds: await oldestSeconds(line),
-        works,
-      }),
-    )
-  }
-  return views
+  const now = Date.now()
+  const described = [...lines].map(async ([name, line]): Promise<[string, Described]> => {
+    const own = positions?.filter(({ pipeline }) => pipeline === name)
+    const topics = own === undefined && readsTopics(line) ? undefined : await topicLags(line.plan, own ?? [], ends)
+    const view = pipelineView(name, line, {
+      now,
+      stored: stored?.find(({ pipeline }) => pipeline === name),
+      numbers: numbers?.get(name),
+      topics,
+      works,
+      fileSeconds: await oldestSeconds(line),
+    })
+    return [name, { view, positions: own ?? [], topics }]
+  })
+  return new Map(await Promise.all(described))
 }
 
-interface Numbers {
-  pipeline: string
-  rowsPerSecond: number
-  lateRows: number
-  stateRows: number
-  watermark: Date | null
-}
-
-async function numbersOf(reads: Reads): Promise<Map<string, Numbers>> {
-  const rows = await reads.select(`
-    select p.pipeline,
-           (select coalesce(sum(rows_in), 0)::float8 / 5
-            from   millrace.batches b
-            where  b.pipeline = p.pipeline and committed_at > clock_timestamp() - interval '5 seconds') as "rowsPerSecond",
-           (select count(*) from millrace.late_rows l where l.pipeline = p.pipeline) as "lateRows",
-           -- a row that passes a dedup step leaves its key behind
-           case when p.plan @? '$.steps[*] ? (@.op == "dedup")' then
-             (select coalesce(sum(passed.value::bigint), 0)::bigint
-              from   millrace.batches b
-              cross join lateral jsonb_each_text(b.step_rows) passed
-              where  b.pipeline = p.pipeline
-              and    passed.key in (select step ->> 'id'
-                                    from   jsonb_array_elements(p.plan -> 'steps') step
-                                    where  step ->> 'op' = 'dedup'))
-           else 0 end
-           -- of windows that are open: panes, and what each batch added to their sets
-           + (select count(*) from millrace.pane_numbers n where n.pipeline = p.pipeline)
-           + (select count(*) from millrace.pane_sets s where s.pipeline = p.pipeline) as "stateRows",
-           p.watermark
-    from   millrace.pipelines p`)
-  // as: the columns of the statement above
-  return new Map((rows as unknown as Numbers[]).map((row) => [row.pipeline, row]))
+function readsTopics({ plan }: BoardLine): boolean {
+  return Object.values(plan.sources).some(({ is }) => is === 'topic')
 }
 
 const looksAt = 200

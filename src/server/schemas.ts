@@ -1,4 +1,5 @@
 /** JSON Schema of what the API takes and answers, for checking requests and for the OpenAPI document. */
+import { closedInWords } from './behind.ts'
 
 type Schema = Record<string, unknown>
 
@@ -38,11 +39,38 @@ const pipelineProperties = {
   last_committed_at: orNull(moment),
   books: orNull(books),
   rows_per_second: number,
-  lag: shape({ files_waiting: count, files_claimed: count, rows: orNull(count), seconds: number }),
+  lag: shape({
+    files_waiting: count,
+    files_claimed: count,
+    rows: {
+      ...orNull(count),
+      description:
+        'not committed yet: of topics by their positions, of files as many as others had; null when not known',
+    },
+    rows_estimated: { type: 'boolean', description: 'files wait, of which nobody knows the rows' },
+    why: { ...orNull(text), description: 'why the rows are not known' },
+    seconds: {
+      ...orNull(number),
+      description: 'how long the oldest file has waited; null where only messages wait, or nobody knows whether any do',
+    },
+  }),
   files_waiting: count,
   files_claimed: count,
   files_left_alone: listOf(text),
-  watermark: orNull(moment),
+  event_time: { type: 'boolean', description: 'whether a source says when its events happened' },
+  watermark: {
+    ...orNull(moment),
+    description:
+      'by which rows are judged; null where there is no event time, before the first batch, and when it is closed',
+  },
+  watermark_closed: {
+    type: 'boolean',
+    description: `${closedInWords}. A run with --final has closed every window; whatever comes now is late`,
+  },
+  watermark_lag_ms: {
+    ...orNull({ type: 'integer' }),
+    description: 'how far the watermark is behind the clock; null when there is none, or it is closed',
+  },
   state_rows: count,
   files_quarantined: orNull(count),
   dead_letters_open: orNull(count),
@@ -75,8 +103,17 @@ export const pipelineDetailSchema = shape(
         rows_per_second: number,
       }),
     ),
+    state_bytes: { ...count, description: 'of open windows, as they lie in the database' },
     positions: listOf(
-      shape({ source: text, partition: text, position: { type: 'integer' }, watermark: orNull(moment) }),
+      shape({
+        source: text,
+        topic: { ...orNull(text), description: 'null of files' },
+        partition: text,
+        position: { ...orNull({ type: 'integer' }), description: 'the offset that comes next; null before the first' },
+        end: { ...orNull(count), description: 'the offset after the last message; null when it is not known' },
+        lag_rows: { ...orNull(count), description: 'messages that are not committed yet; null when not known' },
+        watermark: orNull(moment),
+      }),
     ),
     folders: listOf(text),
     quarantine: orNull(text),
@@ -127,6 +164,7 @@ export const lateRowSchema = shape({
   window_start: orNull(moment),
   late_by_ms: count,
   raw: text,
+  raw_cut: { type: 'boolean', description: 'it is longer than that' },
   arrived_at: moment,
 })
 

@@ -7,6 +7,8 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { MillraceError, messageOf } from '../errors.ts'
+import { TopicEnds } from '../sources/topic/lag.ts'
+import { openTopics } from '../sources/topic/open.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
 import { longestReadMs } from '../store/reads.ts'
 import type { NotReady } from './board.ts'
@@ -16,6 +18,7 @@ import { type Meter, metricsRoute } from './metrics.ts'
 import { errorsPage, ProblemError, problem, problemOf, sendProblem } from './problem.ts'
 import { deadLetterRoutes } from './routes/dead-letters.ts'
 import { eventRoutes } from './routes/events.ts'
+import { lateRowRoutes } from './routes/late-rows.ts'
 import { pipelineRoutes } from './routes/pipelines.ts'
 import { resultRoutes } from './routes/results.ts'
 import { answers, shape, text } from './schemas.ts'
@@ -24,7 +27,7 @@ import type { TokenFile } from './tokens.ts'
 export interface ServerOptions {
   host: string
   port: number
-  desk: Desk
+  desk: Omit<Desk, 'ends'>
   /** Why the process cannot do its work, or nothing when it can. */
   notReady(): Promise<NotReady | undefined>
   tokens?: TokenFile
@@ -37,8 +40,13 @@ export interface Server extends AsyncDisposable {
   readonly meter: Meter
 }
 
+/** An answer about a pipeline waits no longer for its topics: the next one has what they say. */
+const topicPatienceMs = 400
+
 export async function openServer(options: ServerOptions): Promise<Server> {
-  const { log } = options.desk
+  const { log, config } = options.desk
+  const ends = new TopicEnds(() => openTopics(config), topicPatienceMs)
+  const desk: Desk = { ...options.desk, ends }
   const app = Fastify({
     requestTimeout: 5_000,
     keepAliveTimeout: 10_000,
@@ -110,11 +118,12 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   })
   let meter: Meter = { note: () => {} }
   await app.register(async (scope) => {
-    meter = metricsRoute(scope, options.desk)
-    pipelineRoutes(scope, options.desk)
-    deadLetterRoutes(scope, options.desk)
-    resultRoutes(scope, options.desk)
-    eventRoutes(scope, options.desk)
+    meter = metricsRoute(scope, desk)
+    pipelineRoutes(scope, desk)
+    lateRowRoutes(scope, desk)
+    deadLetterRoutes(scope, desk)
+    resultRoutes(scope, desk)
+    eventRoutes(scope, desk)
     healthRoutes(scope, options)
     scope.get('/api/openapi.json', async () => app.swagger())
     scope.get('/api/errors', async (_request, reply) => reply.type('text/html; charset=utf-8').send(errorsPage()))
@@ -147,6 +156,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     async [Symbol.asyncDispose]() {
       app.server.closeAllConnections()
       await app.close()
+      await ends[Symbol.asyncDispose]()
     },
   }
 }

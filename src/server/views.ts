@@ -1,26 +1,31 @@
 /** What the API says of pipelines, batches and dead letters: plain JSON, with the words of the ledger. */
+import { eventTimes } from '../engine/watermark.ts'
 import { reasons } from '../operators/validate.ts'
 import { columnsRead, type Plan } from '../plan/plan.ts'
 import { faultOf } from '../sources/letter-fault.ts'
+import type { TopicLag } from '../sources/topic/lag.ts'
 import type { DeadLetter, LedgerLine, PipelineStatus } from '../store/store.ts'
+import { lagView, timeView } from './behind.ts'
 import type { BoardLine } from './board.ts'
+import type { Numbers, StoredPosition } from './numbers.ts'
 
 /** What is read for all pipelines at once. */
 export interface Moment {
+  now: number
   stored: PipelineStatus | undefined
-  rowsPerSecond: number
-  lateRows: number
-  stateRows: number
-  watermark: Date | null
+  /** Undefined when it was never started, or the database does not answer. */
+  numbers: Numbers | undefined
+  /** Undefined when the database does not answer. */
+  topics: readonly TopicLag[] | undefined
   /** Whether this process works on it. */
   works: boolean
-  /** Seconds since the oldest that waits came. */
-  lagSeconds: number
+  /** Seconds since the oldest file that waits came. */
+  fileSeconds: number
 }
 
 export function pipelineView(name: string, line: BoardLine, moment: Moment) {
   const { progress, files, system } = line
-  const { stored } = moment
+  const { stored, numbers, topics, now } = moment
   return {
     pipeline: name,
     says: system.says,
@@ -42,16 +47,17 @@ export function pipelineView(name: string, line: BoardLine, moment: Moment) {
             late: stored.late,
             dead: stored.dead,
           },
-    rows_per_second: moment.rowsPerSecond,
-    lag: { files_waiting: files.waiting, files_claimed: files.claimed, rows: null, seconds: moment.lagSeconds },
+    rows_per_second: numbers?.rowsPerSecond ?? 0,
+    lag: lagView({ files, topics, rowsPerFile: numbers?.rowsPerFile ?? null, seconds: moment.fileSeconds }),
     files_waiting: files.waiting,
     files_claimed: files.claimed,
     files_left_alone: files.leftAlone,
-    watermark: moment.watermark,
-    state_rows: moment.stateRows,
+    event_time: eventTimes(line.plan).size > 0,
+    ...timeView(numbers?.watermark ?? null, now),
+    state_rows: numbers?.stateRows ?? 0,
     files_quarantined: stored?.filesQuarantined ?? null,
     dead_letters_open: stored?.deadLettersOpen ?? null,
-    late_rows: moment.lateRows,
+    late_rows: numbers?.lateRows ?? 0,
     retries: progress.retries,
     archiver: progress.archiver ?? null,
   }
@@ -96,6 +102,36 @@ function adviceFor({ progress, files, quarantine }: BoardLine): string | undefin
     return `${progress.filesQuarantined} files could not be read${quarantine === undefined ? '' : `: see ${quarantine}`}.`
   if (files.leftAlone.length > 0) return `These are left alone: ${files.leftAlone.slice(0, 3).join(', ')}.`
   return undefined
+}
+
+/** How far each partition is committed, and how far it is behind where it ends now. */
+export function positionViews(positions: readonly StoredPosition[], topics: readonly TopicLag[]) {
+  const watermarkOf = (source: string, partition: string): Date | null =>
+    positions.find((each) => each.source === source && each.partition === partition)?.watermark ?? null
+  const ofTopics = topics.flatMap(({ source, topic, partitions }) =>
+    partitions.map(({ partition, committed, end, rows }) => ({
+      source,
+      topic,
+      partition,
+      position: committed ?? null,
+      end: end ?? null,
+      lag_rows: rows ?? null,
+      watermark: watermarkOf(source, partition),
+    })),
+  )
+  const others = positions.filter(({ source }) => topics.every((topic) => topic.source !== source))
+  return [
+    ...ofTopics,
+    ...others.map(({ source, partition, position, watermark }) => ({
+      source,
+      topic: null,
+      partition,
+      position,
+      end: null,
+      lag_rows: null,
+      watermark,
+    })),
+  ]
 }
 
 export function batchView(line: LedgerLine) {

@@ -1,5 +1,5 @@
 /** What a busy server would tell, made from a seed: the page is developed and tested against it. */
-import type { Batch, Chart, Letter, Pipeline, PipelineDetails, SourceFile } from '../../src/page/types.ts'
+import type { Batch, Chart, LateRow, Letter, Pipeline, PipelineDetails, SourceFile } from '../../src/page/types.ts'
 import { hostileTexts } from './hostile-texts.ts'
 
 export type Random = () => number
@@ -153,8 +153,10 @@ export function makePipelines(openShop: number, openUser: number, now: number): 
       last_committed_at: new Date(now - 400).toISOString(),
       books: { rows_in: rows, ...books },
       rows_per_second: 18_240,
-      lag: { files_waiting: 3, files_claimed: 1, rows: null, seconds: 2.4 },
+      lag: { files_waiting: 3, files_claimed: 1, rows: 32_000, rows_estimated: true, why: null, seconds: 2.4 },
+      event_time: false,
       watermark: null,
+      watermark_closed: false,
       state_rows: 0,
       files_quarantined: 2,
       dead_letters_open: openShop,
@@ -164,7 +166,7 @@ export function makePipelines(openShop: number, openUser: number, now: number): 
     },
     {
       pipeline: 'user-activity',
-      says: 'User activity from JSON lines into the table user_activity, sessions by minute.',
+      says: 'User activity from a topic into the table user_activity, sessions by minute.',
       state: { is: 'retrying', why: 'Postgres does not answer on 127.0.0.1:5433', tries: 4, next_in_ms: 6000 },
       advice:
         'Start Postgres, or look at DATABASE_URL: nothing is lost, and it goes on by itself when the database is back.',
@@ -175,8 +177,10 @@ export function makePipelines(openShop: number, openUser: number, now: number): 
       last_committed_at: new Date(now - 96_000).toISOString(),
       books: { rows_in: 912_407, written: 880_120, filtered: 30_012, duplicates: 0, late: 1_124, dead: 1_151 },
       rows_per_second: 0,
-      lag: { files_waiting: 41, files_claimed: 2, rows: 128_400, seconds: 97 },
+      lag: { files_waiting: 0, files_claimed: 0, rows: 128_400, rows_estimated: false, why: null, seconds: null },
+      event_time: true,
       watermark: new Date(now - 108_000).toISOString(),
+      watermark_closed: false,
       state_rows: 18_240,
       files_quarantined: 0,
       dead_letters_open: openUser,
@@ -238,12 +242,14 @@ export function makeDetails(pipeline: Pipeline, random: Random): PipelineDetails
       steps: [],
     },
     hash: 'a9a03f0035ea9b1d',
-    source: [{ id: 'files', says: `files of the format csv in data/${pipeline.pipeline}/raw`, columns: shopColumns }],
+    source: windowed
+      ? [{ id: 'activity', says: 'the topic user.activity', columns: shopColumns }]
+      : [{ id: 'files', says: `files of the format csv in data/${pipeline.pipeline}/raw`, columns: shopColumns }],
     steps: [
       {
         id: 'validate',
         op: 'validate',
-        from: ['files'],
+        from: [windowed ? 'activity' : 'files'],
         says: 'parses 6 columns strictly and checks their rules; a row that fails is a dead letter',
         columns: shopColumns,
         reasons: [
@@ -304,15 +310,22 @@ export function makeDetails(pipeline: Pipeline, random: Random): PipelineDetails
         rows_out: null,
       },
     ],
-    positions: [
-      {
-        source: 'files',
-        partition: `data/${pipeline.pipeline}/raw`,
-        position: { file: 2891, row: 0 },
-        watermark: pipeline.watermark,
-      },
-    ],
-    folders: [`data/${pipeline.pipeline}/raw`],
+    state_bytes: pipeline.state_rows * 164,
+    positions: windowed
+      ? [0, 70_400, 58_000].map((rows, partition) => ({
+          source: 'activity',
+          topic: 'user.activity',
+          partition: String(partition),
+          position: 304_000 + partition * 1021,
+          end: 304_000 + partition * 1021 + rows,
+          lag_rows: rows,
+          watermark:
+            pipeline.watermark === null
+              ? null
+              : new Date(Date.parse(pipeline.watermark) + partition * 2000).toISOString(),
+        }))
+      : [],
+    folders: windowed ? [] : [`data/${pipeline.pipeline}/raw`],
     quarantine: `data/${pipeline.pipeline}/error`,
   }
 }
@@ -335,6 +348,27 @@ export function makeFiles(random: Random, now: number): SourceFile[] {
       code: bad ? 'NOT_UTF8' : null,
       message: bad ? 'the file is not text: it begins like a ZIP archive' : null,
       arrived_at: new Date(now - index * 1700).toISOString(),
+    }
+  })
+}
+
+/** Newest first, as the API answers them; the hostile ones are the newest. */
+export function makeLateRows(random: Random, now: number): LateRow[] {
+  const texts = [...hostileTexts].reverse()
+  return Array.from({ length: 130 }, (_, index) => {
+    const at = now - 400_000 - Math.floor(random() * 600_000)
+    const text = texts[index] ?? `user-${index}`
+    return {
+      id: 1124 - index,
+      batch: 388 - Math.floor(index / 8),
+      step: 'perMinute',
+      place: `user.activity/${index % 3}/${304_000 - index}`,
+      event_time: new Date(at).toISOString(),
+      window_start: new Date(at - (at % 60_000)).toISOString(),
+      late_by_ms: index === 0 ? 4000 : 200 + Math.floor(random() * 300_000),
+      raw: JSON.stringify({ user_id: text, at: new Date(at).toISOString() }),
+      raw_cut: index === 1,
+      arrived_at: new Date(now - index * 1300).toISOString(),
     }
   })
 }

@@ -6,12 +6,13 @@ import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { extname, join, normalize } from 'node:path'
 import { pageFolder } from '../../src/page/build.ts'
-import type { Batch, Letter, Pipeline, Where } from '../../src/page/types.ts'
+import type { Batch, LateRow, Letter, Pipeline, Where } from '../../src/page/types.ts'
 import {
   charts,
   makeBatch,
   makeDetails,
   makeFiles,
+  makeLateRows,
   makeLetter,
   makeLetters,
   makePipelines,
@@ -27,6 +28,8 @@ export interface MockServer extends AsyncDisposable {
   readonly url: string
   readonly pipelines: Pipeline[]
   readonly letters: Letter[]
+  /** Those of user-activity. */
+  readonly lateRows: LateRow[]
   /** What was asked of it, newest last: "POST /api/dead-letters/replay". */
   readonly asked: string[]
   /** A batch is committed, now, with these rows. */
@@ -69,6 +72,8 @@ export async function openMockServer(options: MockOptions = {}): Promise<MockSer
     ]),
   )
   const files = makeFiles(random, now())
+  // of its own: what else is made stays what it was
+  const lateRows = makeLateRows(randomFrom(seed), now())
   const listeners = new Map<ServerResponse, string | null>()
   const asked: string[] = []
   let events = 0
@@ -147,6 +152,10 @@ export async function openMockServer(options: MockOptions = {}): Promise<MockSer
         return paged('batches', batches.get(pipeline.pipeline) ?? [], ({ batch }) => batch, query)
       if (words[2] === 'files')
         return paged('files', pipeline.pipeline === 'shop-events' ? files : [], ({ id }) => Number(id), query)
+      if (words[2] === 'late-rows') {
+        const own = pipeline.pipeline === 'user-activity' ? lateRows : []
+        return query.has('format') ? own : paged('late_rows', own, ({ id }) => id, query)
+      }
       return makeDetails(pipeline, random)
     }
     if (words[0] === 'systems') {
@@ -181,6 +190,7 @@ export async function openMockServer(options: MockOptions = {}): Promise<MockSer
     url: `http://127.0.0.1:${port}`,
     pipelines,
     letters,
+    lateRows,
     asked,
     commit,
     tell,

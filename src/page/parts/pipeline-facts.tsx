@@ -1,9 +1,9 @@
 /** The numbers of a pipeline that one looks at first: how fast, how far behind, what was refused. */
 import { useCell, useNow } from '../cell.ts'
-import { ago, clockTime, counted, duration, number, rate, shortNumber } from '../format.ts'
+import { ago, behind, clockOrDay, counted, duration, number, rate, shortNumber } from '../format.ts'
 import { rates, secondsKept } from '../live.ts'
 import { deadLettersHref, pipelineHref } from '../route.ts'
-import type { Pipeline } from '../types.ts'
+import type { Lag, Pipeline } from '../types.ts'
 import { Sparkline } from './sparkline.tsx'
 
 export function PipelineFacts({ pipeline }: { pipeline: Pipeline }) {
@@ -24,16 +24,17 @@ export function PipelineFacts({ pipeline }: { pipeline: Pipeline }) {
 
 function Facts({ pipeline }: { pipeline: Pipeline }) {
   const now = useNow()
-  const { pipeline: name, lag, books, watermark, batch, last_committed_at: committedAt } = pipeline
+  const { pipeline: name, lag, books, batch, last_committed_at: committedAt } = pipeline
   const open = pipeline.dead_letters_open ?? 0
   const quarantined = pipeline.files_quarantined ?? 0
-  const behind = lag.files_waiting + lag.files_claimed > 0 || (lag.rows ?? 0) > 0
   return (
     <dl class="facts">
       <div class="fact">
         <dt class="fact-name">Lag</dt>
-        <dd class="fact-value">{behind ? duration(lag.seconds * 1000) : 'none'}</dd>
-        <dd class="fact-more">{lagMore(lag)}</dd>
+        <dd class="fact-value" title={lag.why ?? undefined}>
+          {lagShort(lag)}
+        </dd>
+        <dd class="fact-more">{lagMore(lag, name)}</dd>
       </div>
       <div class="fact">
         <dt class="fact-name">Last batch</dt>
@@ -48,15 +49,25 @@ function Facts({ pipeline }: { pipeline: Pipeline }) {
       </div>
       <div class="fact">
         <dt class="fact-name">Watermark</dt>
-        <dd class="fact-value">{watermark === null ? 'none' : clockTime(watermark, now)}</dd>
+        <dd class="fact-value moment">{watermarkShort(pipeline, now)}</dd>
         <dd class="fact-more">
-          {watermark === null ? 'no step waits for time' : `${duration(now - Date.parse(watermark))} behind the clock`}
+          {pipeline.event_time ? (
+            <a href={pipelineHref(name, 'time')}>{watermarkMore(pipeline, now)}</a>
+          ) : (
+            'no event time'
+          )}
         </dd>
       </div>
       <div class="fact">
         <dt class="fact-name">Late</dt>
         <dd class="fact-value">{shortNumber(pipeline.late_rows)}</dd>
-        <dd class="fact-more">{share(pipeline.late_rows, books?.rows_in)}</dd>
+        <dd class="fact-more">
+          {pipeline.late_rows > 0 ? (
+            <a href={pipelineHref(name, 'late')}>{share(pipeline.late_rows, books?.rows_in)}</a>
+          ) : (
+            share(pipeline.late_rows, books?.rows_in)
+          )}
+        </dd>
       </div>
       <div class={open > 0 ? 'fact fact-bad' : 'fact'}>
         <dt class="fact-name">Dead letters</dt>
@@ -76,13 +87,33 @@ function Facts({ pipeline }: { pipeline: Pipeline }) {
   )
 }
 
-function lagMore({ files_waiting: waiting, files_claimed: claimed, rows }: Pipeline['lag']): string {
+function watermarkShort({ watermark, watermark_closed: closed }: Pipeline, now: number): string {
+  if (closed) return 'closed'
+  return watermark === null ? 'none' : clockOrDay(watermark, now)
+}
+
+function watermarkMore({ watermark, watermark_closed: closed }: Pipeline, now: number): string {
+  if (closed) return 'nothing will follow'
+  return watermark === null ? 'no row has moved it yet' : behind(watermark, now)
+}
+
+// How long, where it is known: rows say less of how bad it is.
+function lagShort({ files_waiting: waiting, files_claimed: claimed, rows, seconds }: Lag): string {
+  if (waiting + claimed > 0) return duration((seconds ?? 0) * 1000)
+  if (rows === null) return 'not known'
+  return rows === 0 ? 'none' : counted(rows, 'row')
+}
+
+function lagMore(lag: Lag, pipeline: string) {
+  const { files_waiting: waiting, files_claimed: claimed, rows, rows_estimated: estimated, why } = lag
   const parts = [
     waiting > 0 ? `${counted(waiting, 'file')} ${waiting === 1 ? 'waits' : 'wait'}` : undefined,
     claimed > 0 ? `${number(claimed)} in hand` : undefined,
-    rows !== null && rows > 0 ? counted(rows, 'row') : undefined,
+    estimated && rows !== null && rows > 0 ? `about ${counted(rows, 'row')}` : undefined,
   ].filter((part) => part !== undefined)
-  return parts.length === 0 ? 'all is read' : parts.join(', ')
+  if (parts.length > 0) return parts.join(', ')
+  if (rows === 0) return 'all is read'
+  return <a href={pipelineHref(pipeline, 'time')}>{why === null ? 'wait to be read' : 'see why'}</a>
 }
 
 function share(rows: number, of: number | undefined): string {

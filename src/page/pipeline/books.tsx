@@ -1,10 +1,8 @@
-/** The books: what came in is what became of it, to the row. Beside them, how far each source has been read. */
+/** The books: what came in is what became of it, to the row. Beside them, who works on it. */
 
-import { useNow } from '../cell.ts'
-import { clockTime, number } from '../format.ts'
-import { Scroller } from '../parts/scroller.tsx'
+import { number } from '../format.ts'
 import { onOneLine } from '../parts/text-parts.ts'
-import { deadLettersHref } from '../route.ts'
+import { deadLettersHref, pipelineHref } from '../route.ts'
 import type { Books, PipelineDetails } from '../types.ts'
 
 const verdicts = ['written', 'filtered', 'duplicates', 'late', 'dead'] as const
@@ -29,8 +27,8 @@ export function BooksSection({ details }: { details: PipelineDetails }) {
         )}
       </section>
       <section class="card books">
-        <h2>Positions</h2>
-        <Positions details={details} />
+        <h2>Who works on it</h2>
+        <Owner details={details} />
       </section>
     </div>
   )
@@ -64,6 +62,8 @@ function BooksTable({ books, pipeline }: { books: Books; pipeline: string }) {
               <td class="number">
                 {verdict === 'dead' && books.dead > 0 ? (
                   <a href={deadLettersHref({ pipeline, settled: 'true' })}>{number(books.dead)}</a>
+                ) : verdict === 'late' && books.late > 0 ? (
+                  <a href={pipelineHref(pipeline, 'late')}>{number(books.late)}</a>
                 ) : (
                   number(books[verdict])
                 )}
@@ -84,65 +84,31 @@ function BooksTable({ books, pipeline }: { books: Books; pipeline: string }) {
   )
 }
 
-function Positions({ details }: { details: PipelineDetails }) {
-  const now = useNow()
+function Owner({ details }: { details: PipelineDetails }) {
   return (
-    <>
-      {details.positions.length === 0 ? (
-        <p class="quiet">No position is stored yet: the first batch stores it.</p>
-      ) : (
-        <Scroller class="table-box" label="Positions">
-          <table>
-            <thead>
-              <tr>
-                <th>Source</th>
-                <th>Partition</th>
-                <th>Position</th>
-                <th>Watermark</th>
-              </tr>
-            </thead>
-            <tbody>
-              {details.positions.map(({ source, partition, position, watermark }) => (
-                <tr key={`${source} ${partition}`}>
-                  <td class="mono">{source}</td>
-                  <td class="mono wrap">{onOneLine(partition)}</td>
-                  <td class="mono wrap">{positionText(position)}</td>
-                  <td>{watermark === null ? <span class="quiet">none</span> : clockTime(watermark, now)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroller>
+    <dl class="pairs">
+      <dt>Owner</dt>
+      <dd class="mono wrap">{details.owner ?? 'nobody'}</dd>
+      {details.lent_by !== null && (
+        <>
+          <dt>Lent by</dt>
+          <dd class="mono wrap">{details.lent_by}</dd>
+        </>
       )}
-      <dl class="pairs">
-        <dt>Owner</dt>
-        <dd class="mono wrap">{details.owner ?? 'nobody'}</dd>
-        {details.lent_by !== null && (
-          <>
-            <dt>Lent by</dt>
-            <dd class="mono wrap">{details.lent_by}</dd>
-          </>
-        )}
-        <dt>Epoch</dt>
-        <dd>{details.epoch ?? 'none yet'}</dd>
-        <dt>Rows in state</dt>
-        <dd>{number(details.state_rows)}</dd>
-        <dt>Commits tried again</dt>
-        <dd>{number(details.retries)}</dd>
-        <dt>Reads from</dt>
-        <dd class="mono wrap">{details.folders.map(onOneLine).join(', ')}</dd>
-        <dt>Archiver</dt>
-        <dd>{details.archiver === null ? 'none' : details.archiver.is}</dd>
-      </dl>
-    </>
+      <dt>Epoch</dt>
+      <dd>{details.epoch ?? 'none yet'}</dd>
+      <dt>Commits tried again</dt>
+      <dd>{number(details.retries)}</dd>
+      {details.folders.length > 0 && (
+        <>
+          <dt>Reads from</dt>
+          <dd class="mono wrap">{details.folders.map(onOneLine).join(', ')}</dd>
+        </>
+      )}
+      <dt>Archiver</dt>
+      <dd>{details.archiver === null ? 'none' : details.archiver.is}</dd>
+    </dl>
   )
-}
-
-function positionText(position: unknown): string {
-  if (typeof position !== 'object' || position === null) return String(position)
-  return Object.entries(position)
-    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : value}`)
-    .join(', ')
 }
 
 function share(rows: number, of: number): string {

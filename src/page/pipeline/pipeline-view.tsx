@@ -1,4 +1,4 @@
-/** One pipeline: its steps and what flows through them, its batches, books, files and plan. */
+/** One pipeline: its steps and what flows through them, its event time and lag, late rows, batches, books, files and plan. */
 import { useEffect, useRef } from 'preact/hooks'
 import { useAnswer } from '../api.ts'
 import { useCell } from '../cell.ts'
@@ -11,14 +11,18 @@ import { pipelineHref, type Section, sections } from '../route.ts'
 import type { PipelineDetails } from '../types.ts'
 import { Batches } from './batches.tsx'
 import { BooksSection } from './books.tsx'
+import { EventTime } from './event-time.tsx'
 import { Files } from './files.tsx'
+import { LateRows } from './late-rows.tsx'
 import { PlanSection } from './plan.tsx'
 import { Steps } from './steps.tsx'
 
 const words: Record<Section, string> = {
   steps: 'Steps',
+  time: 'Event time and lag',
+  late: 'Late rows',
   batches: 'Batches',
-  books: 'Books and positions',
+  books: 'Books',
   files: 'Files',
   plan: 'Plan and SQL',
 }
@@ -33,6 +37,11 @@ export function PipelineView({ name, section, query }: PipelineViewProps) {
   const { answer: details, problem, again } = useAnswer<PipelineDetails>(`/api/pipelines/${encodeURIComponent(name)}`)
   const live = useCell(pipelines)?.find(({ pipeline }) => pipeline === name)
   useEffect(() => onceIn(2000, again, name), [name, again])
+  const rowsBehind = live?.lag.rows
+  useEffect(() => {
+    // the lag of partitions is told with the details alone, and changes without a batch
+    if (section === 'time' && details !== undefined && rowsBehind !== details.lag.rows) again()
+  }, [section, rowsBehind])
   const tabs = useRef<HTMLElement>(null)
   const isShown = live !== undefined || details !== undefined
   useEffect(() => {
@@ -81,6 +90,8 @@ export function PipelineView({ name, section, query }: PipelineViewProps) {
         <Batches pipeline={name} />
       ) : section === 'files' ? (
         <Files pipeline={name} quarantine={details?.quarantine ?? null} />
+      ) : section === 'late' ? (
+        <LateRows pipeline={pipeline} />
       ) : details === undefined ? (
         problem === undefined ? (
           <Loading what="the plan" />
@@ -89,6 +100,8 @@ export function PipelineView({ name, section, query }: PipelineViewProps) {
         )
       ) : section === 'steps' ? (
         <Steps details={details} chosen={query.get('step') ?? undefined} />
+      ) : section === 'time' ? (
+        <EventTime details={{ ...details, ...live }} />
       ) : section === 'books' ? (
         <BooksSection details={{ ...details, ...live }} />
       ) : (

@@ -1,6 +1,7 @@
 /** One chart with its title, its table for whoever would rather read, and its data to take along. */
 import { useEffect, useState } from 'preact/hooks'
-import { download, type Problem, problemFrom, useAnswer, withQuery } from '../api.ts'
+import { type Problem, useAnswer } from '../api.ts'
+import { Downloads } from '../parts/downloads.tsx'
 import { ProblemNotice } from '../parts/notice.tsx'
 import type { Chart, Results } from '../types.ts'
 import { Bars, Funnel } from './bars.tsx'
@@ -49,9 +50,7 @@ export function ChartCard({ chart }: { chart: Chart }) {
       </div>
       <footer class="chart-foot">
         <span class="quiet">Take it as</span>
-        {(['csv', 'json', 'parquet'] as const).map((format) => (
-          <Download key={format} chart={chart} format={format} failed={setFailure} />
-        ))}
+        <Downloads path={chart.route} name={nameOf(chart)} what={chart.title} failed={setFailure} />
       </footer>
     </article>
   )
@@ -75,30 +74,6 @@ function Picture({ chart, results, marks }: { chart: Chart; results: Results; ma
   }
 }
 
-interface DownloadProps {
-  chart: Chart
-  format: 'csv' | 'json' | 'parquet'
-  failed(problem: Problem | undefined): void
-}
-
-function Download({ chart, format, failed }: DownloadProps) {
-  const name = `${chart.route.replace(/\?.*/, '').replace(/.*\//, '')}.${format}`
-  const path = withQuery(chart.route, { format })
-  const words = { csv: 'CSV', json: 'JSON', parquet: 'Parquet' }
-  return (
-    <a
-      href={path}
-      download={name}
-      aria-label={`${words[format]} of ${chart.title}`}
-      onClick={(event) => {
-        event.preventDefault()
-        download(path, name).then(
-          () => failed(undefined),
-          (error: unknown) => failed(problemFrom(error)),
-        )
-      }}
-    >
-      {words[format]}
-    </a>
-  )
+function nameOf({ route }: Chart): string {
+  return route.replace(/\?.*/, '').replace(/.*\//, '')
 }

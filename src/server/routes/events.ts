@@ -7,7 +7,7 @@ import type { Board } from '../board.ts'
 import type { Desk } from '../desk.ts'
 import { describePipelines } from '../reading.ts'
 import { text } from '../schemas.ts'
-import { batchView } from '../views.ts'
+import { batchView, type PipelineView } from '../views.ts'
 
 const lookEveryMs = 250
 const pipelinesEveryMs = 1000
@@ -106,8 +106,8 @@ async function watch(desk: Desk, watchers: Set<Watcher>): Promise<void> {
   while (watchers.size > 0 && !desk.signal.aborted) {
     try {
       if (performance.now() - shownAt >= pipelinesEveryMs || [...watchers].some(({ told }) => !told.has(''))) {
-        const pipelines = await describePipelines(desk.board)
-        const now = JSON.stringify(pipelines)
+        const pipelines = await describePipelines(desk)
+        const now = newsOf(pipelines)
         for (const watcher of watchers) {
           // whoever has just come gets it in any case
           if (now !== shown || !watcher.told.has('')) send(watcher, watchers, 'pipelines', { pipelines })
@@ -123,6 +123,11 @@ async function watch(desk: Desk, watchers: Set<Watcher>): Promise<void> {
     }
     await sleep(lookEveryMs, undefined, { signal: desk.signal }).catch(() => {})
   }
+}
+
+/** What is told anew when it has changed: that the clock went on is no news. */
+export function newsOf(pipelines: readonly PipelineView[]): string {
+  return JSON.stringify(pipelines, (name, value) => (name === 'watermark_lag_ms' ? undefined : value))
 }
 
 async function tellBatches({ store, lines }: Board, watchers: Set<Watcher>): Promise<void> {

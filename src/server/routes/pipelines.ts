@@ -1,16 +1,16 @@
-/** Pipelines, their plans, batches, files and late rows. */
+/** Pipelines, their plans, batches and files. */
 import type { FastifyInstance } from 'fastify'
 import { explain } from '../../engine/explain.ts'
 import { filesSources } from '../../sources/files/waiting.ts'
 import type { LedgerLine } from '../../store/store.ts'
 import { type Desk, lineOf, storeOf } from '../desk.ts'
-import { describePipelines } from '../reading.ts'
+import { stateBytesOf } from '../numbers.ts'
+import { describe, describePipelines } from '../reading.ts'
 import {
   answers,
   batchSchema,
   count,
   fileSchema,
-  lateRowSchema,
   listOf,
   nameParameter,
   orNull,
@@ -19,7 +19,7 @@ import {
   pipelineSchema,
   shape,
 } from '../schemas.ts'
-import { batchView } from '../views.ts'
+import { batchView, positionViews } from '../views.ts'
 
 const tags = ['pipelines']
 const page = { type: 'object', properties: pageProperties, additionalProperties: false }
@@ -39,7 +39,7 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
         response: answers(shape({ pipelines: listOf(pipelineSchema) })),
       },
     },
-    async () => ({ pipelines: await describePipelines(desk.board) }),
+    async () => ({ pipelines: await describePipelines(desk) }),
   )
 
   app.get<{ Params: { name: string } }>(
@@ -55,12 +55,12 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
     async ({ params: { name } }) => {
       const line = lineOf(desk, name)
       const store = storeOf(desk)
-      const view = (await describePipelines(desk.board)).find(({ pipeline }) => pipeline === name)
+      const described = (await describe(desk)).get(name)
       const { hash, sources, steps } = explain(line.plan)
       const flow = await flowOf(desk, name)
-      const { positions } = await store.committed(name)
       return {
-        ...view,
+        ...described?.view,
+        state_bytes: await stateBytesOf(store.reads, name),
         plan: line.plan,
         hash,
         source: sources,
@@ -72,10 +72,7 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
           const rowsOut = flow.steps.get(step.id) ?? 0
           return { ...step, rows_in: rowsIn, rows_out: rowsOut, rows_per_second: rowsOut / 60 }
         }),
-        positions: positions.map(({ watermark, ...position }) => ({
-          ...position,
-          watermark: watermark === undefined ? null : new Date(watermark),
-        })),
+        positions: positionViews(described?.positions ?? [], described?.topics ?? []),
         folders: filesSources(line.plan).map(({ folder }) => folder),
         quarantine: line.quarantine ?? null,
       }
@@ -137,33 +134,6 @@ export function pipelineRoutes(app: FastifyInstance, desk: Desk): void {
       )
       const last = files.at(-1)?.['batch']
       return { files, next: files.length >= limit && typeof last === 'number' ? last : null }
-    },
-  )
-
-  app.get<Page>(
-    '/api/pipelines/:name/late-rows',
-    {
-      schema: {
-        tags,
-        summary: 'Rows that came after their windows were closed, newest first',
-        params: nameParameter,
-        querystring: page,
-        response: answers(shape({ late_rows: listOf(lateRowSchema), next: orNull(count) })),
-      },
-    },
-    async ({ params: { name }, query: { before, limit } }) => {
-      lineOf(desk, name)
-      const late = await storeOf(desk).reads.select(
-        `
-        select id, batch, step, place, event_time, window_start, late_by_ms, left(raw, 2000) as raw, arrived_at
-        from   millrace.late_rows
-        where  pipeline = $1 and ($2::bigint is null or id < $2)
-        order by id desc
-        limit  $3`,
-        [name, before ?? null, limit],
-      )
-      const last = late.at(-1)?.['id']
-      return { late_rows: late, next: late.length === limit && typeof last === 'number' ? last : null }
     },
   )
 }
