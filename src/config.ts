@@ -85,6 +85,16 @@ export const variables = {
   LOG_LEVEL: { type: 'text', default: 'info', says: 'debug, info, warn or error' },
   BATCH_MAX_ROWS: { type: 'whole number', default: '200000', says: 'rows in one batch at most' },
   BATCH_MAX_BYTES: { type: 'bytes', default: '64 MB', says: 'bytes of input in one batch at most' },
+  TOPIC_KEEP_FOR: {
+    type: 'duration',
+    default: '7 days',
+    says: 'how long a local topic keeps messages that every pipeline has read; Kafka has settings of its own',
+  },
+  TOPIC_KEEP_BYTES: {
+    type: 'bytes',
+    default: '0',
+    says: 'bytes above which a local topic drops the oldest messages that every pipeline has read; 0: no limit',
+  },
   BATCH_INTERVAL: {
     type: 'duration',
     default: '50 ms',
@@ -108,6 +118,8 @@ export interface Config {
   postgresPort: number
   /** Where Kafka is; undefined means that topics are local. */
   kafka: KafkaSettings | undefined
+  /** How long local topics keep what was read, and how much of it; Infinity: no limit. */
+  topics: { keepForMs: number; keepBytes: number }
   dataDirectory: string
   host: string
   port: number
@@ -187,6 +199,7 @@ export function loadConfig(
     database: databaseAddress(raw, warnings),
     postgresPort: portOf('POSTGRES_PORT', number('POSTGRES_PORT')),
     kafka: kafkaSettings(word, folder, warnings),
+    topics: { keepForMs: number('TOPIC_KEEP_FOR'), keepBytes: number('TOPIC_KEEP_BYTES') || Number.POSITIVE_INFINITY },
     dataDirectory,
     host,
     port: portOf('PORT', number('PORT')),

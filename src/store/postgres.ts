@@ -389,6 +389,7 @@ export class PostgresStore implements Store {
         'dedup_keys',
         'pane_numbers',
         'pane_sets',
+        'keyed_state',
         ...(tables.length > 0 ? ['dead_letters', 'late_rows'] : []),
       ]
       for (const name of forgotten) await client.query(`delete from millrace.${name} where pipeline = $1`, [plan.name])
