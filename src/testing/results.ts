@@ -22,14 +22,14 @@ export interface DeadLetter {
   fields: Record<string, string | null> | null
 }
 
-/** A row all of whose windows were closed. */
+/** A row that came when nothing could be made of it: all of its windows were closed, or its key had gone on. */
 export interface LateRow {
   /** The step that it was too late for. */
   step: string
   place: string
   eventTime: string
-  /** The last window that it belongs to. */
-  windowStart: string
+  /** The last window that it belongs to; of pairs there is none. */
+  windowStart: string | null
   lateByMs: number
   raw: string
 }

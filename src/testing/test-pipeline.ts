@@ -191,7 +191,7 @@ export class TestPipeline implements AsyncDisposable {
       step: row['step'] ?? '',
       place: this.#inFolder(row['place'] ?? ''),
       eventTime: momentOf(row['event_time'] ?? ''),
-      windowStart: momentOf(row['window_start'] ?? ''),
+      windowStart: row['window_start'] == null ? null : momentOf(row['window_start']),
       lateByMs: Number(row['late_by_ms']),
       raw: row['raw'] ?? '',
     }))
