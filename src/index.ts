@@ -31,6 +31,7 @@ export {
   oneOf,
   partitionNumber,
   pipeline,
+  publish,
   recordHeaders,
   recordKey,
   recordOffset,

@@ -9,6 +9,7 @@ import { commits } from './store-contract/commits.ts'
 import { deadLetters } from './store-contract/dead-letters.ts'
 import { leases } from './store-contract/leases.ts'
 import { lending } from './store-contract/lending.ts'
+import { outbox } from './store-contract/outbox.ts'
 import { progress } from './store-contract/progress.ts'
 import { refusals } from './store-contract/refusals.ts'
 import { registering } from './store-contract/registering.ts'
@@ -42,5 +43,6 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
     progress(scenario)
     deadLetters(scenario)
     windows(scenario)
+    outbox(scenario)
   })
 }

@@ -183,6 +183,7 @@ function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, w
     if (stored.deadLettersOpen > 0) {
       pairs.push(['dead letters', `${number(stored.deadLettersOpen)} open: \`millrace dead-letters list\``])
     }
+    if (stored.outboxRows > 0) pairs.push(['outbox', `${counted(stored.outboxRows, 'message')} to be published`])
     if (stored.filesQuarantined > 0) pairs.push(['quarantined', counted(stored.filesQuarantined, 'file')])
   }
   const claimed = files.claimed === 0 ? '' : `, ${number(files.claimed)} more claimed`
@@ -245,6 +246,7 @@ function asJson({ database, server, pipelines }: Standing): unknown {
       dead: standing.stored?.dead ?? null,
       dead_letters_open: standing.stored?.deadLettersOpen ?? null,
       files_quarantined: standing.stored?.filesQuarantined ?? null,
+      outbox_rows: standing.stored?.outboxRows ?? null,
       files_waiting: standing.files.waiting,
       files_claimed: standing.files.claimed,
       left_alone: standing.files.leftAlone,

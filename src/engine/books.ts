@@ -3,12 +3,11 @@
  * is written. The numbers are counted where the rows are, so that the sum is a check and not a definition.
  */
 import { lateName, unfitName } from '../operators/window.ts'
-import { isSink, type Plan, type TableStep, takesInputRows, type WindowStep } from '../plan/plan.ts'
+import { isSink, type Plan, type Step, type TableStep, takesInputRows, type WindowStep } from '../plan/plan.ts'
 import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
-import { fileSinks } from './file-sink.ts'
 import type { Names } from './relations.ts'
 
 export interface Counted {
@@ -28,7 +27,7 @@ export async function countBatch(session: DuckSession, plan: Plan, names: Names,
   }
   const stepRows: Record<string, number> = {}
   for (const step of plan.steps) {
-    stepRows[step.id] = await count(step.op === 'files' ? names.into(step) : names.of(step.id))
+    stepRows[step.id] = await count(makesNothing(step) ? names.into(step) : names.of(step.id))
   }
   const verdicts = branches(plan)
     ? await countBranches(session, plan, names, range, [])
@@ -94,8 +93,8 @@ async function countBranches(
     taken.push(landedSql(out, outcome))
   })
 
-  for (const step of fileSinks(plan)) {
-    if (step.landedIn === undefined && takesInputRows(plan, step))
+  for (const step of plan.steps) {
+    if (makesNothing(step) && !('landedIn' in step) && takesInputRows(plan, step))
       taken.push(`select _row from ${names.of(step.from[0] ?? '')}`)
   }
 
@@ -166,6 +165,7 @@ async function countInLine(
         break
       }
       case 'files':
+      case 'topic':
         verdicts.written += await count(input)
         break
       case 'window': {
@@ -179,12 +179,16 @@ async function countInLine(
       case 'pairs':
       case 'total':
       case 'anomalies':
-      case 'topic':
       case 'enqueue':
         break
     }
   }
   return verdicts
+}
+
+// A sink that leaves no relation behind: its rows are those it reads.
+function makesNothing(step: Step): boolean {
+  return step.op === 'files' || step.op === 'topic'
 }
 
 /** Whether it must be known of each row what a table did with it, because the row has other ways to go. */

@@ -58,7 +58,7 @@ export function relationNames(plan: Plan, batch: number | string, state = 'state
 }
 
 // The plan's format has room for more than this version can run.
-const notYet = ['pairs', 'total', 'topic', 'enqueue'] as const
+const notYet = ['pairs', 'total', 'enqueue'] as const
 
 export type RunnableStep = Exclude<Step, { op: (typeof notYet)[number] }>
 
@@ -80,6 +80,7 @@ export function isStateless(step: Step): boolean {
       return false
     case 'table':
     case 'files':
+    case 'topic':
       return true
   }
 }
@@ -127,6 +128,7 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
     case 'table':
       return tableRelations(step, at)
     case 'files':
+    case 'topic':
       return []
   }
 }

@@ -81,6 +81,10 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     openReader: async () => severalReaders(await Promise.all(Object.entries(plan.sources).map(openReader))),
     effects: { quarantine: system.quarantine?.(config.settings), logs: join(config.dataDirectory, 'logs') },
     archive: archive && { archive, records: join(config.dataDirectory, 'archived', plan.name) },
+    publish: {
+      openWriter: (topic, signal) => topics.openWriter(topic, { signal }),
+      mostRows: config.outboxMaxRows,
+    },
     limits: { rows: config.batchMaxRows, bytes: config.batchMaxBytes },
     intervalMs: config.batchIntervalMs,
     owner: ownerName(),

@@ -10,26 +10,30 @@ import type { Plan } from '../plan/plan.ts'
 import { commitBatch, keysOf, settle } from './memory/commit.ts'
 import { type MemoryDatabase, memoryDatabase, pair, type StoredPipeline } from './memory/database.ts'
 import { freeLease, holds, leave, takeLease } from './memory/leases.ts'
+import { comesAfter, pageOf } from './memory/outbox.ts'
 import { printCsv, readRows } from './memory/rows.ts'
 import { writeState } from './memory/state.ts'
 import { emptyTable, fitted, type Table } from './memory/tables.ts'
-import type {
-  BatchCommit,
-  CommitOutcome,
-  Committed,
-  DeadLetter,
-  DeadLetterCount,
-  DeadLetterFilter,
-  DeadLetterQuery,
-  LeaseAnswer,
-  LeaseRequest,
-  LedgerLine,
-  LedgerQuery,
-  PipelineStatus,
-  RowFile,
-  Store,
-  StoredFile,
-  StoredState,
+import {
+  type BatchCommit,
+  type CommitOutcome,
+  type Committed,
+  type DeadLetter,
+  type DeadLetterCount,
+  type DeadLetterFilter,
+  type DeadLetterQuery,
+  type LeaseAnswer,
+  type LeaseRequest,
+  type LedgerLine,
+  type LedgerQuery,
+  type OutboxPage,
+  type OutboxPlace,
+  outboxEffect,
+  type PipelineStatus,
+  type RowFile,
+  type Store,
+  type StoredFile,
+  type StoredState,
 } from './store.ts'
 
 export { type MemoryDatabase, memoryDatabase }
@@ -140,6 +144,20 @@ class MemoryStore implements Store {
     effects.set(effect, Math.max(effects.get(effect) ?? 0, batch))
   }
 
+  async outbox(pipeline: string, after: OutboxPlace, limits: { rows: number; bytes: number }): Promise<OutboxPage> {
+    return pageOf(this.#known(pipeline).outbox, after, limits)
+  }
+
+  async outboxRows(pipeline: string): Promise<number> {
+    return this.#database.pipelines.get(pipeline)?.outbox.length ?? 0
+  }
+
+  async forgetPublished(pipeline: string, upTo: OutboxPlace, batchDone: number): Promise<void> {
+    const stored = this.#known(pipeline)
+    stored.outbox = stored.outbox.filter((message) => comesAfter(message, upTo))
+    await this.advanceEffect(pipeline, outboxEffect, batchDone)
+  }
+
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
     const found = this.#matching(query)
     return (query.newestFirst === true ? found.reverse() : found)
@@ -203,7 +221,7 @@ class MemoryStore implements Store {
 
   async status(): Promise<PipelineStatus[]> {
     return [...this.#database.pipelines.keys()].sort().map((pipeline) => {
-      const { lease, batch, ledger } = this.#known(pipeline)
+      const { lease, batch, ledger, outbox } = this.#known(pipeline)
       const sum = (count: (line: LedgerLine) => number) => ledger.reduce((total, line) => total + count(line), 0)
       return {
         pipeline,
@@ -223,6 +241,7 @@ class MemoryStore implements Store {
           (letter) => letter.pipeline === pipeline && letter.settled === null,
         ).length,
         filesQuarantined: sum((line) => line.filesQuarantined),
+        outboxRows: outbox.length,
       }
     })
   }
@@ -254,6 +273,7 @@ function newPipeline(plan: Plan): StoredPipeline {
     watermark: undefined,
     paneNumbers: new Map(),
     paneSets: [],
+    outbox: [],
   }
 }
 

@@ -14,10 +14,12 @@ import {
   type RefusedRow,
   type RowFile,
   RowsRefused,
+  rowsOutOf,
   type SinkOutcome,
   type Verdicts,
 } from '../store.ts'
 import { type MemoryDatabase, pair, type StoredPipeline } from './database.ts'
+import { readMessages } from './outbox.ts'
 import { type Row, readRows } from './rows.ts'
 import { readStateChange } from './state.ts'
 import { apply, type Draft, draftOf, merge } from './tables.ts'
@@ -53,6 +55,8 @@ export async function commitBatch(
   await failpoint('after state')
 
   const verdicts = await batch.books(outcomes)
+  const written = (await batch.outbox?.(outcomes)) ?? []
+  const messages = await readMessages(written, batch.batch)
   await failpoint('after positions')
   await failpoint('commit sent')
 
@@ -71,9 +75,7 @@ export async function commitBatch(
   checkSettled(database, batch)
 
   const committedAt = new Date(database.now())
-  const rowsOut = Object.fromEntries(
-    outcomes.map(({ step, inserted, updated }) => [step, { inserted, updated, deleted: 0 }]),
-  )
+  const rowsOut = rowsOutOf(outcomes, written)
   for (const draft of drafts.values()) apply(draft)
   for (const letter of letters)
     database.deadLetters.push(stored(letter, batch, database.deadLetters.length + 1, committedAt))
@@ -83,6 +85,7 @@ export async function commitBatch(
     database.lateRows.push({ ...row, pipeline: batch.pipeline, batch: String(batch.batch) })
   }
   changeState(pipeline)
+  pipeline.outbox.push(...messages)
   pipeline.watermark = highest(pipeline.watermark, batch.watermark)
   for (const file of batch.files) pipeline.files.set(pair(file.source, file.id), { ...file, batch: batch.batch })
   for (const position of batch.positions) {
