@@ -21,6 +21,8 @@ export interface PublisherOptions {
   openWriter(topic: string, signal: AbortSignal): Promise<TopicWriter>
   /** The worker waits while so many messages wait. */
   mostRows: number
+  /** A bounded run waits for so long for a topic that takes nothing. */
+  patienceMs: number
   log: Log
   onState?: (state: PublisherState) => void
 }
@@ -35,8 +37,7 @@ const pageLimits = { rows: 5000, bytes: 8_000_000 }
 const backOff = { firstMs: 100, mostMs: 10_000 }
 /** A topic that has not answered for so long is told of. */
 const slowMs = 5000
-/** A bounded run waits for so long for a topic that takes nothing, and one that stops for what is under way. */
-const patienceMs = 30_000
+/** One that stops waits for so long for what is under way. */
 const lastMs = 2000
 
 /** Publishes the messages of a pipeline for the worker that owns it, until it is disposed. */
@@ -80,6 +81,7 @@ export class Publisher implements AsyncDisposable {
     if (this.isDone) this.#movedAt = performance.now()
     this.#committed = batch
     this.#waiting += messages
+    if (messages > 0) this.#say()
     this.#changed()
   }
 
@@ -98,7 +100,7 @@ export class Publisher implements AsyncDisposable {
 
   /** Nothing has been published for so long that a bounded run goes without. */
   get isStuck(): boolean {
-    return !this.isDone && this.#heldUp !== undefined && performance.now() - this.#movedAt > patienceMs
+    return !this.isDone && this.#heldUp !== undefined && performance.now() - this.#movedAt > this.#options.patienceMs
   }
 
   /** Until something has changed, and no longer than this. */

@@ -37,7 +37,7 @@ export interface WorkerOptions {
   /** Without it files stay in `done/`. */
   archive?: Pick<ArchiverOptions, 'archive' | 'records'> | undefined
   /** Where messages go, of a plan that publishes, and how many may wait for it. */
-  publish?: Pick<PublisherOptions, 'openWriter' | 'mostRows'>
+  publish?: Pick<PublisherOptions, 'openWriter' | 'mostRows' | 'patienceMs'>
   limits: Limits
   /** How long a small batch waits after the start of the one before it, so that rows gather. */
   intervalMs: number
@@ -348,6 +348,8 @@ class Worker implements AsyncDisposable {
         return 'again'
       }
       if (this.#publisher?.isFull) {
+        // so much more waits then
+        await this.#committing
         await this.#waitForRoom(this.#publisher)
         continue
       }

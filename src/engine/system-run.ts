@@ -19,6 +19,9 @@ import { type Duck, spoolFolder } from './duckdb.ts'
 import type { LandedRows, Progress } from './progress.ts'
 import { runPipeline } from './run.ts'
 
+/** A bounded run whose topic takes nothing for so long ends: what waits is stored. */
+const publishPatienceMs = 30_000
+
 export interface SystemRun {
   system: System
   config: Config
@@ -84,6 +87,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     publish: {
       openWriter: (topic, signal) => topics.openWriter(topic, { signal }),
       mostRows: config.outboxMaxRows,
+      patienceMs: publishPatienceMs,
     },
     limits: { rows: config.batchMaxRows, bytes: config.batchMaxBytes },
     intervalMs: config.batchIntervalMs,

@@ -316,7 +316,7 @@ export class TestPipeline implements AsyncDisposable {
       spool,
       openReader: async () => severalReaders(await Promise.all(Object.entries(plan.sources).map(openReader))),
       effects: { quarantine: undefined, logs: join(this.#folder, 'logs') },
-      publish: { openWriter: (topic) => this.#topics.openWriter(topic), mostRows: 1_000_000_000 },
+      publish: { openWriter: (topic) => this.#topics.openWriter(topic), mostRows: 1_000_000_000, patienceMs: 60_000 },
       // what is fed at once is one batch
       limits: { rows: 1_000_000_000, bytes: 1_000_000_000 },
       intervalMs: 0,
