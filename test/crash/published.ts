@@ -27,9 +27,9 @@ export async function publishingModule(world: Pick<World, 'data' | 'raw'>): Prom
   return path
 }
 
-// Some rows are bad, and some filtered.
-function wave(from: number, to: number): InputFile[] {
-  return Array.from({ length: to - from }, (_, i): InputFile => {
+/** Files of orders, of which some are bad and some filtered, and how many rows are neither. */
+export function ordersOf(from: number, to: number): { files: InputFile[]; rows: number } {
+  const files = Array.from({ length: to - from }, (_, i): InputFile => {
     const file = from + i
     const rows = Array.from({ length: 8 }, (_, row) => {
       const n = file * 8 + row
@@ -40,10 +40,11 @@ function wave(from: number, to: number): InputFile[] {
     })
     return { name: `p-${String(file).padStart(3, '0')}.csv`, header: ['who', 'n'], rows }
   })
+  return { files, rows: files.flatMap(({ rows }) => rows).filter(([, n]) => Number(n) > 0).length }
 }
 
-export const firstOrders = wave(0, 4)
-export const secondOrders = wave(4, 8)
+export const firstOrders = ordersOf(0, 4).files
+export const secondOrders = ordersOf(4, 8).files
 
 /** Everything in a topic, partition by partition. */
 export async function messagesIn(topics: Topics, topic = madeTopic): Promise<Seen[]> {
