@@ -33,12 +33,19 @@ export type PublisherState = { is: 'working'; waiting: number } | { is: 'held up
 /** The header by which consumers know a message that they have seen: pipeline, batch, step, number. */
 export const idHeader = 'millrace-id'
 
-const pageLimits = { rows: 5000, bytes: 8_000_000 }
+const pageLimits = { rows: 10_000, bytes: 8_000_000 }
 const backOff = { firstMs: 100, mostMs: 10_000 }
 /** A topic that has not answered for so long is told of. */
 const slowMs = 5000
 /** One that stops waits for so long for what is under way. */
 const lastMs = 2000
+
+/** Messages that come next, and the last batch of which all are published when these are. */
+interface Look {
+  messages: OutboxMessage[]
+  more: boolean
+  batchDone: number
+}
 
 /** Publishes the messages of a pipeline for the worker that owns it, until it is disposed. */
 export class Publisher implements AsyncDisposable {
@@ -147,18 +154,19 @@ export class Publisher implements AsyncDisposable {
   async #publishAll(): Promise<void> {
     const { pipeline, store } = this.#options
     const { signal } = this.#stop
+    let ahead: Promise<Look> | undefined
     while (!signal.aborted && !this.isDone) {
-      // what is committed from here on is found by the next look
-      const committed = this.#committed
-      const { messages, more } = await store.outbox(pipeline, this.#place, pageLimits)
+      const { messages, more, batchDone } = await (ahead ?? this.#look(this.#place))
       const last = messages.at(-1)
-      const batchDone = more ? (last?.batch ?? 1) - 1 : Math.max(committed, last?.batch ?? 0)
       if (last === undefined) await store.advanceEffect(pipeline, outboxEffect, batchDone)
       else {
+        ahead = more ? this.#look(last) : undefined
+        // it is heard of when it is this one's turn
+        ahead?.catch(() => {})
         await failpoint('effect publish')
         await this.#append(messages)
         await failpoint('effect publish')
-        await store.forgetPublished(pipeline, last, batchDone)
+        await store.forgetPublished(pipeline, { after: this.#place, upTo: last, batchDone })
         await failpoint('effect publish')
         this.#place = { batch: last.batch, step: last.step, n: last.n }
         this.#waiting -= messages.length
@@ -168,6 +176,16 @@ export class Publisher implements AsyncDisposable {
       if (messages.length > 0) this.#say()
       this.#changed()
     }
+  }
+
+  async #look(after: OutboxPlace): Promise<Look> {
+    const { pipeline, store } = this.#options
+    // what is committed from here on is found by the next look
+    const committed = this.#committed
+    const { messages, more } = await store.outbox(pipeline, after, pageLimits)
+    const last = messages.at(-1)?.batch ?? 0
+    // of the last batch there may be more
+    return { messages, more, batchDone: more ? last - 1 : Math.max(committed, last) }
   }
 
   // Durable when it resolves. Messages of one key are in the order of the outbox, whatever their topic and partition.

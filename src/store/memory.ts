@@ -152,9 +152,12 @@ class MemoryStore implements Store {
     return this.#database.pipelines.get(pipeline)?.outbox.length ?? 0
   }
 
-  async forgetPublished(pipeline: string, upTo: OutboxPlace, batchDone: number): Promise<void> {
+  async forgetPublished(
+    pipeline: string,
+    { after, upTo, batchDone }: { after: OutboxPlace; upTo: OutboxPlace; batchDone: number },
+  ): Promise<void> {
     const stored = this.#known(pipeline)
-    stored.outbox = stored.outbox.filter((message) => comesAfter(message, upTo))
+    stored.outbox = stored.outbox.filter((message) => !comesAfter(message, after) || comesAfter(message, upTo))
     await this.advanceEffect(pipeline, outboxEffect, batchDone)
   }
 

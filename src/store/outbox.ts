@@ -21,13 +21,16 @@ interface OutboxRow {
 }
 
 export async function readOutbox(
-  database: Queries,
+  pool: pg.Pool,
   pipeline: string,
   after: OutboxPlace,
   { rows: mostRows, bytes }: { rows: number; bytes: number },
 ): Promise<OutboxPage> {
-  const { rows } = await database.query<OutboxRow>(
-    `
+  const { rows } = await inTransaction(pool, async (client) => {
+    // by the index: of a table that fills and empties there are no statistics, and it would sort all that waits
+    await client.query('set local enable_sort = off; set local enable_bitmapscan = off; set local enable_seqscan = off')
+    return await client.query<OutboxRow>(
+      `
     select batch, step, topic, n, key, value, found
     from  (select *,
                   count(*) over () as found,
@@ -43,8 +46,9 @@ export async function readOutbox(
     -- the first one however large it is
     where  place <= $5 and (bytes <= $6 or place = 1)
     order by place`,
-    [pipeline, after.batch, after.step, after.n, mostRows, bytes],
-  )
+      [pipeline, after.batch, after.step, after.n, mostRows, bytes],
+    )
+  })
   return {
     messages: rows.map(({ batch, step, topic, n, key, value }) => ({ batch, step, topic, n, key, value })),
     more: rows.length < (rows[0]?.found ?? 0),
@@ -62,18 +66,18 @@ export async function countOutbox(database: Queries, pipeline: string): Promise<
 export async function forgetPublished(
   pool: pg.Pool,
   pipeline: string,
-  upTo: OutboxPlace,
-  batchDone: number,
+  { after, upTo, batchDone }: { after: OutboxPlace; upTo: OutboxPlace; batchDone: number },
 ): Promise<void> {
   await inTransaction(pool, async (client) => {
     // not waited for on disk: what is published twice has the same id
     await client.query('set local synchronous_commit = off')
-    await client.query('delete from millrace.outbox where pipeline = $1 and (batch, step, n) <= ($2, $3, $4)', [
-      pipeline,
-      upTo.batch,
-      upTo.step,
-      upTo.n,
-    ])
+    await client.query(
+      `
+      delete from millrace.outbox
+      -- from where it begins, or it would pass by all that went before
+      where  pipeline = $1 and (batch, step, n) > ($2, $3, $4) and (batch, step, n) <= ($5, $6, $7)`,
+      [pipeline, after.batch, after.step, after.n, upTo.batch, upTo.step, upTo.n],
+    )
     await client.query(
       `
       insert into millrace.effects (pipeline, effect, batch)

@@ -342,8 +342,11 @@ export class PostgresStore implements Store {
     return await countOutbox(this.#patientPool, pipeline)
   }
 
-  async forgetPublished(pipeline: string, upTo: OutboxPlace, batchDone: number): Promise<void> {
-    await forgetPublished(this.#patientPool, pipeline, upTo, batchDone)
+  async forgetPublished(
+    pipeline: string,
+    published: { after: OutboxPlace; upTo: OutboxPlace; batchDone: number },
+  ): Promise<void> {
+    await forgetPublished(this.#patientPool, pipeline, published)
   }
 
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {

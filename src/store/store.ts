@@ -57,8 +57,11 @@ export interface Store extends AsyncDisposable {
   /** The messages behind a place that wait to be published, in order, as many as the limits let; one at least. */
   outbox(pipeline: string, after: OutboxPlace, limits: { rows: number; bytes: number }): Promise<OutboxPage>
   outboxRows(pipeline: string): Promise<number>
-  /** The messages up to this place are published, and go; all of them up to `batchDone` are, and the cursor says so. */
-  forgetPublished(pipeline: string, upTo: OutboxPlace, batchDone: number): Promise<void>
+  /** The messages behind a place, up to another, are published, and go; so are all of these batches: the cursor says so. */
+  forgetPublished(
+    pipeline: string,
+    published: { after: OutboxPlace; upTo: OutboxPlace; batchDone: number },
+  ): Promise<void>
 
   /** In the order of their numbers, unless the newest are to come first. */
   deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]>
