@@ -7,6 +7,7 @@ import { eventually } from '../../test/crash/process.ts'
 import { rowFile } from '../../test/row-file.ts'
 import { work } from '../../test/store-contract/world.ts'
 import { MillraceError } from '../errors.ts'
+import { arm } from '../failpoint.ts'
 import { createLog } from '../log.ts'
 import type { TopicRecord } from '../sources/topic/topic.ts'
 import { memoryDatabase, openMemoryStore } from '../store/memory.ts'
@@ -148,6 +149,20 @@ test('one that ends publishes first what is committed', async () => {
   await publisher[Symbol.asyncDispose]()
   assert.deepEqual([b.outlet.ids.length, b.outlet.closed, await b.cursor()], [7000, ['made'], 1])
 })
+
+for (const occurrence of [1, 2, 3]) {
+  test(`a failure at its step ${occurrence} leaves nothing that seems to wait`, async () => {
+    await using b = await bench({ mostRows: 2 })
+    await b.commit(2)
+    arm(`effect publish@${occurrence}=throw`)
+    await using publisher = await b.open()
+    assert.equal(publisher.isFull, true)
+    await eventually(async () => publisher.isDone && b.states.at(-1)?.is === 'working', { what: () => publisher.why })
+    assert.deepEqual([publisher.isFull, b.states.at(-1)], [false, { is: 'working', waiting: 0 }])
+    const ids = ['shop/1/out/1', 'shop/1/out/2']
+    assert.deepEqual(b.outlet.ids, occurrence === 2 ? [...ids, ...ids] : ids)
+  })
+}
 
 test('messages that it finds before it is told of them are not counted twice', async () => {
   await using b = await bench({ mostRows: 2 })

@@ -87,7 +87,8 @@ export class Publisher implements AsyncDisposable {
   committed(batch: number, messages: number): void {
     if (this.isDone) this.#movedAt = performance.now()
     this.#committed = batch
-    this.#waiting += messages
+    // it may have found them already
+    if (batch > this.#cursor) this.#waiting += messages
     if (messages > 0) this.#say()
     this.#changed()
   }
@@ -157,6 +158,7 @@ export class Publisher implements AsyncDisposable {
     let ahead: Promise<Look> | undefined
     while (!signal.aborted && !this.isDone) {
       const { messages, more, batchDone } = await (ahead ?? this.#look(this.#place))
+      ahead = undefined
       const last = messages.at(-1)
       if (last === undefined) await store.advanceEffect(pipeline, outboxEffect, batchDone)
       else {
@@ -172,8 +174,10 @@ export class Publisher implements AsyncDisposable {
         this.#waiting -= messages.length
       }
       this.#cursor = batchDone
+      // what was let go without an answer was not counted
+      if (this.isDone) this.#waiting = 0
       this.#movedAt = performance.now()
-      if (messages.length > 0) this.#say()
+      this.#say()
       this.#changed()
     }
   }
