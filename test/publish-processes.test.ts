@@ -1,12 +1,22 @@
 /** Publishing where more than one process is about: a topic that another one writes, and a pipeline that is borrowed. */
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { files, functions, integer, pipeline, publish, recordHeaders, table, text, topic } from '../src/index.ts'
+import type { Plan } from '../src/plan/plan.ts'
 import { openLocalTopics } from '../src/sources/topic/log/open.ts'
 import { eventually } from './crash/process.ts'
-import { firstOrders, judgeMessages, madeTopic, messagesIn, publishingModule, secondOrders } from './crash/published.ts'
+import {
+  firstOrders,
+  judgeMessages,
+  madeTopic,
+  messagesIn,
+  ordersOf,
+  publishingModule,
+  secondOrders,
+} from './crash/published.ts'
 import { openWorld, type World } from './crash/world.ts'
 import { type TestDatabase, testDatabase } from './postgres.ts'
 import { startChild } from './topic-log/child.ts'
@@ -76,6 +86,44 @@ describe('a local topic', { concurrency: 2 }, () => {
   })
 })
 
+describe('pipelines that read what others publish', () => {
+  test('go on side by side in one process, and what is dropped arrives in the last table', async () => {
+    await using database = await testDatabase()
+    await using world = await openWorld(database)
+    const modules: string[] = []
+    for (const [name, plan] of Object.entries(chain(world.raw))) {
+      const path = join(dirname(world.data), `${name}.mjs`)
+      await writeFile(path, `export default ${JSON.stringify({ plan })}`)
+      modules.push(path)
+    }
+    await using server = world.start(['start', ...modules], { PORT: '0' })
+    const [first, second] = [ordersOf(0, 3), ordersOf(3, 6)]
+    for (const { files } of [first, second]) {
+      await world.drop(files)
+      await world.drained(files, { worker: server })
+      const wanted = (files === first.files ? first.files : [...first.files, ...second.files])
+        .flatMap(({ rows }) => rows)
+        .filter(([, n]) => Number(n) > 10)
+        .map(([who, n]) => `${who} ${n}`)
+      let seen: string[] = []
+      await eventually(
+        async () => {
+          const rows = await world
+            .sql<{ who: string; n: number }>('select who, n from chained order by n')
+            .catch((): { who: string; n: number }[] => [])
+          seen = rows.map(({ who, n }) => `${who} ${n}`)
+          return seen.length >= wanted.length
+        },
+        { what: () => `${wanted.length} rows arrive, ${seen.length} are there: ${server.story()}` },
+      )
+      assert.deepEqual(seen, wanted)
+    }
+    const ids = await world.sql<{ id: string }>('select id from chained')
+    for (const { id } of ids) assert.match(id, /^second\/\d+\/publish\/\d+$/)
+    assert.deepEqual(await server.stop(), { code: 0, signal: null })
+  })
+})
+
 // as: what the API says of a pipeline
 function stateOf(seen: Record<string, unknown>): { is?: string; why?: string } {
   return (seen['state'] ?? {}) as { is?: string; why?: string }
@@ -85,6 +133,24 @@ async function addressOf(world: World): Promise<string> {
   // as: what a server writes into its data directory
   const { port } = JSON.parse(await readFile(join(world.data, 'server.json'), 'utf8')) as { port: number }
   return `http://127.0.0.1:${port}`
+}
+
+/** From files to a topic, from there to another, and from there into a table, each by a pipeline of its own. */
+function chain(raw: string): Record<string, Plan> {
+  const columns = { who: text(), n: integer() }
+  return {
+    first: pipeline('first')
+      .from(files(raw, { format: 'csv', columns }))
+      .into(publish('chain.a', { key: 'who' })).plan,
+    second: pipeline('second')
+      .from(topic('chain.a', { columns }))
+      .filter((row) => row.n.moreThan(10))
+      .into(publish('chain.b', { key: 'who' })).plan,
+    third: pipeline('third')
+      .from(topic('chain.b', { columns: { ...columns, headers: recordHeaders() } }))
+      .select((row) => ({ id: functions.jsonText(row.headers, '$."millrace-id"'), who: row.who, n: row.n }))
+      .into(table('chained', { oncePer: 'id' })).plan,
+  }
 }
 
 async function rowsOf(world: World): Promise<{ who: string; n: number; batch: number }[]> {
