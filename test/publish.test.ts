@@ -19,6 +19,7 @@ import {
   topic,
 } from 'millrace'
 import { testPipeline } from 'millrace/testing'
+import { explain } from '../src/engine/explain.ts'
 
 const orders = () => pipeline('orders').from(topic('orders', { columns: { id: text(), n: integer() } }))
 
@@ -221,6 +222,18 @@ describe('a pipeline that publishes', () => {
       key: ['id', 'n'],
       columns: plan.steps[0]?.columns,
     })
+  })
+
+  test('is explained: what goes where, with which key, and by which SQL', () => {
+    const { plan } = orders()
+      .into(table('orders'))
+      .into(publish('out', { key: ['id', 'n'], rows: 'landed' }))
+    const step = explain(plan).steps.at(-1)
+    assert.equal(
+      step?.says,
+      'publishes the rows that the table took of each batch as messages to the topic out, with id, n as the key',
+    )
+    assert.match(step?.duckdb.join() ?? '', /json_object\(/)
   })
 
   test('says so of a topic that it does not publish to', async () => {
