@@ -335,18 +335,18 @@ export class PostgresStore implements Store {
   }
 
   async outbox(pipeline: string, after: OutboxPlace, limits: { rows: number; bytes: number }): Promise<OutboxPage> {
-    return await readOutbox(this.#patientPool, pipeline, after, limits)
+    return await readOutbox(this.#pool, pipeline, after, limits)
   }
 
   async outboxRows(pipeline: string): Promise<number> {
-    return await countOutbox(this.#patientPool, pipeline)
+    return await countOutbox(this.#pool, pipeline)
   }
 
   async forgetPublished(
     pipeline: string,
     published: { after: OutboxPlace; upTo: OutboxPlace; batchDone: number },
   ): Promise<void> {
-    await forgetPublished(this.#patientPool, pipeline, published)
+    await forgetPublished(this.#pool, pipeline, published)
   }
 
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
