@@ -61,6 +61,8 @@ export class Publisher implements AsyncDisposable {
   /** Below nothing while it knows of more messages than the worker has told of. */
   #waiting: number
   #heldUp: string | undefined
+  /** How often it has failed since it last moved. */
+  #tries = 0
   #closing = false
   #movedAt = performance.now()
   #change = Promise.withResolvers<void>()
@@ -124,28 +126,26 @@ export class Publisher implements AsyncDisposable {
     await this.#work
     clearTimeout(inTime)
     this.#stop.abort()
-    for (const writer of this.#writers.values()) await (await writer)[Symbol.asyncDispose]()
+    for (const writer of this.#writers.values()) {
+      const opened = await writer.catch(() => undefined)
+      // one that could not be opened has nothing to close
+      await opened?.[Symbol.asyncDispose]()
+    }
   }
 
   async #goOn(): Promise<void> {
-    const { pipeline, log } = this.#options
     const { signal } = this.#stop
-    let tries = 0
     this.#say()
     while (!signal.aborted) {
       try {
         await this.#publishAll()
-        if (this.#heldUp !== undefined) log.info('publishing again', { pipeline })
-        tries = 0
-        this.#heldUp = undefined
-        this.#say()
         if (this.#closing) return
         if (this.isDone) await this.#change.promise
       } catch (error) {
         if (signal.aborted) return
-        const nextInMs = Math.min(backOff.mostMs, backOff.firstMs * 2 ** Math.min(tries, 10))
-        tries++
-        this.#holdUp(messageOf(error), { tries, next_in_ms: nextInMs })
+        const nextInMs = Math.min(backOff.mostMs, backOff.firstMs * 2 ** Math.min(this.#tries, 10))
+        this.#tries++
+        this.#holdUp(messageOf(error), { tries: this.#tries, next_in_ms: nextInMs })
         if (this.#closing) return
         await sleep(nextInMs, undefined, { signal }).catch(() => {})
       }
@@ -176,10 +176,18 @@ export class Publisher implements AsyncDisposable {
       this.#cursor = batchDone
       // what was let go without an answer was not counted
       if (this.isDone) this.#waiting = 0
-      this.#movedAt = performance.now()
-      this.#say()
-      this.#changed()
+      this.#moved()
     }
+  }
+
+  #moved(): void {
+    const { pipeline, log } = this.#options
+    if (this.#heldUp !== undefined) log.info('publishing again', { pipeline })
+    this.#heldUp = undefined
+    this.#tries = 0
+    this.#movedAt = performance.now()
+    this.#say()
+    this.#changed()
   }
 
   async #look(after: OutboxPlace): Promise<Look> {
