@@ -1,4 +1,4 @@
-/** `npm run bench -- files | latency | read | big | many-files | log | consume | windows`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | consume | publish | windows`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
@@ -10,6 +10,7 @@ import { benchLog } from './log.ts'
 import { benchManyFiles } from './many-files.ts'
 import { benchOpenPage } from './open-page.ts'
 import { peerNames } from './peers.ts'
+import { benchPublish } from './publish.ts'
 import { benchRead } from './read.ts'
 import { benchWindows, windowPeers } from './windows.ts'
 
@@ -22,6 +23,7 @@ npm run bench -- archive [--files N] [--rounds N]
 npm run bench -- open-page [--rows N] [--rounds N]
 npm run bench -- log [--rows N] [--rounds N]
 npm run bench -- consume [--rows N] [--rounds N]
+npm run bench -- publish [--rows N] [--rounds N]
 npm run bench -- windows [--rows N] [--rounds N] [--peers ${windowPeers.join(',')}]
 
 bench/README.md says what is compared and how to read it.
@@ -85,6 +87,9 @@ async function main(): Promise<number> {
       await benchWindows({ root, rows: count(values.rows), rounds: count(values.rounds), peers, signal: stop.signal })
       return 0
     }
+    case 'publish':
+      await benchPublish({ root, rows: count(values.rows), rounds: count(values.rounds), signal: stop.signal })
+      return 0
     case 'open-page':
       await benchOpenPage({ root, rows: count(values.rows), rounds: count(values.rounds), signal: stop.signal })
       return 0

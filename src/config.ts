@@ -100,6 +100,11 @@ export const variables = {
     default: '50 ms',
     says: 'how long a small batch waits for more after the one before it',
   },
+  OUTBOX_MAX_ROWS: {
+    type: 'whole number',
+    default: '1000000',
+    says: 'messages of a pipeline that wait for their topic; with so many it commits no more until some are published',
+  },
   STARTUP_WAIT: {
     type: 'duration',
     default: '120 s',
@@ -129,6 +134,7 @@ export interface Config {
   batchMaxRows: number
   batchMaxBytes: number
   batchIntervalMs: number
+  outboxMaxRows: number
   startupWaitMs: number
   memoryLimitMb: number
   /** Values of the systems' own variables, by variable. */
@@ -208,6 +214,7 @@ export function loadConfig(
     batchMaxRows: atLeast('BATCH_MAX_ROWS', number('BATCH_MAX_ROWS'), 1),
     batchMaxBytes: atLeast('BATCH_MAX_BYTES', number('BATCH_MAX_BYTES'), 1024),
     batchIntervalMs: number('BATCH_INTERVAL'),
+    outboxMaxRows: atLeast('OUTBOX_MAX_ROWS', number('OUTBOX_MAX_ROWS'), 1),
     startupWaitMs: number('STARTUP_WAIT'),
     memoryLimitMb: Math.floor(atLeast('MEMORY_LIMIT', number('MEMORY_LIMIT'), 64_000_000) / 1_000_000),
     settings: Object.fromEntries(Object.keys(systemSettings).map((name) => [name, values[name] ?? ''])),

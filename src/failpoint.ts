@@ -32,14 +32,18 @@ export const archiveFailpoints = [
   'archive cursor',
 ] as const
 
+/** Publishing to topics, which goes on beside the batches too: reached on both sides of an append, and behind its cursor. */
+export const publishFailpoints = ['effect publish'] as const
+
 /** The steps of a group of appends to a local topic. */
 export const logFailpoints = ['log written', 'log synced', 'log ended'] as const
 
-const known: readonly string[] = [...failpoints, ...archiveFailpoints, ...logFailpoints]
+const known: readonly string[] = [...failpoints, ...archiveFailpoints, ...publishFailpoints, ...logFailpoints]
 
 export type Failpoint =
   | (typeof failpoints)[number]
   | (typeof archiveFailpoints)[number]
+  | (typeof publishFailpoints)[number]
   | (typeof logFailpoints)[number]
 
 interface Armed {

@@ -32,6 +32,7 @@ export {
   oneOf,
   partitionNumber,
   pipeline,
+  publish,
   recordHeaders,
   recordKey,
   recordOffset,

@@ -65,7 +65,7 @@ export async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<b
       if (!isSink(sink) || !takesInputRows(plan, sink)) continue
       const out = names.of(sink.id)
       // it writes what a table has taken
-      if (sink.op === 'files' && sink.landedIn !== undefined) continue
+      if ('landedIn' in sink) continue
       if (sink.op === 'table' && sink.mode.is !== 'append' && (await session.count(keyTooLongName(out))) > 0) {
         await refuse(tools, batch, sink, keyTooLongSql(sink, keyTooLongName(out)))
         found = true

@@ -49,6 +49,11 @@ export const metrics = {
     labels: ['pipeline'],
     says: 'Dead letters that are open: neither replayed nor discarded.',
   },
+  millrace_outbox_rows: {
+    is: 'gauge',
+    labels: ['pipeline'],
+    says: 'Messages of committed rows that wait to be published to their topics.',
+  },
   millrace_commit_retries_total: {
     is: 'counter',
     labels: ['pipeline'],
@@ -96,6 +101,7 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
   const watermark = made('millrace_watermark_lag_seconds', Gauge<string>)
   const state = made('millrace_state_rows', Gauge<string>)
   const letters = made('millrace_dead_letters', Gauge<string>)
+  const outbox = made('millrace_outbox_rows', Gauge<string>)
   const retries = made('millrace_commit_retries_total', Counter<string>)
   const latency = made('millrace_end_to_end_latency_seconds', Histogram<string>, { buckets: latencyBuckets })
   const requests = made('millrace_http_request_duration_seconds', Histogram<string>, { buckets: batchBuckets })
@@ -131,7 +137,7 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
   }
   const scrape = async (): Promise<string> => {
     for (const counter of [rows, retries]) counter.reset()
-    for (const gauge of [lagRows, lagSeconds, watermark, state, letters]) gauge.reset()
+    for (const gauge of [lagRows, lagSeconds, watermark, state, letters, outbox]) gauge.reset()
     for (const view of await describePipelines(desk)) {
       const { pipeline, books, lag } = view
       if (books !== null) {
@@ -143,6 +149,7 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
       if (view.watermark_lag_ms !== null) watermark.set({ pipeline }, view.watermark_lag_ms / 1000)
       state.set({ pipeline }, view.state_rows)
       letters.set({ pipeline }, view.dead_letters_open ?? 0)
+      outbox.set({ pipeline }, view.outbox_rows ?? 0)
       retries.inc({ pipeline }, view.retries)
     }
     memory.set(await duckMemory(desk))

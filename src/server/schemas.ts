@@ -76,6 +76,7 @@ const pipelineProperties = {
   dead_letters_open: orNull(count),
   late_rows: count,
   retries: count,
+  outbox_rows: { ...orNull(count), description: 'messages that wait to be published' },
 }
 
 export const pipelineSchema = shape(

@@ -19,6 +19,8 @@ export interface MemoryTopics extends Topics {
   make(topic: string, partitions: number): void
   /** Appends to a partition of a topic that is there. */
   put(topic: string, partition: number, records: readonly TopicRecord[]): Appended
+  /** Everything that is there, partition by partition. */
+  recordsOf(topic: string): readonly { bytes: Buffer; at: RecordAt }[]
   /** Removes the records of a partition that lie before an offset. */
   forget(topic: string, partition: number, before: number): void
 }
@@ -63,6 +65,7 @@ export function memoryTopics(now: () => number): MemoryTopics {
     is: 'memory',
     make,
     put,
+    recordsOf: (name) => topics.get(name)?.partitions.flatMap(({ records }) => records) ?? [],
     forget(name, partition, before) {
       const from = partitionOf(name, partition)
       from.records.splice(0, before - from.first)

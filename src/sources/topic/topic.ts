@@ -8,7 +8,12 @@ export interface Topics extends AsyncDisposable {
   readonly is: 'local' | 'kafka' | 'memory'
   openReader(topic: string, options?: ReaderOptions): Promise<TopicReader>
   /** One process writes a local topic; of Kafka's any number do. */
-  openWriter(topic: string): Promise<TopicWriter>
+  openWriter(topic: string, options?: WriterOptions): Promise<TopicWriter>
+}
+
+export interface WriterOptions {
+  /** When it is aborted, records that Kafka has not taken are given up: otherwise they are tried for minutes. */
+  signal?: AbortSignal
 }
 
 export interface ReaderOptions {

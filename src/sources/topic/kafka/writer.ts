@@ -22,6 +22,7 @@ const leadersMaxAgeMs = 300_000
 export class KafkaWriter implements TopicWriter, Outlet {
   readonly topic: string
   readonly now: () => number
+  readonly signal: AbortSignal | undefined
   readonly #cluster: Cluster
   #leaders: { known: Promise<ReadonlyMap<number, number>>; since: number } | undefined
   #producer: Promise<Producer> | undefined
@@ -30,10 +31,11 @@ export class KafkaWriter implements TopicWriter, Outlet {
   /** Records without a key: those of one call stay together, those of the next go to the next partition. */
   #turn = 0
 
-  constructor(cluster: Cluster, topic: string, now: () => number) {
+  constructor(cluster: Cluster, topic: string, now: () => number, signal?: AbortSignal) {
     this.#cluster = cluster
     this.topic = topic
     this.now = now
+    this.signal = signal
   }
 
   async append(records: readonly TopicRecord[]): Promise<Appended[]> {
