@@ -12,10 +12,12 @@ import { longestReadMs } from '../store/reads.ts'
 import type { NotReady } from './board.ts'
 import type { Desk } from './desk.ts'
 import { guard, tokenOf } from './guard.ts'
+import { Ingest } from './ingest/ingest.ts'
 import { type Meter, metricsRoute } from './metrics.ts'
 import { errorsPage, ProblemError, problem, problemOf, sendProblem } from './problem.ts'
 import { deadLetterRoutes } from './routes/dead-letters.ts'
 import { eventRoutes } from './routes/events.ts'
+import { ingestRoutes } from './routes/ingest.ts'
 import { pipelineRoutes } from './routes/pipelines.ts'
 import { resultRoutes } from './routes/results.ts'
 import { answers, shape, text } from './schemas.ts'
@@ -108,6 +110,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     staticCSP: true,
     theme: { title: 'Millrace API' },
   })
+  const ingest = new Ingest(options.desk)
   let meter: Meter = { note: () => {} }
   await app.register(async (scope) => {
     meter = metricsRoute(scope, options.desk)
@@ -115,6 +118,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     deadLetterRoutes(scope, options.desk)
     resultRoutes(scope, options.desk)
     eventRoutes(scope, options.desk)
+    ingestRoutes(scope, options.desk, ingest, ofTexts)
     healthRoutes(scope, options)
     scope.get('/api/openapi.json', async () => app.swagger())
     scope.get('/api/errors', async (_request, reply) => reply.type('text/html; charset=utf-8').send(errorsPage()))
@@ -147,6 +151,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     async [Symbol.asyncDispose]() {
       app.server.closeAllConnections()
       await app.close()
+      await ingest[Symbol.asyncDispose]()
     },
   }
 }
