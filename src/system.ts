@@ -94,8 +94,8 @@ export interface Ingested {
   repeated: boolean
   /** Of those that were waited for: what became of them; undefined when it took too long. */
   committed?: CommittedEvents | undefined
-  /** Where it is told what became of them. */
-  location: string
+  /** Of those that were waited for: where it is told later what became of them. */
+  location?: string
 }
 
 export interface EventRange {

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
+import { mkdtempDisposable } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { faultsTold, mostEvents } from '../src/server/ingest/cut-events.ts'
 import { newToken } from '../src/server/tokens.ts'
 import { maxDepth } from '../src/sources/json-scanner.ts'
+import { readHeaders } from '../src/sources/topic/headers.ts'
 import { openLocalTopics } from '../src/sources/topic/log/open.ts'
 import { click, clicksTopic } from './ingest/clicks.ts'
 import { type IngestWorld, ingestWorld, post, type Told } from './ingest/world.ts'
@@ -290,6 +294,40 @@ describe('an Idempotency-Key', () => {
     assert.equal((await post(url, '[1]', key('k'))).status, 400)
     assert.equal((await post(url, [click('a')], key('k'))).status, 202)
   })
+})
+
+test('what a killed server has left of a request is completed under its key, once', async () => {
+  const headers = { 'idempotency-key': 'half' }
+  const events = Array.from({ length: 10 }, (_, n) => click(`half-${n}`))
+  await using whole = await ingestWorld()
+  await post(`${whole.url}/api/topics/${clicksTopic}`, events, headers)
+  const records = await whole.records()
+  await using room = await mkdtempDisposable(join(tmpdir(), 'millrace-ingest-'))
+  {
+    await using writer = await openLocalTopics(join(room.path, 'topics')).openWriter(clicksTopic)
+    const left = records.slice(0, 4).map(({ value, headers, headerBytes }) => ({
+      value: Buffer.from(value ?? ''),
+      headers: readHeaders(headerBytes, { headers, headersFrom: 0 }).map(
+        ([name, text]) => [name, text ?? Buffer.alloc(0)] as const,
+      ),
+    }))
+    await writer.append([{ value: Buffer.from('{"id":"before"}') }, ...left, { value: Buffer.from('{"id":"after"}') }])
+  }
+  for (let again = 0; again < 2; again++) {
+    await using world = await ingestWorld({ folder: room.path })
+    const url = `${world.url}/api/topics/${clicksTopic}`
+    const reused = await post(url, [click('other')], headers)
+    assert.equal(reused.status, 422)
+    const { status, body } = await post(url, events, headers)
+    const ranges = [
+      { partition: 0, first: 1, end: 5 },
+      { partition: 0, first: 6, end: 12 },
+    ]
+    assert.deepEqual([status, body], [202, { topic: clicksTopic, accepted: 10, ranges }])
+    const ids = (await world.records()).map(({ value }) => JSON.parse(value ?? '').id)
+    const [first, ...rest] = events.map(({ id }) => id)
+    assert.deepEqual(ids, ['before', first, ...rest.slice(0, 3), 'after', ...rest.slice(3)])
+  }
 })
 
 test('events need a token that may write, where there are tokens', async () => {

@@ -29,13 +29,16 @@ export interface IngestWorld extends AsyncDisposable {
 
 interface WorldOptions extends Pick<ServerOptions, 'tokens'> {
   env?: Record<string, string>
+  /** One that was there before, and stays. */
+  folder?: string
   database?: boolean
 }
 
-export async function ingestWorld({ env = {}, database = false, tokens }: WorldOptions = {}): Promise<IngestWorld> {
+export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWorld> {
+  const { env = {}, database = false, tokens } = options
   await using stack = new AsyncDisposableStack()
-  const folder = await mkdtemp(join(tmpdir(), 'millrace-ingest-'))
-  stack.defer(() => rm(folder, { recursive: true, force: true }))
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'millrace-ingest-')))
+  if (options.folder === undefined) stack.defer(() => rm(folder, { recursive: true, force: true }))
   const config = loadConfig({}, { MILLRACE_DATA: folder, INGEST_DISK_RESERVE: '0', ...env }, folder)
   const board = newBoard([clicks], config, new Date())
   const log = createLog('error', { write: () => {} })

@@ -53,10 +53,11 @@ export class Ingest implements AsyncDisposable {
     const append = () => this.#append(place, body, options)
     const { ranges, atMs, repeated } = isLarge ? await this.#turns.take(append) : await append()
     const accepted = ranges.reduce((sum, { first, end }) => sum + end - first, 0)
-    const ingested = { topic, accepted, ranges, repeated, location: locationOf(topic, ranges, atMs) }
+    const ingested = { topic, accepted, ranges, repeated }
     if (since === undefined) return ingested
+    const location = locationOf(topic, ranges, atMs)
     const sinceOf = ({ pipeline }: TopicUse): Since => (repeated ? { atMs } : { batch: since.get(pipeline) ?? 0 })
-    return { ...ingested, committed: await this.#committed(topic, ranges, place.uses, sinceOf, waitMs) }
+    return { ...ingested, location, committed: await this.#committed(topic, ranges, place.uses, sinceOf, waitMs) }
   }
 
   /** What became of events that were posted at a time; undefined when not all are committed yet. */

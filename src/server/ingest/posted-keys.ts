@@ -2,13 +2,16 @@
  * What was posted under each Idempotency-Key in the last 24 hours. The truth is in the topic: every record carries its key.
  * This is an index of it, in a file of its own, which may be behind and is brought up to date from the records.
  */
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync, rmSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
+import { asDiskFull, diskFull } from '../../errors.ts'
 import { readHeaders } from '../../sources/topic/headers.ts'
 import type { Appended, RecordAt, RecordSink, TopicReader } from '../../sources/topic/topic.ts'
 
 export const keysKeptMs = 24 * 60 * 60 * 1000
+
+const writeEveryMs = 50
 
 const keyHeader = 'idempotency-key'
 /** What its request was: the hash of its events, and their number. */
@@ -40,27 +43,48 @@ export function eventsIn(ranges: readonly Appended[]): number {
 }
 
 export class PostedKeys implements Disposable {
+  readonly #path: string
   readonly #database: DatabaseSync
   readonly #find: StatementSync
   readonly #keep: StatementSync
-  /** What the disk had no room for. It is in the topic, and in here for as long as the process lives. */
+  /** What is not in the file yet: many are written at a time, and none while the disk has no room. All is in the topic. */
   readonly #unwritten = new Map<string, Posted>()
+  #writing: NodeJS.Timeout | undefined
+  /** Why it could not be written: whoever asks next hears of it. */
+  #fault: unknown
 
   constructor(path: string) {
-    mkdirSync(dirname(path), { recursive: true })
-    this.#database = openDatabase(path)
+    this.#path = path
+    try {
+      mkdirSync(dirname(path), { recursive: true })
+      this.#database = openDatabase(path)
+    } catch (error) {
+      throw isNoRoom(error, path) ? diskFull(path, error) : asDiskFull(error, path)
+    }
     this.#find = this.#database.prepare('select * from posted where key = ?')
     this.#keep = this.#database.prepare('insert or replace into posted values (?, ?, ?, ?, ?)')
   }
 
   find(key: string, sinceMs: number): Posted | undefined {
+    const fault = this.#fault
+    this.#fault = undefined
+    if (fault !== undefined) throw fault
     const found = this.#unwritten.get(key) ?? this.#read(key)
     return found !== undefined && found.atMs >= sinceMs ? found : undefined
   }
 
   keep(posted: Posted): void {
     this.#unwritten.set(posted.key, posted)
-    this.#write()
+    this.#writing ??= setTimeout(() => this.#writeLater(), writeEveryMs).unref()
+  }
+
+  #writeLater(): void {
+    this.#writing = undefined
+    try {
+      this.#write()
+    } catch (error) {
+      this.#fault = error
+    }
   }
 
   /** Reads on where it stands, to the end of the topic. `from` is where to begin in a topic that it has never seen. */
@@ -133,12 +157,13 @@ export class PostedKeys implements Disposable {
       return true
     } catch (error) {
       if (this.#database.isTransaction) this.#database.exec('rollback')
-      if (isFull(error)) return false
+      if (isNoRoom(error, this.#path)) return false
       throw error
     }
   }
 
   [Symbol.dispose](): void {
+    clearTimeout(this.#writing)
     this.#database.close()
   }
 }
@@ -213,12 +238,16 @@ function prepared(database: DatabaseSync): DatabaseSync {
   }
 }
 
+const leastRoom = 1_000_000
 const [corrupt, full, notDatabase] = [11, 13, 26]
 
 function isSpoilt(error: unknown): boolean {
   return error instanceof Error && 'errcode' in error && (error.errcode === corrupt || error.errcode === notDatabase)
 }
 
-function isFull(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && error.errcode === full
+// SQLite says of some of its files only that they cannot be opened or written.
+function isNoRoom(error: unknown, path: string): boolean {
+  if (!(error instanceof Error) || !('errcode' in error)) return false
+  const { bavail, bsize, ffree } = statfsSync(dirname(path))
+  return error.errcode === full || bavail * bsize < leastRoom || ffree === 0
 }

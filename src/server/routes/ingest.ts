@@ -92,16 +92,16 @@ function topicRoute(scope: FastifyInstance, ingest: Ingest): void {
     async (request, reply) => {
       const { wait, strict } = request.query
       const options = { ...(wait === undefined ? {} : { wait }), strict: strict === '1' }
-      return answer(reply, await ingest.post(request.params.name, bodyOf(request), options), wait !== undefined)
+      return answer(reply, await ingest.post(request.params.name, bodyOf(request), options))
     },
   )
 }
 
-function answer(reply: FastifyReply, ingested: Ingested, waited: boolean): object {
+function answer(reply: FastifyReply, ingested: Ingested): object {
   const { topic, accepted, ranges, repeated, committed, location } = ingested
   if (repeated) reply.header('idempotent-replayed', 'true')
   if (committed !== undefined) return { topic, accepted, ranges, ...committed }
-  if (waited) reply.header('location', location)
+  if (location !== undefined) reply.header('location', location)
   reply.code(202)
   return { topic, accepted, ranges }
 }
