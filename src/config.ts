@@ -96,6 +96,11 @@ export const variables = {
     default: '256 MB',
     says: 'room that events posted to local topics leave on their disk',
   },
+  INGEST_WAIT: {
+    type: 'duration',
+    default: '10 s',
+    says: 'how long who waits for the commit of posted events is left without an answer',
+  },
   BATCH_MAX_ROWS: { type: 'whole number', default: '200000', says: 'rows in one batch at most' },
   BATCH_MAX_BYTES: { type: 'bytes', default: '64 MB', says: 'bytes of input in one batch at most' },
   BATCH_INTERVAL: {
@@ -149,6 +154,8 @@ export interface IngestLimits {
   /** How many events a topic may be ahead of a pipeline. */
   ahead: number
   diskReserveBytes: number
+  /** How long a commit is waited for. */
+  waitMs: number
 }
 
 export interface DatabaseAddress {
@@ -222,6 +229,7 @@ export function loadConfig(
       eventBytes: atMost('INGEST_MAX_EVENT', atLeast('INGEST_MAX_EVENT', number('INGEST_MAX_EVENT'), 1), 32_000_000),
       ahead: atLeast('INGEST_MAX_AHEAD', number('INGEST_MAX_AHEAD'), 1),
       diskReserveBytes: number('INGEST_DISK_RESERVE'),
+      waitMs: number('INGEST_WAIT'),
     },
     batchMaxRows: atLeast('BATCH_MAX_ROWS', number('BATCH_MAX_ROWS'), 1),
     batchMaxBytes: atLeast('BATCH_MAX_BYTES', number('BATCH_MAX_BYTES'), 1024),

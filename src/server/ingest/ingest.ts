@@ -16,7 +16,6 @@ import { Pressure } from './pressure.ts'
 import { Turns } from './turns.ts'
 import { unpack } from './unpack.ts'
 
-const waitMs = 10_000
 /** Bodies that are packed or large may take much memory: so many of them are worked on at once. */
 const largeAtOnce = 4
 const largeBytes = 1_000_000
@@ -56,6 +55,7 @@ export class Ingest implements AsyncDisposable {
     const ingested = { topic, accepted, ranges, repeated }
     if (since === undefined) return ingested
     const location = locationOf(topic, ranges, atMs)
+    const { waitMs } = this.#desk.config.ingest
     const sinceOf = ({ pipeline }: TopicUse): Since => (repeated ? { atMs } : { batch: since.get(pipeline) ?? 0 })
     return { ...ingested, location, committed: await this.#committed(topic, ranges, place.uses, sinceOf, waitMs) }
   }

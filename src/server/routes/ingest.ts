@@ -5,6 +5,7 @@ import type { EventBody, Ingested, PostRoute } from '../../system.ts'
 import type { Desk } from '../desk.ts'
 import { storeOf } from '../desk.ts'
 import { bodyTypes, type Ingest, wrongType } from '../ingest/ingest.ts'
+import { topicsRead } from '../ingest/positions.ts'
 import { ProblemError } from '../problem.ts'
 import {
   answers,
@@ -12,7 +13,6 @@ import {
   committedSchema,
   idempotencyKey,
   ingestedSchema,
-  nameParameter,
   problemAnswer,
   text,
 } from '../schemas.ts'
@@ -28,11 +28,11 @@ export function ingestRoutes(
 ): void {
   app.register(async (scope) => {
     takeBytes(scope, desk, validators)
-    topicRoute(scope, ingest)
+    topicRoute(scope, desk, ingest)
     for (const { system } of desk.board.lines.values())
       for (const route of system.posts ?? []) ownRoute(scope, desk, ingest, route)
   })
-  commitsRoute(app, ingest)
+  commitsRoute(app, desk, ingest)
 }
 
 // Bodies stay the bytes that they are: they are cut where they lie.
@@ -54,13 +54,19 @@ const eventBody = {
   },
 }
 
+// Those that are read here stand in the document.
+function topicParameter({ board }: Desk): object {
+  const name = { type: 'string', maxLength: 249, examples: [...topicsRead(board)] }
+  return { type: 'object', properties: { name }, required: ['name'] }
+}
+
 interface Post {
   Params: { name: string }
   Querystring: { wait?: 'commit'; strict: '0' | '1' }
   Body: Buffer | undefined
 }
 
-function topicRoute(scope: FastifyInstance, ingest: Ingest): void {
+function topicRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest): void {
   scope.post<Post>(
     '/api/topics/:name',
     {
@@ -71,11 +77,14 @@ function topicRoute(scope: FastifyInstance, ingest: Ingest): void {
           'A JSON object, an array of them, or a line for each (`application/x-ndjson`), as it is or packed with gzip or zstd. ' +
           'The answer 202 means that the events are durable; with `wait=commit` the answer 200 means that every pipeline of this ' +
           'process which reads the topic has committed them. Of a body that is refused nothing is stored.',
-        params: nameParameter,
+        params: topicParameter(desk),
         querystring: {
           type: 'object',
           properties: {
-            wait: { enum: ['commit'], description: 'answers when the events are committed; after 10 seconds with 202' },
+            wait: {
+              enum: ['commit'],
+              description: 'answers when the events are committed; after INGEST_WAIT with 202',
+            },
             strict: {
               enum: ['0', '1'],
               default: '0',
@@ -161,7 +170,7 @@ function isStream(body: unknown): body is AsyncIterable<string> {
   return typeof body === 'object' && body !== null && Symbol.asyncIterator in body
 }
 
-function commitsRoute(app: FastifyInstance, ingest: Ingest): void {
+function commitsRoute(app: FastifyInstance, desk: Desk, ingest: Ingest): void {
   app.get<{ Params: { name: string }; Querystring: { ranges: string; posted_at: string } }>(
     '/api/topics/:name/commits',
     {
@@ -170,7 +179,7 @@ function commitsRoute(app: FastifyInstance, ingest: Ingest): void {
         summary: 'What became of events that were posted',
         description:
           'The address that `wait=commit` names when it took too long: 200 when all are committed, and else 202.',
-        params: nameParameter,
+        params: topicParameter(desk),
         querystring: {
           type: 'object',
           properties: {
