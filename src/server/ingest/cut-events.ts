@@ -3,8 +3,7 @@
  * is made of any; what is wrong is told with the place of the event.
  */
 import { isUtf8 } from 'node:buffer'
-import { reasons } from '../../operators/validate.ts'
-import { BadJson, JsonScanner, skipBlanks } from '../../sources/json-scanner.ts'
+import { BadJson, JsonScanner, maxDepth, skipBlanks } from '../../sources/json-scanner.ts'
 
 export type BodyForm = 'json' | 'lines'
 
@@ -28,6 +27,17 @@ export interface CutEvents {
 export const mostEvents = 100_000
 /** So many faults are told; a body that has more is not looked at any further. */
 export const faultsTold = 100
+
+/** The codes are those of dead letters. */
+const faultSays = {
+  NOT_JSON: 'this is not JSON',
+  NOT_AN_OBJECT: 'this is JSON, but no object',
+  TOO_DEEP: `this is nested deeper than ${maxDepth} levels`,
+  INVALID_UTF8: 'this is not valid UTF-8',
+  ROW_TOO_LONG: 'this is too long',
+} as const
+
+type FaultCode = keyof typeof faultSays
 
 const LF = 10
 const COMMA = 44
@@ -107,7 +117,8 @@ class Cut {
       scanner.value(bytes, from, end)
     } catch (problem) {
       if (!(problem instanceof BadJson)) throw problem
-      this.fault(this.#isText ? problem.code : 'INVALID_UTF8', this.placeOf(problem.at))
+      const code = problem.code === 'TOO_DEEP' ? 'TOO_DEEP' : 'NOT_JSON'
+      this.fault(this.#isText ? code : 'INVALID_UTF8', this.placeOf(problem.at))
       return false
     }
     const to = scanner.at
@@ -121,12 +132,10 @@ class Cut {
     return true
   }
 
-  fault(code: keyof typeof reasons, more: string): void {
+  fault(code: FaultCode, more: string): void {
     const index = this.events + this.faults.length
     const line = this.line === 0 ? {} : { line: this.line }
-    // what a row of a file may have is another limit
-    const message = code === 'ROW_TOO_LONG' ? more : `${reasons[code]}: ${more}`
-    this.faults.push({ index, ...line, code, message })
+    this.faults.push({ index, ...line, code, message: `${faultSays[code]}: ${more}` })
   }
 
   placeOf(at: number): string {
