@@ -2,7 +2,7 @@
 import type { Appended } from '../../sources/topic/topic.ts'
 import type { PostgresStore } from '../../store/postgres.ts'
 import type { CommittedIn, Rejection } from '../../system.ts'
-import type { TopicUse } from './positions.ts'
+import { type LedgerLine, ledgerColumns, type TopicUse } from './positions.ts'
 
 /** So many rejected events are told. */
 const rejectionsTold = 100
@@ -16,8 +16,11 @@ export interface Commits {
   rejections: Rejection[]
 }
 
-/** Where to begin to look in the ledger: behind a batch, or at a time. */
-export type Since = { batch: number } | { atMs: number }
+/** Where to look: in lines that are at hand, or in the ledger, behind a batch or from a time on. */
+export type Since =
+  | { is: 'lines'; lines: readonly LedgerLine[] }
+  | { is: 'batch'; batch: number }
+  | { is: 'time'; atMs: number }
 
 /** What the ledger and the dead letters say of events that are committed. */
 export async function commitsOf(
@@ -80,57 +83,51 @@ async function batchesOf(
   ranges: readonly Appended[],
   { pipeline, since }: TopicUse & { since: Since },
 ): Promise<CommittedIn[]> {
-  const found: CommittedIn[] = []
   const left = ranges.map((range) => ({ ...range }))
-  let after = 'batch' in since ? since.batch : 0
-  const from = 'atMs' in since ? new Date(since.atMs - clocksDifferMs) : new Date(0)
+  if (since.is === 'lines')
+    return since.lines.flatMap((line) => (takes(line, topic, left) ? [told(pipeline, line)] : []))
+  const found: CommittedIn[] = []
+  let after = since.is === 'batch' ? since.batch : 0
+  const from = since.is === 'time' ? new Date(since.atMs - clocksDifferMs) : new Date(0)
   while (left.some(({ first, end }) => first < end)) {
-    const lines = await reads.select(
+    const rows = await reads.select(
       `
-      select batch, committed_at, rows_in, written, filtered, duplicates, late, dead, ranges
-      from   millrace.batches
-      where  pipeline = $1
-      and    batch > $2
-      and    committed_at >= $3
-      order by batch
-      limit  ${linesAtOnce}`,
+      select to_jsonb(line) as line
+      from  (select ${ledgerColumns}
+             from   millrace.batches
+             where  pipeline = $1
+             and    batch > $2
+             and    committed_at >= $3
+             order by batch
+             limit  ${linesAtOnce}) line`,
       [pipeline, after, from],
     )
-    for (const line of lines) {
-      // as: what a topic's source writes into the ledger
-      const read = line['ranges'] as { topic?: string; partition: number; from: number; to: number }[]
-      let has = false
-      for (const range of left) {
-        for (const { from, to } of read.filter((each) => each.topic === topic && each.partition === range.partition)) {
-          if (from >= range.end || to <= range.first) continue
-          has = true
-          range.first = Math.max(range.first, Math.min(to, range.end))
-        }
-      }
-      if (has) found.push(lineOf(pipeline, line))
-    }
+    // as: the columns of the statement above
+    const lines = rows.map(({ line }) => line as LedgerLine)
+    for (const line of lines) if (takes(line, topic, left)) found.push(told(pipeline, line))
     const last = lines.at(-1)
     // the ledger keeps a line for each batch for some days
     if (last === undefined || lines.length < linesAtOnce) break
-    after = Number(last['batch'])
+    after = last.batch
   }
   return found
 }
 
-function lineOf(pipeline: string, line: Record<string, unknown>): CommittedIn {
-  const number = (name: string): number => Number(line[name])
-  return {
-    pipeline,
-    batch: number('batch'),
-    // as: the column is a timestamp
-    committed_at: (line['committed_at'] as Date).toISOString(),
-    rows_in: number('rows_in'),
-    written: number('written'),
-    filtered: number('filtered'),
-    duplicates: number('duplicates'),
-    late: number('late'),
-    dead: number('dead'),
+// Whether a batch has read some of what is left; it is taken off.
+function takes({ ranges }: LedgerLine, topic: string, left: Appended[]): boolean {
+  let some = false
+  for (const range of left) {
+    for (const { from, to } of ranges.filter((each) => each.topic === topic && each.partition === range.partition)) {
+      if (from >= range.end || to <= range.first) continue
+      some = true
+      range.first = Math.min(to, range.end)
+    }
   }
+  return some
+}
+
+function told(pipeline: string, { ranges: _, committed_at, ...line }: LedgerLine): CommittedIn {
+  return { pipeline, ...line, committed_at: new Date(committed_at).toISOString() }
 }
 
 function indexOf(ranges: readonly Appended[], partition: number, offset: number): number {

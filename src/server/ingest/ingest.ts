@@ -56,7 +56,8 @@ export class Ingest implements AsyncDisposable {
     if (since === undefined) return ingested
     const location = locationOf(topic, ranges, atMs)
     const { waitMs } = this.#desk.config.ingest
-    const sinceOf = ({ pipeline }: TopicUse): Since => (repeated ? { atMs } : { batch: since.get(pipeline) ?? 0 })
+    const sinceOf = ({ pipeline }: TopicUse): Since =>
+      repeated ? { is: 'time', atMs } : this.#behind(pipeline, since.get(pipeline) ?? 0)
     return { ...ingested, location, committed: await this.#committed(topic, ranges, place.uses, sinceOf, waitMs) }
   }
 
@@ -64,7 +65,7 @@ export class Ingest implements AsyncDisposable {
   async committed(topic: string, ranges: readonly Appended[], atMs: number): Promise<CommittedEvents | undefined> {
     const { uses } = await this.#placeOf(topic)
     await this.#positions.look()
-    return await this.#committed(topic, ranges, uses, () => ({ atMs }), 0)
+    return await this.#committed(topic, ranges, uses, () => ({ is: 'time', atMs }), 0)
   }
 
   async #append(place: Place, body: EventBody, { strict }: IngestOptions) {
@@ -109,6 +110,11 @@ export class Ingest implements AsyncDisposable {
         faults,
       )
     }
+  }
+
+  #behind(pipeline: string, batch: number): Since {
+    const lines = this.#positions.linesOf(pipeline, batch)
+    return lines === undefined ? { is: 'batch', batch } : { is: 'lines', lines }
   }
 
   async #batchesNow(uses: readonly TopicUse[]): Promise<Map<string, number>> {

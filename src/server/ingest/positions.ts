@@ -1,7 +1,11 @@
-/** How far pipelines have committed the topics they read: asked of the database for all who would like to know at a time. */
+/**
+ * How far pipelines have committed the topics they read, and their last batches: asked of the database for all who would like
+ * to know at a time.
+ */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TopicSource } from '../../plan/plan.ts'
 import type { Appended } from '../../sources/topic/topic.ts'
+import type { CommittedIn } from '../../system.ts'
 import type { Board } from '../board.ts'
 
 /** A pipeline of this process that reads a topic. */
@@ -27,6 +31,23 @@ export function topicsRead({ lines }: Board): Set<string> {
 /** Where others commit, or an event of our own was missed. */
 const lookEveryMs = 200
 
+/** So many lines of a pipeline's ledger are kept at hand. */
+const linesKept = 500
+
+/** What is told of a batch, and what it has read. */
+export const ledgerColumns = 'batch, committed_at, rows_in, written, filtered, duplicates, late, dead, ranges'
+
+/** These columns, as JSON. */
+export interface LedgerLine extends Omit<CommittedIn, 'pipeline'> {
+  ranges: { topic?: string; partition: number; from: number; to: number }[]
+}
+
+interface Ledger {
+  /** The lines of all later batches are here. */
+  after: number
+  lines: LedgerLine[]
+}
+
 interface Waiter {
   passed(): boolean
   resolve(): void
@@ -37,7 +58,7 @@ export class Positions {
   lookedAt = Number.NEGATIVE_INFINITY
   readonly #board: Board
   readonly #positions = new Map<string, number>()
-  readonly #batches = new Map<string, number>()
+  readonly #ledgers = new Map<string, Ledger>()
   #looking: Promise<void> | undefined
   readonly #waiters = new Set<Waiter>()
   #nudge: () => void = () => {}
@@ -58,7 +79,14 @@ export class Positions {
 
   /** The last batch that was known to be committed. */
   batchOf(pipeline: string): number {
-    return this.#batches.get(pipeline) ?? 0
+    const ledger = this.#ledgers.get(pipeline)
+    return ledger?.lines.at(-1)?.batch ?? ledger?.after ?? 0
+  }
+
+  /** The lines behind a batch, if they are known here. */
+  linesOf(pipeline: string, after: number): readonly LedgerLine[] | undefined {
+    const ledger = this.#ledgers.get(pipeline)
+    return ledger === undefined || after < ledger.after ? undefined : ledger.lines.filter(({ batch }) => batch > after)
   }
 
   /** Asks the database, once for all who ask at a time. */
@@ -113,18 +141,45 @@ export class Positions {
   async #ask(): Promise<void> {
     const { store, lines } = this.#board
     if (store === undefined) return
+    const readers = [...lines.values()].filter(({ plan }) =>
+      Object.values(plan.sources).some(({ is }) => is === 'topic'),
+    )
+    const names = readers.map(({ plan }) => plan.name)
     const rows = await store.reads.select(
       `
-      select p.pipeline, p.batch, s.source, s.partition, s.position
+      select p.pipeline, p.batch,
+             (select jsonb_agg(jsonb_build_array(s.source, s.partition, s.position))
+              from   millrace.positions s
+              where  s.pipeline = p.pipeline) as positions,
+             (select jsonb_agg(to_jsonb(line) order by line.batch)
+              from  (select ${ledgerColumns}
+                     from   millrace.batches b
+                     where  b.pipeline = p.pipeline
+                     and    b.batch > coalesce(known.batch, p.batch)
+                     order by b.batch
+                     limit  ${linesKept}) line) as lines
       from   millrace.pipelines p
-      left join millrace.positions s using (pipeline)
-      where  p.pipeline = any($1)`,
-      [[...lines.keys()]],
+      join   unnest($1::text[], $2::bigint[]) known(pipeline, batch) using (pipeline)`,
+      [names, names.map((name) => (this.#ledgers.has(name) ? this.batchOf(name) : null))],
     )
-    for (const { pipeline, batch, source, partition, position } of rows) {
-      this.#batches.set(String(pipeline), Number(batch))
-      if (source !== null) this.#positions.set(`${pipeline}/${source}/${partition}`, Number(position))
+    // a pipeline that was reset begins anew
+    this.#positions.clear()
+    for (const row of rows) {
+      const pipeline = String(row['pipeline'])
+      // as: the columns of the statement above
+      const positions = row['positions'] as [source: string, partition: string, position: number][] | null
+      const lines = row['lines'] as LedgerLine[] | null
+      for (const [source, partition, position] of positions ?? [])
+        this.#positions.set(`${pipeline}/${source}/${partition}`, position)
+      this.#note(pipeline, Number(row['batch']), lines ?? [])
     }
     this.lookedAt = performance.now()
+  }
+
+  #note(pipeline: string, batch: number, lines: readonly LedgerLine[]): void {
+    const ledger = this.#ledgers.get(pipeline) ?? { after: batch, lines: [] }
+    this.#ledgers.set(pipeline, ledger)
+    ledger.lines.push(...lines)
+    for (const gone of ledger.lines.splice(0, ledger.lines.length - linesKept)) ledger.after = gone.batch
   }
 }
