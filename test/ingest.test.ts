@@ -269,6 +269,9 @@ describe('an Idempotency-Key', () => {
     const other = await post(url, events, key('k2'))
     assert.deepEqual(other.body.ranges, [{ partition: 0, first: 2, end: 4 }])
     assert.equal((await world.records()).length, 4)
+    // those that came again count once
+    const metrics = await (await fetch(`${world.url}/metrics`)).text()
+    assert.match(metrics, /^millrace_events_posted_total\{topic="clicks"\} 4$/m)
     const reused = await post(url, [click('c')], key('k1'))
     assert.deepEqual([reused.status, reused.body.code], [422, 'KEY_REUSED'])
     assert.equal((await world.records()).length, 4)

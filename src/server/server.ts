@@ -112,7 +112,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const ingest = new Ingest(options.desk)
   let meter: Meter = { note: () => {} }
   await app.register(async (scope) => {
-    meter = metricsRoute(scope, options.desk)
+    meter = metricsRoute(scope, options.desk, ingest.taken)
     ingestRoutes(scope, options.desk, ingest, ofTexts)
     await scope.register(async (asked) => {
       // of what is posted nobody has looked before, and a hash of each answer costs

@@ -1,6 +1,7 @@
 /** Events that come over HTTP: cut out of their body, appended to a topic, and told where they lie. */
 import { join } from 'node:path'
 import { tryEvents } from '../../engine/try-events.ts'
+import { messageOf } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
 import { isTopicName } from '../../sources/topic/log/layout.ts'
 import { openTopics } from '../../sources/topic/open.ts'
@@ -29,6 +30,8 @@ interface Place {
 }
 
 export class Ingest implements AsyncDisposable {
+  /** How many events this process has taken, by topic. */
+  readonly taken = new Map<string, number>()
   readonly #desk: Desk
   readonly #positions: Positions
   readonly #turns = new Turns(largeAtOnce)
@@ -42,6 +45,7 @@ export class Ingest implements AsyncDisposable {
 
   /** Resolves when the events are durable, or, of those that are waited for, committed. Nothing of a body that is refused is stored. */
   async post(topic: string, body: EventBody, options: IngestOptions = {}): Promise<Ingested> {
+    const begunMs = Date.now()
     const place = await this.#placeOf(topic)
     if ((options.wait !== undefined || options.strict === true) && place.uses.length === 0)
       throw new ProblemError(409, 'NO_PIPELINE', `no pipeline of this process reads the topic "${topic}"`)
@@ -52,13 +56,20 @@ export class Ingest implements AsyncDisposable {
     const append = () => this.#append(place, body, options)
     const { ranges, atMs, repeated } = isLarge ? await this.#turns.take(append) : await append()
     const accepted = ranges.reduce((sum, { first, end }) => sum + end - first, 0)
+    if (!repeated) this.taken.set(topic, (this.taken.get(topic) ?? 0) + accepted)
     const ingested = { topic, accepted, ranges, repeated }
     if (since === undefined) return ingested
     const location = locationOf(topic, ranges, atMs)
     const { waitMs } = this.#desk.config.ingest
+    // some or all of them may have been there before this request
     const sinceOf = ({ pipeline }: TopicUse): Since =>
-      repeated ? { is: 'time', atMs } : this.#behind(pipeline, since.get(pipeline) ?? 0)
-    return { ...ingested, location, committed: await this.#committed(topic, ranges, place.uses, sinceOf, waitMs) }
+      atMs < begunMs ? { is: 'time', atMs } : this.#behind(pipeline, since.get(pipeline) ?? 0)
+    const committed = await this.#committed(topic, ranges, place.uses, sinceOf, waitMs).catch((error: unknown) => {
+      // the events are durable, whatever the database says: it is asked at the location
+      this.#desk.log.warn('it is not known in which batch events were committed', { topic, why: messageOf(error) })
+      return undefined
+    })
+    return { ...ingested, location, committed }
   }
 
   /** What became of events that were posted at a time; undefined when not all are committed yet. */

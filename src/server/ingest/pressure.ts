@@ -1,10 +1,12 @@
 /** Refuses events while the topic is too far ahead of a pipeline that reads it, or while there is too little room for them. */
 import { mkdir, statfs } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { IngestLimits } from '../../config.ts'
 import type { PartitionEnds, TopicReader } from '../../sources/topic/topic.ts'
 import { ProblemError } from '../problem.ts'
 import type { Positions, TopicUse } from './positions.ts'
 
+const longestLookMs = 1000
 /** What was looked at is good for so long. */
 const freshMs = 200
 
@@ -63,8 +65,8 @@ export class Pressure {
     const [ends, room] = await Promise.all([
       reader.partitions(),
       folder === undefined ? Number.POSITIVE_INFINITY : roomIn(folder),
-      // without the database, what comes counts from where it was last known
-      positions.look().catch(() => {}),
+      // without the database, or while it is silent, what comes counts from where it was last known
+      Promise.race([positions.look().catch(() => {}), sleep(longestLookMs, undefined, { ref: false })]),
     ])
     this.#begun ??= new Map(ends.map(({ partition, end }) => [partition, end]))
     this.#room = room
