@@ -98,10 +98,11 @@ export class PostedKeys implements Disposable {
       known.clear()
     }
     const seen = new Seen(sinceMs, (key) => this.find(key, sinceMs))
+    const isNew = from === 'end' && known.size === 0
     const next = new Map(
       ends.map(({ partition, first, end }) => [
         partition,
-        Math.max(known.get(partition) ?? (from === 'end' ? end : first), first),
+        Math.max(known.get(partition) ?? (isNew ? end : first), first),
       ]),
     )
     let reached: ReadonlyMap<number, number> = next
@@ -119,6 +120,8 @@ export class PostedKeys implements Disposable {
     const move = this.#database.prepare('insert or replace into positions values (?, ?)')
     this.#inOne(() => {
       for (const [partition, position] of positions) move.run(partition, position)
+      // a partition that comes later is read from its beginning
+      move.run(noPartition, 0)
       this.#database.prepare('delete from posted where at < ?').run(sinceMs)
     })
   }
@@ -238,6 +241,8 @@ function prepared(database: DatabaseSync): DatabaseSync {
   }
 }
 
+/** Stands for the topic: that it has been looked at. */
+const noPartition = -1
 const leastRoom = 1_000_000
 const [corrupt, full, notDatabase] = [11, 13, 26]
 
