@@ -78,7 +78,7 @@ export interface PostTools extends RouteTools {
 }
 
 export interface IngestOptions {
-  /** Resolves when every pipeline here that reads the topic has committed them; after INGEST_WAIT in any case. */
+  /** Resolves when every pipeline that reads the topic, and this server knows, has committed them; after INGEST_WAIT in any case. */
   wait?: 'commit'
   /** All of them, or none: one that would become a dead letter is a problem, and nothing is stored. */
   strict?: boolean

@@ -382,6 +382,12 @@ describe('events that are waited for', () => {
     )
   })
 
+  test('are committed by another process, too', async () => {
+    await using _worker = world.work({ told: false })
+    const { status, body } = await post(`${url}?wait=commit`, [click('elsewhere')])
+    assert.deepEqual([status, body.batches.at(-1)?.written], [200, 1], JSON.stringify(body))
+  })
+
   test('are read by whoever has the answer, with 32 who post at once', async () => {
     await using _worker = world.work()
     await Promise.all(

@@ -23,8 +23,8 @@ export interface IngestWorld extends AsyncDisposable {
   topics: string
   /** What the topic holds. */
   records(): Promise<ReadRecord[]>
-  /** Runs the pipeline until it is disposed of. */
-  work(): AsyncDisposable
+  /** Runs the pipeline until it is disposed of; as another process, if the server is not told of what it does. */
+  work(options?: { told: boolean }): AsyncDisposable
 }
 
 interface WorldOptions extends Pick<ServerOptions, 'tokens'> {
@@ -76,7 +76,7 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
     board,
     topics,
     records: () => readAll(openLocalTopics(topics), clicksTopic),
-    work() {
+    work({ told } = { told: true }) {
       const { store, duck, lines } = board
       const line = lines.get(clicks.name)
       if (store === undefined || duck === undefined || line === undefined) throw new Error('there is no database')
@@ -88,7 +88,7 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
         duck,
         log,
         signal: end.signal,
-        onProgress: (progress) => note(board, line, progress),
+        ...(told ? { onProgress: (progress) => note(board, line, progress) } : {}),
       })
       running.catch(() => {})
       return {

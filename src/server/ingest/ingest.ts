@@ -48,7 +48,7 @@ export class Ingest implements AsyncDisposable {
     const begunMs = Date.now()
     const place = await this.#placeOf(topic)
     if ((options.wait !== undefined || options.strict === true) && place.uses.length === 0)
-      throw new ProblemError(409, 'NO_PIPELINE', `no pipeline of this process reads the topic "${topic}"`)
+      throw new ProblemError(409, 'NO_PIPELINE', `no pipeline that this server knows reads the topic "${topic}"`)
     await place.pressure.check()
     // what is known before the events are appended: they come in a batch behind these
     const since = options.wait === undefined ? undefined : await this.#batchesNow(place.uses)
@@ -231,7 +231,7 @@ function unknownTopic(topic: string): ProblemError {
     404,
     'UNKNOWN_TOPIC',
     `there is no topic "${topic}"`,
-    'a topic is there when a pipeline that runs here reads it',
+    'a topic is there when a pipeline that this server knows reads it',
   )
 }
 

@@ -75,8 +75,8 @@ function topicRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest): void {
         summary: 'Appends events to a topic',
         description:
           'A JSON object, an array of them, or a line for each (`application/x-ndjson`), as it is or packed with gzip or zstd. ' +
-          'The answer 202 means that the events are durable; with `wait=commit` the answer 200 means that every pipeline of this ' +
-          'process which reads the topic has committed them. Of a body that is refused nothing is stored.',
+          'The answer 202 means that the events are durable; with `wait=commit` the answer 200 means that every pipeline ' +
+          'that reads the topic and this server knows has committed them. Of a body that is refused nothing is stored.',
         params: topicParameter(desk),
         querystring: {
           type: 'object',
