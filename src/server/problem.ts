@@ -39,7 +39,7 @@ export const httpCodes = {
   TOO_FAR_AHEAD: 'more events wait for a pipeline than may',
   NO_PIPELINE: 'no pipeline that this server knows reads the topic',
   NOT_READY: 'the process cannot do its work yet',
-  BUSY: 'too much is asked of the database at once',
+  BUSY: 'too much is asked or posted at once',
   TOO_SLOW: 'the database took too long for what was asked',
   FAILED: 'the request failed, and the log says why',
 } as const
@@ -54,6 +54,8 @@ const retryAfterSeconds = 5
 export async function sendProblem(reply: FastifyReply, told: Problem): Promise<FastifyReply> {
   // what stands in the way may be gone then
   if (told.status === 503 || told.status === 507) reply.header('retry-after', String(retryAfterSeconds))
+  // whatever more of it would come is of no use
+  if (told.status === 413) reply.header('connection', 'close')
   return reply.code(told.status).type('application/problem+json').send(told)
 }
 

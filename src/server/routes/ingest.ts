@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchemaCompil
 import type { EventBody, Ingested, PostRoute } from '../../system.ts'
 import type { Desk } from '../desk.ts'
 import { storeOf } from '../desk.ts'
+import { Bodies } from '../ingest/bodies.ts'
 import { bodyTypes, type Ingest, wrongType } from '../ingest/ingest.ts'
 import { topicsRead } from '../ingest/positions.ts'
 import { ProblemError } from '../problem.ts'
@@ -35,11 +36,18 @@ export function ingestRoutes(
   commitsRoute(app, desk, ingest)
 }
 
+/** Of all bodies that are being received or worked on. */
+const allBodiesBytes = 256_000_000
+
 // Bodies stay the bytes that they are: they are cut where they lie.
 function takeBytes(scope: FastifyInstance, { config }: Desk, validators: FastifySchemaCompiler<unknown>): void {
+  const { bodyBytes } = config.ingest
+  const bodies = new Bodies(bodyBytes, Math.max(allBodiesBytes, 4 * bodyBytes))
   scope.removeAllContentTypeParsers()
-  const options = { parseAs: 'buffer', bodyLimit: config.ingest.bodyBytes } as const
-  scope.addContentTypeParser(Object.keys(bodyTypes), options, async (_request: FastifyRequest, body: Buffer) => body)
+  scope.addContentTypeParser(Object.keys(bodyTypes), async ({ raw }: FastifyRequest) => await bodies.read(raw))
+  scope.addHook('onResponse', async ({ body }) => {
+    if (Buffer.isBuffer(body)) bodies.release(body.length)
+  })
   scope.addContentTypeParser('*', async ({ headers }: FastifyRequest) => {
     throw wrongType(headers['content-type'])
   })
