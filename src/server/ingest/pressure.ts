@@ -40,7 +40,7 @@ export class Pressure {
       this.#looking ??= this.#look().finally(() => {
         this.#looking = undefined
       })
-      // what is long past says nothing; else it is looked at beside the requests
+      // what is long past says nothing, and who waits hears of what is wrong; else it is looked at beside the requests
       if (age > 10 * freshMs) await this.#looking
       else this.#looking.catch(() => {})
     }
