@@ -83,6 +83,24 @@ export const variables = {
     says: 'access tokens, as millrace tokens writes them; empty: this machine alone, without tokens',
   },
   LOG_LEVEL: { type: 'text', default: 'info', says: 'debug, info, warn or error' },
+  INGEST_MAX_BODY: { type: 'bytes', default: '16 MB', says: 'bytes of a body of events at most, as it is sent' },
+  INGEST_MAX_UNPACKED: { type: 'bytes', default: '64 MB', says: 'bytes that a packed body may unpack to' },
+  INGEST_MAX_EVENT: { type: 'bytes', default: '1 MB', says: 'bytes of one posted event at most, up to 32 MB' },
+  INGEST_MAX_AHEAD: {
+    type: 'whole number',
+    default: '5000000',
+    says: 'events that a topic may hold which a pipeline that reads it has not committed; then no more are taken over HTTP',
+  },
+  INGEST_DISK_RESERVE: {
+    type: 'bytes',
+    default: '256 MB',
+    says: 'room that events posted to local topics leave on their disk',
+  },
+  INGEST_WAIT: {
+    type: 'duration',
+    default: '10 s',
+    says: 'how long who waits for the commit of posted events is left without an answer',
+  },
   BATCH_MAX_ROWS: { type: 'whole number', default: '200000', says: 'rows in one batch at most' },
   BATCH_MAX_BYTES: { type: 'bytes', default: '64 MB', says: 'bytes of input in one batch at most' },
   TOPIC_KEEP_FOR: {
@@ -131,6 +149,7 @@ export interface Config {
   /** Access tokens; without it the server answers this machine alone, whoever asks. */
   tokensFile: string | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
+  ingest: IngestLimits
   batchMaxRows: number
   batchMaxBytes: number
   batchIntervalMs: number
@@ -143,6 +162,18 @@ export interface Config {
   warnings: string[]
   /** Every variable as it was resolved, secrets masked, in order. */
   resolved: { name: string; value: string; from: 'environment' | '.env' | 'default' }[]
+}
+
+/** What is taken over HTTP. */
+export interface IngestLimits {
+  bodyBytes: number
+  unpackedBytes: number
+  eventBytes: number
+  /** How many events a topic may be ahead of a pipeline. */
+  ahead: number
+  diskReserveBytes: number
+  /** How long a commit is waited for. */
+  waitMs: number
 }
 
 export interface DatabaseAddress {
@@ -211,6 +242,14 @@ export function loadConfig(
     port: portOf('PORT', number('PORT')),
     tokensFile: tokensFile === undefined ? undefined : resolve(folder, tokensFile),
     logLevel,
+    ingest: {
+      bodyBytes: atLeast('INGEST_MAX_BODY', number('INGEST_MAX_BODY'), 1),
+      unpackedBytes: atLeast('INGEST_MAX_UNPACKED', number('INGEST_MAX_UNPACKED'), 1),
+      eventBytes: atMost('INGEST_MAX_EVENT', atLeast('INGEST_MAX_EVENT', number('INGEST_MAX_EVENT'), 1), 32_000_000),
+      ahead: atLeast('INGEST_MAX_AHEAD', number('INGEST_MAX_AHEAD'), 1),
+      diskReserveBytes: number('INGEST_DISK_RESERVE'),
+      waitMs: number('INGEST_WAIT'),
+    },
     batchMaxRows: atLeast('BATCH_MAX_ROWS', number('BATCH_MAX_ROWS'), 1),
     batchMaxBytes: atLeast('BATCH_MAX_BYTES', number('BATCH_MAX_BYTES'), 1024),
     batchIntervalMs: number('BATCH_INTERVAL'),
@@ -284,6 +323,11 @@ export function parseBytes(value: string): number | undefined {
 function atLeast(name: string, value: number, least: number): number {
   if (value >= least) return value
   throw new MillraceError('INVALID_SETTING', { at: name, message: `${value} is less than ${least}` })
+}
+
+function atMost(name: string, value: number, most: number): number {
+  if (value <= most) return value
+  throw new MillraceError('INVALID_SETTING', { at: name, message: `${value} is more than ${most}` })
 }
 
 function portOf(name: string, value: number): number {

@@ -27,6 +27,7 @@ function open(taken: TopicRecord[]) {
       taken.push(...records)
       return []
     },
+    appendValues: async () => [],
     async [Symbol.asyncDispose]() {},
   })
 }

@@ -23,6 +23,7 @@ class Outlet {
 
   async openWriter(topic: string) {
     return {
+      appendValues: async () => [],
       append: async (records: readonly TopicRecord[]) => {
         if (this.refuses !== undefined) throw this.refuses
         if (this.silent) return await new Promise<never>(() => {})

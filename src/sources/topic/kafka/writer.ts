@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { initProducerIdV1 } from '@platformatic/kafka'
 import { MillraceError } from '../../../errors.ts'
-import type { Appended, TopicRecord, TopicWriter } from '../topic.ts'
+import { type Appended, recordsOf, type TopicRecord, type TopicWriter, type Values } from '../topic.ts'
 import { Append } from './append.ts'
 import type { Cluster } from './cluster.ts'
 import { addressText } from './failure.ts'
@@ -53,6 +53,10 @@ export class KafkaWriter implements TopicWriter, Outlet {
       writer.push(part, append)
     }
     return append.done
+  }
+
+  async appendValues(values: Values): Promise<Appended[]> {
+    return await this.append(recordsOf(values))
   }
 
   /** While Kafka does not answer, no more is taken than memory can hold. */
