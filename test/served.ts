@@ -74,7 +74,7 @@ export async function openServed(options: { page?: string } = {}): Promise<Serve
     )
     await writeFile(input, `${[header, ...own].join('\n')}\n`)
     for (const line of board.lines.values()) {
-      const inputs = line.system.name === 'shop-events' ? [input] : []
+      const inputs = line.system.name === 'shop-events' ? [input] : undefined
       await runSystem({
         system: line.system,
         config,
