@@ -35,6 +35,8 @@ export type RouteColumn = 'text' | 'integer' | 'number' | 'timestamp'
 export interface Route {
   /** The last part of its address. */
   name: string
+  /** Another address for it, below `/api/`. */
+  path?: string
   says: string
   query?: Record<string, RouteParameter>
   /** The columns of its rows. */

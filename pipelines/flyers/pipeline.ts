@@ -14,6 +14,7 @@ import {
   topic,
 } from 'millrace'
 import { generator } from './generate.ts'
+import { processRoute } from './process.ts'
 import { charts, routes } from './results.ts'
 import { rulesOf, settings } from './settings.ts'
 
@@ -91,5 +92,6 @@ export const flyers: System = {
   migrations: new URL('./migrations/', import.meta.url),
   generate: generator,
   routes,
+  posts: [processRoute()],
   charts,
 }

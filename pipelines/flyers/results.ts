@@ -12,6 +12,7 @@ const days = {
 export const routes: Route[] = [
   {
     name: 'time-per-user',
+    path: '/api/report',
     says: 'Hours per session and reader, by the name of the reader',
     query: {
       limit,
@@ -26,10 +27,10 @@ export const routes: Route[] = [
     handle: ({ query }, { sql }) =>
       sql(
         `
-        select user_id, avg_hours as avg_time_on_flyer_per_user_hours, sessions,
-               round(total_seconds / 3600, 2) as total_hours
+        select user_id, avg_hours::float8 as avg_time_on_flyer_per_user_hours, sessions,
+               round(total_seconds / 3600, 2)::float8 as total_hours
         from   flyer_time_per_user
-        where  user_id > $1 collate "C"
+        where  user_id collate "C" > $1
         order by user_id collate "C"
         limit  $2`,
         [query['after'], query['limit']],
@@ -61,7 +62,7 @@ export const routes: Route[] = [
       sql(
         `
         select flyer_id, merchant_id, sum(opens)::bigint as opens, sum(sessions)::bigint as sessions,
-               round((sum(mean_minutes * sessions) / nullif(sum(sessions), 0))::numeric, 2) as mean_minutes
+               round((sum(mean_minutes * sessions) / nullif(sum(sessions), 0))::numeric, 2)::float8 as mean_minutes
         from   merchant_flyer_daily
         where  day > (select max(day) from merchant_flyer_daily) - $1 * interval '1 day'
         group by flyer_id, merchant_id
@@ -72,6 +73,7 @@ export const routes: Route[] = [
   },
   {
     name: 'merchants',
+    path: '/api/report/merchants',
     says: 'The report for merchants: each day of each flyer, the latest first',
     query: {
       limit,

@@ -46,7 +46,7 @@ function scopeFor({ method, routeOptions: { url } }: FastifyRequest): Scope | un
   return method === 'GET' || method === 'HEAD' ? 'read' : 'write'
 }
 
-const open = ['/', '/*', '/api/openapi.json', '/api/errors']
+const open = ['/', '/*', '/api/health', '/api/openapi.json', '/api/errors']
 
 async function checkToken(
   request: FastifyRequest,

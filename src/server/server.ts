@@ -210,6 +210,11 @@ function healthRoutes(app: FastifyInstance, { notReady, tokens }: ServerOptions)
     async () => ({ status: 'live' }),
   )
   app.get(
+    '/api/health',
+    { schema: { tags, summary: 'Whether the API answers', response: { 200: status } } },
+    async () => ({ status: 'OK' }),
+  )
+  app.get(
     '/health/ready',
     { schema: { tags, summary: 'Whether it can do its work', response: answers(status) } },
     async (request) => {

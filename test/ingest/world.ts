@@ -10,6 +10,7 @@ import { type Board, newBoard, note } from '../../src/server/board.ts'
 import { openServer, type ServerOptions } from '../../src/server/server.ts'
 import { openLocalTopics } from '../../src/sources/topic/log/open.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
+import type { System } from '../../src/system.ts'
 import { testDatabase } from '../postgres.ts'
 import { type ReadRecord, readAll } from '../topic-contract/world.ts'
 import { clicks, clicksTopic } from './clicks.ts'
@@ -32,21 +33,24 @@ interface WorldOptions extends Pick<ServerOptions, 'tokens'> {
   /** One that was there before, and stays. */
   folder?: string
   database?: boolean
+  /** The one that runs; clicks when left out. */
+  system?: System
 }
 
 export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWorld> {
-  const { env = {}, database = false, tokens } = options
+  const { env = {}, database = false, tokens, system = clicks } = options
   await using stack = new AsyncDisposableStack()
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'millrace-ingest-')))
   if (options.folder === undefined) stack.defer(() => rm(folder, { recursive: true, force: true }))
-  const config = loadConfig({}, { MILLRACE_DATA: folder, INGEST_DISK_RESERVE: '0', ...env }, folder)
-  const board = newBoard([clicks], config, new Date())
+  const config = loadConfig(system.settings, { MILLRACE_DATA: folder, INGEST_DISK_RESERVE: '0', ...env }, folder)
+  const board = newBoard([system], config, new Date())
   const log = createLog('error', { write: () => {} })
   const stop = new AbortController()
   const desk = { board, config, log, signal: stop.signal }
   if (database) {
     const { url } = stack.use(await testDatabase())
-    const store = stack.use(await openPostgres({ url, waitMs: 0, onWait: () => {}, migrations: [] }))
+    const migrations = system.migrations ? [{ owner: system.name, folder: system.migrations }] : []
+    const store = stack.use(await openPostgres({ url, waitMs: 0, onWait: () => {}, migrations }))
     const duck = stack.use(
       await Duck.open({
         folders: [spoolFolder(folder)],
@@ -55,7 +59,7 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
         threads: 2,
       }),
     )
-    await store.register(clicks.plan({}))
+    await store.register(system.plan(config.settings))
     Object.assign(board, { store, duck })
   }
   const server = stack.use(
@@ -78,11 +82,11 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
     records: () => readAll(openLocalTopics(topics), clicksTopic),
     work({ told } = { told: true }) {
       const { store, duck, lines } = board
-      const line = lines.get(clicks.name)
+      const line = lines.get(system.name)
       if (store === undefined || duck === undefined || line === undefined) throw new Error('there is no database')
       const end = new AbortController()
       const running = runSystem({
-        system: clicks,
+        system,
         config,
         store,
         duck,

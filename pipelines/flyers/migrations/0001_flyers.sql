@@ -21,6 +21,9 @@ create table flyer_time_per_user (
   avg_hours      numeric(20,2) not null generated always as (round(total_seconds / sessions / 3600, 2)) stored
 );
 
+-- In the order in which answers tell of them.
+create index flyer_time_per_user_in_order on flyer_time_per_user (user_id collate "C") include (avg_hours);
+
 -- For merchants: a day (UTC) of a flyer.
 create table merchant_flyer_daily (
   merchant_id     text not null,

@@ -39,12 +39,17 @@ function pathOf(system: string, route: string): string {
 }
 
 function addRoute(app: FastifyInstance, desk: Desk, system: System, route: Route): void {
+  for (const path of [pathOf(system.name, route.name), ...(route.path === undefined ? [] : [route.path])])
+    addRouteAt(app, desk, system, route, path)
+}
+
+function addRouteAt(app: FastifyInstance, desk: Desk, system: System, route: Route, path: string): void {
   const columns = Object.entries(route.answers)
   const query = Object.fromEntries(
     Object.entries(route.query ?? {}).map(([name, { says, ...schema }]) => [name, { ...schema, description: says }]),
   )
   app.get<{ Querystring: Record<string, string | number> & { format?: string } }>(
-    pathOf(system.name, route.name),
+    path,
     {
       schema: {
         tags: ['results'],

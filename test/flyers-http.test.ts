@@ -1,0 +1,120 @@
+/** What the API of flyers promises: durable events, and answers that have what was posted. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { gzipSync } from 'node:zlib'
+import { flyers } from '../pipelines/flyers/pipeline.ts'
+import { type IngestWorld, ingestWorld, post as postTo } from './ingest/world.ts'
+
+const event = (user: string, name: string, minute: number, more: object = {}) => ({
+  timestamp: new Date(Date.parse('2026-01-01T12:00:00Z') + minute * 60_000).toISOString(),
+  user_id: user,
+  event: name,
+  flyer_id: 'f',
+  merchant_id: 'm',
+  ...more,
+})
+const session = (user: string, minutes: number, from = 0) => [
+  event(user, 'flyer_open', from),
+  event(user, 'flyer_close', from + minutes),
+]
+
+const post = (world: IngestWorld, query: string, body: object | Buffer, headers?: Record<string, string>) =>
+  postTo(`${world.url}/api/process${query}`, body, headers)
+
+describe('POST /api/process', { concurrency: 1 }, () => {
+  test('answers with the mean hours of every reader, by name, with those that were posted', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    await using _worker = world.work()
+    const first = await post(world, '', [...session('b', 10.2), ...session('b', 20, 60), ...session('a', 90, 100)])
+    assert.equal(first.status, 200)
+    assert.equal(first.headers.get('millrace-rejected'), '0')
+    assert.deepEqual(first.body, [
+      { user_id: 'a', avg_time_on_flyer_per_user_hours: 1.5 },
+      { user_id: 'b', avg_time_on_flyer_per_user_hours: 0.25 },
+    ])
+    // the other half of a session comes before the first
+    await post(world, '', event('c', 'flyer_close', 36))
+    assert.deepEqual((await post(world, '', event('c', 'flyer_open', 0))).body, [
+      { user_id: 'a', avg_time_on_flyer_per_user_hours: 1.5 },
+      { user_id: 'b', avg_time_on_flyer_per_user_hours: 0.25 },
+      { user_id: 'c', avg_time_on_flyer_per_user_hours: 0.6 },
+    ])
+  })
+
+  test('answers of those posted only, also of NDJSON that is packed', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    await using _worker = world.work()
+    await post(world, '', session('a', 6))
+    const lines = session('b', 12)
+      .map((each) => JSON.stringify(each))
+      .join('\n')
+    const answer = await post(world, '?users=posted', gzipSync(lines), {
+      'content-type': 'application/x-ndjson',
+      'content-encoding': 'gzip',
+    })
+    assert.deepEqual(answer.body, [{ user_id: 'b', avg_time_on_flyer_per_user_hours: 0.2 }])
+  })
+
+  test('with wait=0 answers 202 at once; what is durable is counted when there is a worker', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    const answer = await post(world, '?wait=0', session('a', 6))
+    assert.equal(answer.status, 202)
+    await using _worker = world.work()
+    assert.deepEqual((await post(world, '', event('z', 'flyer_open', 0))).body, [
+      { user_id: 'a', avg_time_on_flyer_per_user_hours: 0.1 },
+    ])
+  })
+
+  test('bad events do not spoil good ones, unless it is told to be strict', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    await using _worker = world.work()
+    const bad = event('a', 'flyer_open', 0, { flyer_id: '' })
+    const answer = await post(world, '', [bad, ...session('a', 6)])
+    assert.equal(answer.headers.get('millrace-rejected'), '1')
+    assert.deepEqual(answer.body, [{ user_id: 'a', avg_time_on_flyer_per_user_hours: 0.1 }])
+    const refused = await post(world, '?strict=1', [bad, ...session('b', 6)])
+    assert.equal(refused.status, 422)
+    assert.deepEqual(
+      refused.body.errors.map(({ index, code }: { index: number; code: string }) => [index, code]),
+      [[0, 'NO_FLYER']],
+    )
+    assert.equal((await post(world, '?users=posted', event('b', 'flyer_close', 6))).status, 200)
+  })
+
+  test('32 posters at once each find their own', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    await using _worker = world.work()
+    const users = Array.from({ length: 32 }, (_, i) => `u${String(i).padStart(2, '0')}`)
+    const answers = await Promise.all(
+      users.map(async (user) => (await post(world, '', session(user, 6))).body as { user_id: string }[]),
+    )
+    for (const [i, answer] of answers.entries()) {
+      assert.ok(
+        answer.some(({ user_id }) => user_id === users[i]),
+        `${users[i]} is not in its answer`,
+      )
+    }
+  })
+})
+
+test('health is exactly what it was, and reports are rows of JSON and files', async () => {
+  await using world = await ingestWorld({ system: flyers, database: true })
+  await using _worker = world.work()
+  await post(world, '', [...session('a', 6), ...session('b', 12)])
+  assert.equal(await (await fetch(`${world.url}/api/health`)).text(), '{"status":"OK"}')
+  const report = (await (await fetch(`${world.url}/api/report?after=a`)).json()) as { rows: unknown[] }
+  assert.deepEqual(report.rows, [
+    { user_id: 'b', avg_time_on_flyer_per_user_hours: 0.2, sessions: 1, total_hours: 0.2 },
+  ])
+  const merchants = await (await fetch(`${world.url}/api/report/merchants?format=csv`)).text()
+  assert.deepEqual(
+    merchants
+      .trim()
+      .split('\n')
+      .map((line) => line.trim()),
+    [
+      'day,merchant_id,flyer_id,opens,readers,sessions,mean_minutes,median_minutes,expired_share',
+      '2026-01-01T00:00:00.000Z,m,f,2,2,2,9,9,0',
+    ],
+  )
+})
