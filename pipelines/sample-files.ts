@@ -17,6 +17,7 @@ export interface Samples {
   into: string
   /** What the files' names begin with. */
   name: string
+  /** The header of a file; without columns there is none. */
   columns: string[]
   open(request: GenerateRequest): Promise<Rows>
 }
@@ -119,7 +120,7 @@ async function* oneFile(
 }
 
 function headerOf({ columns }: Samples): string {
-  return `${columns.join(',')}\n`
+  return columns.length === 0 ? '' : `${columns.join(',')}\n`
 }
 
 async function write(path: string, texts: Iterable<string>): Promise<number> {

@@ -7,6 +7,7 @@ import {
   type SampleMessage,
 } from 'millrace'
 import { type Clock, portions, systemClock } from '../sample-pace.ts'
+import { randomFrom } from '../sample-random.ts'
 import { spoilt } from './spoilt.ts'
 import { openStreams, type Talk } from './streams.ts'
 
@@ -110,17 +111,6 @@ function valueOf(talk: Talk, timeMs: number, id: string): string {
   const { stream, user, name, text, emotes } = talk
   const named = emotes.length === 0 ? '' : `,"emotes":["${emotes.join('","')}"]`
   return `{"event_id":"${id}","stream_id":"${stream}","user_id":"${user}","username":"${name}","message":"${text}"${named},"timestamp":"${new Date(at).toISOString()}"}`
-}
-
-/** The numbers of a seed, each at least 0 and less than 1; quick, and good enough for talk. */
-export function randomFrom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
-  }
 }
 
 function wholeOption({ options }: GenerateRequest, name: string, least: number, most: number): number {

@@ -31,6 +31,11 @@ export class BatchLimits {
     return { rows: part(this.#whole.rows), bytes: part(this.#whole.bytes) }
   }
 
+  /** Nothing has been too large of late. */
+  get areWhole(): boolean {
+    return this.#share === 1 && this.#setAside === 'no'
+  }
+
   taken(rows: number | undefined): void {
     this.#taken = rows
   }

@@ -75,8 +75,14 @@ export async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<b
     if (lost.length === 0) continue
     const left = `_row in (select _row from ${names.of(step.id)}) and _row not in (${going.join(' union all ')})`
     const rows = `select distinct _row from (${lost.join(' union all ')}) where ${left}`
-    if ((await session.count(`(${rows})`)) > 0) {
+    const [first] = await session.rows<{ row: string | null }>(`select min(_row)::varchar as row from (${rows})`)
+    if (first?.row != null) {
       await refuse(tools, batch, step, `select _row, null, null, null from (${rows})`)
+      // others pass now, and what comes after them may never get as far as to be refused
+      for (const later of stepsAfter(plan, step.id)) {
+        if (names.refused.has(later.id))
+          await session.run(`delete from ${refusedName(names.of(later.id))} where _row > ${first.row}`)
+      }
       found = true
     }
     if (found) return true

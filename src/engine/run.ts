@@ -69,6 +69,17 @@ export async function runPipeline(options: WorkerOptions): Promise<Progress> {
   return await worker.run()
 }
 
+/** A range on its way to being a batch. */
+interface Taken {
+  range: Range | undefined
+  limits: Limits
+  startedAt: Date
+  /** What was left when it was taken. */
+  lags: ReturnType<SourceReader['lags']>
+  /** Once it is staged. */
+  batch?: Batch
+}
+
 class Worker implements AsyncDisposable {
   readonly #options: WorkerOptions
   /** One connection for each half: while one batch commits, the next is staged on the other. */
@@ -89,6 +100,8 @@ class Worker implements AsyncDisposable {
   /** While the lease is held. */
   #archiver: Archiver | undefined
   #staged: Batch[] = []
+  /** The range after those, which is being read and staged. */
+  #ahead: Promise<Taken> | undefined
   readonly #limits: BatchLimits
   #foldAt = 0
   readonly #now: () => number
@@ -295,6 +308,9 @@ class Worker implements AsyncDisposable {
     this.#archiver = undefined
     this.#committing = Promise.resolve()
     this.#effects = Promise.resolve()
+    const ahead = await this.#ahead?.catch(() => undefined)
+    this.#ahead = undefined
+    await (ahead?.batch?.release(this.#sessions[0]) ?? ahead?.range?.release())?.catch(() => {})
     for (const batch of this.#staged) await batch.release(this.#sessions[0]).catch(() => {})
     this.#staged = []
   }
@@ -324,9 +340,9 @@ class Worker implements AsyncDisposable {
         await this.#lend(this.#wantedBy)
         return 'again'
       }
-      const startedAt = new Date(this.#now())
-      const limits = this.#limits.next()
-      const range = await reader.next(limits)
+      const taken = await (this.#ahead ?? this.#take(reader))
+      this.#ahead = undefined
+      const { range, lags, limits, startedAt } = taken
       this.#limits.taken(range?.rows)
       if (range === undefined) {
         await this.#committing
@@ -354,16 +370,20 @@ class Worker implements AsyncDisposable {
       }
       idleSince = undefined
       if (bounded && this.#progress.bytesTotal === undefined) await this.#measure(reader, range)
+      const isFull = isLarge(range, limits)
+      // there is more: it is read while this one is staged, and staged while this one is operated on
+      if (isFull && this.#limits.areWhole) this.#ahead = this.#take(reader)
       next++
       const tools = this.#tools(next)
-      const batch = await stageBatch(tools, next, range, startedAt)
+      const batch = taken.batch ?? (await stageBatch(tools, next, range, startedAt))
       this.#staged.push(batch)
       await this.#committing
       if (failure !== undefined) throw failure
       if (signal.aborted) break
-      await operateBatch(tools, batch, this.#time.withRows(batch, reader.lags()))
+      if (this.#ahead !== undefined) this.#ahead = this.#stageAhead(this.#ahead, next + 1)
+      await operateBatch(tools, batch, this.#time.withRows(batch, lags))
       commit(batch, tools)
-      if (!bounded && !isLarge(range, limits)) {
+      if (!bounded && !isFull) {
         // a small batch: let rows gather, and leave the processor to the commit
         const rest = intervalMs - (this.#now() - startedAt.getTime())
         if (rest > 0) await sleep(rest, undefined, { signal }).catch(() => {})
@@ -372,6 +392,22 @@ class Worker implements AsyncDisposable {
     await this.#committing
     if (failure !== undefined) throw failure
     return 'done'
+  }
+
+  // With what is left in the source beside it, for another may be taken before its batch is operated on.
+  #take(reader: SourceReader): Promise<Taken> {
+    const limits = this.#limits.next()
+    const startedAt = new Date(this.#now())
+    return inHand(reader.next(limits).then((range) => ({ range, limits, startedAt, lags: reader.lags() })))
+  }
+
+  #stageAhead(taking: Promise<Taken>, number: number): Promise<Taken> {
+    const stage = async (): Promise<Taken> => {
+      const taken = await taking
+      if (taken.range === undefined) return taken
+      return { ...taken, batch: await stageBatch(this.#tools(number), number, taken.range, taken.startedAt) }
+    }
+    return inHand(stage())
   }
 
   // No longer than until windows that have changed are due.
@@ -471,6 +507,12 @@ class Worker implements AsyncDisposable {
     await this.#time.drop().catch(() => {})
     for (const session of this.#sessions) session.close()
   }
+}
+
+// Whoever comes for it hears of its failure; until then nobody does.
+function inHand<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {})
+  return promise
 }
 
 // What is quarantined is done with too.

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Config } from '../config.ts'
-import type { MillraceError } from '../errors.ts'
+import { MillraceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Plan, Source } from '../plan/plan.ts'
 import { filesSources } from '../sources/files/waiting.ts'
@@ -39,6 +39,13 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
   const { system, config, store, duck, log, signal, bounded, letters } = run
   const plan = planOf(system, config)
   for (const { folder } of filesSources(plan)) await mkdir(folder, { recursive: true })
+  if (bounded?.inputs !== undefined && Object.keys(plan.sources).length > 1) {
+    throw new MillraceError('WRONG_USAGE', {
+      at: plan.name,
+      message: `files cannot say to which of its sources they belong: ${Object.keys(plan.sources).join(', ')}`,
+      hint: 'put their messages into the topics, and run without --input',
+    })
+  }
   await store.register(plan)
   const archive = system.archive?.(config.settings)
   const spool = join(spoolFolder(config.dataDirectory), plan.name, `${process.pid}-${randomBytes(4).toString('hex')}`)
@@ -46,21 +53,22 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
   await using topics = await openTopics(config)
   const openReader = async ([id, source]: [string, Source]): Promise<SourceReader> => {
     if (letters !== undefined) return await openLettersReader({ ...letters, id, source, store, spool })
+    const inputs = bounded?.inputs && { paths: bounded.inputs, again: bounded.again }
+    const files = {
+      id,
+      spool,
+      sql: session,
+      apart: (share: number) => duck.apart(share),
+      signal,
+      known: (ids: string[]) => store.files(plan.name, id, ids),
+      onLeftAlone: (path: string, why: string) => log.warn('left alone', { pipeline: plan.name, path, why }),
+      onProblem: run.onProblem ?? ((problem: MillraceError) => log.error(problem.toString())),
+    }
     switch (source.is) {
       case 'files':
-        return await sources.files({
-          id,
-          source,
-          spool,
-          sql: session,
-          apart: (share) => duck.apart(share),
-          signal,
-          known: (ids) => store.files(plan.name, id, ids),
-          onLeftAlone: (path, why) => log.warn('left alone', { pipeline: plan.name, path, why }),
-          onProblem: run.onProblem ?? ((problem) => log.error(problem.toString())),
-          ...(bounded?.inputs === undefined ? {} : { inputs: { paths: bounded.inputs, again: bounded.again } }),
-        })
+        return await sources.files({ ...files, source, ...(inputs ? { inputs } : {}) })
       case 'topic':
+        if (inputs !== undefined) return await sources.filesForTopic({ ...files, source, inputs })
         return await sources.topic({
           id,
           source,

@@ -1,4 +1,4 @@
-/** Several sources of one pipeline, read in turns. A range is of one of them. */
+/** Several readers of one pipeline, read in turns: of its sources, or of parts of one. A range is of one of them. */
 import type { Position } from '../store/store.ts'
 import type { Lag, Limits, Range, SourceReader } from './source.ts'
 
@@ -16,7 +16,17 @@ export function severalReaders(readers: readonly SourceReader[]): SourceReader {
       return undefined
     },
     lags(): Map<string, readonly Lag[]> {
-      return new Map(readers.flatMap((reader) => [...reader.lags()]))
+      const all = new Map<string, Lag[]>()
+      for (const [source, lags] of readers.flatMap((reader) => [...reader.lags()])) {
+        const known = all.get(source) ?? []
+        for (const { partition, rows } of lags) {
+          const same = known.find((lag) => lag.partition === partition)
+          if (same === undefined) known.push({ partition, rows })
+          else same.rows += rows
+        }
+        all.set(source, known)
+      }
+      return all
     },
     async bytesAhead() {
       const ahead = await Promise.all(readers.map(async (reader) => (await reader.bytesAhead?.()) ?? 0))

@@ -1,0 +1,35 @@
+/** The settings of flyers. */
+import type { SettingSpec, SettingValues } from 'millrace'
+
+export const settings: Record<string, SettingSpec> = {
+  FLYERS_LATENESS: {
+    type: 'duration',
+    default: '24 hours',
+    says: 'an event is late when it is older than the newest of its reader and flyer by more than this',
+  },
+  FLYERS_MAX_GAP: {
+    type: 'duration',
+    default: '24 hours',
+    says: 'an open that is not closed within this has expired',
+  },
+  FLYERS_COMPAT: {
+    type: 'switch',
+    default: 'off',
+    says: 'every event and the next of its reader and flyer, whatever they are, is a session, in whole seconds',
+  },
+}
+
+export interface Rules {
+  lateness: number
+  maxGap: number
+  compat: boolean
+}
+
+/** In milliseconds. */
+export function rulesOf(values: SettingValues): Rules {
+  return {
+    lateness: Number(values['FLYERS_LATENESS']),
+    maxGap: Number(values['FLYERS_MAX_GAP']),
+    compat: values['FLYERS_COMPAT'] === true,
+  }
+}
