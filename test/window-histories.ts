@@ -11,7 +11,9 @@ import { referenceWindows, type WindowsResult } from './reference-windows.ts'
 import {
   compareRows,
   compareTables,
+  type Ground,
   type HistoryShape,
+  type Intake,
   outcomeOf,
   playHistory,
   type World,
@@ -20,12 +22,16 @@ import { type Chance, windowPlan } from './window-plans.ts'
 import { fieldsOf } from './window-rows.ts'
 
 /** Runs the history of a seed and compares it with the reference; the error names the seed. */
-export async function checkWindowHistory(bench: Bench, seed: number): Promise<void> {
+export async function checkWindowHistory(
+  bench: Bench,
+  seed: number,
+  openIntake?: (ground: Ground) => Promise<Intake>,
+): Promise<void> {
   const shapeOf = (chance: Chance): HistoryShape => {
     const shape = windowPlan(`windows-${seed}`, chance)
     return { ...shape, fieldsOf: (source, progressMs, nowMs, by) => fieldsOf(source, shape, progressMs, nowMs, by) }
   }
-  await playHistory(bench, seed, shapeOf, compare)
+  await playHistory(bench, seed, shapeOf, compare, openIntake)
 }
 
 async function compare(world: World): Promise<void> {
