@@ -9,8 +9,8 @@ import { crc32c } from '../src/sources/topic/crc32c.ts'
 import { openLocalTopics } from '../src/sources/topic/log/open.ts'
 import { openTopicSource } from '../src/sources/topic/source.ts'
 import type { Topics, TopicWriter } from '../src/sources/topic/topic.ts'
+import type { Ground, Intake } from './intake.ts'
 import type { FedRange, Fields } from './memory-source.ts'
-import type { Ground, Intake } from './stream-histories.ts'
 import type { Chance } from './window-plans.ts'
 
 interface Topic {

@@ -13,11 +13,11 @@ import { arm, failpoints } from '../src/failpoint.ts'
 import { createLog } from '../src/log.ts'
 import type { Column } from '../src/plan/columns.ts'
 import type { Plan } from '../src/plan/plan.ts'
-import type { SourceReader } from '../src/sources/source.ts'
 import { type MemoryDatabase, memoryDatabase, openMemoryStore } from '../src/store/memory.ts'
 import type { LedgerLine, Store } from '../src/store/store.ts'
 import { type Bench, randomFrom } from './histories.ts'
-import { type FedRange, type Feed, type Fields, openMemoryReader } from './memory-source.ts'
+import { type Ground, type Intake, memoryIntake } from './intake.ts'
+import type { FedRange, Feed } from './memory-source.ts'
 import { type OutputRow, type Value, validate } from './reference.ts'
 import { microseconds } from './reference-times.ts'
 import { type Moment, referenceWatermarks } from './reference-watermarks.ts'
@@ -52,31 +52,6 @@ interface Attempt {
   nowMs: number
   mode: Stretch['mode']
   lags: FedRange['lags']
-}
-
-/** What a history and its rows lie in. */
-export interface Ground {
-  bench: Bench
-  chance: Chance
-  plan: Plan
-  feeds: Feed[]
-}
-
-/** How rows come to the engine. */
-export interface Intake extends AsyncDisposable {
-  /** Adds a row to the end of a feed. */
-  add(feed: Feed, fields: Fields): Promise<void>
-  openReader(worker: WorkerReads): Promise<SourceReader>
-  /** What was left to read when the engine last asked; undefined where that is what is left. */
-  told(): FedRange['lags'] | undefined
-}
-
-export interface WorkerReads {
-  store: Pick<Store, 'committed'>
-  spool: string
-  bounded: boolean
-  /** Nothing is left, and everything that was handed out is committed. */
-  onIdle(): Promise<void>
 }
 
 /** A history as it goes. */
@@ -186,17 +161,6 @@ function stretchesOf({ chance, shape, feeds, clock }: World): Stretch[] {
   }
   clock.nowMs = progress.ms - upTo(2) * shape.sizeMs
   return stretches
-}
-
-async function memoryIntake({ plan, feeds, chance: { random } }: Ground): Promise<Intake> {
-  return {
-    async add(feed, fields) {
-      feed.rows.push(fields)
-    },
-    openReader: async ({ store, onIdle }) => openMemoryReader({ plan, feeds, store, random, onIdle }),
-    told: () => undefined,
-    async [Symbol.asyncDispose]() {},
-  }
 }
 
 async function arrive(

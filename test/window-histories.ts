@@ -6,14 +6,13 @@ import assert from 'node:assert/strict'
 import type { AnomaliesStep, Plan, WindowStep } from '../src/plan/plan.ts'
 import type { LedgerLine } from '../src/store/store.ts'
 import type { Bench } from './histories.ts'
+import type { Ground, Intake } from './intake.ts'
 import { endOfTime, floorBy, microseconds } from './reference-times.ts'
 import { referenceWindows, type WindowsResult } from './reference-windows.ts'
 import {
   compareRows,
   compareTables,
-  type Ground,
   type HistoryShape,
-  type Intake,
   outcomeOf,
   playHistory,
   type World,
