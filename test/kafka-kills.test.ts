@@ -59,6 +59,11 @@ test(`${messages} messages are counted once though a worker is killed ${workersK
 
   const sent = Array.from({ length: messages }, (_, i) => messageOf(i, random))
   let committed = 0
+  // where this test has failed, nobody waits for the worker
+  using over = new DisposableStack()
+  over.defer(() => {
+    committed = Number.POSITIVE_INFINITY
+  })
   const appending = append(writer, sent, () => committed)
   // it is waited for at the end, and must not be called unhandled until then
   appending.catch(() => {})
