@@ -1,15 +1,17 @@
-/** `npm run bench -- files | latency | read | big | many-files | log | consume | windows`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
 import { benchBig } from './big.ts'
 import { benchConsume } from './consume.ts'
 import { benchFiles } from './files.ts'
+import { benchIngest } from './ingest.ts'
 import { benchLatency, latencySystems } from './latency.ts'
 import { benchLog } from './log.ts'
 import { benchManyFiles } from './many-files.ts'
 import { benchOpenPage } from './open-page.ts'
 import { peerNames } from './peers.ts'
+import { benchPublish } from './publish.ts'
 import { benchRead } from './read.ts'
 import { benchWindows, windowPeers } from './windows.ts'
 
@@ -21,7 +23,9 @@ npm run bench -- many-files [--files N] [--seconds N]
 npm run bench -- archive [--files N] [--rounds N]
 npm run bench -- open-page [--rows N] [--rounds N]
 npm run bench -- log [--rows N] [--rounds N]
+npm run bench -- ingest [--seconds N] [--rounds N]
 npm run bench -- consume [--rows N] [--rounds N]
+npm run bench -- publish [--rows N] [--rounds N]
 npm run bench -- windows [--rows N] [--rounds N] [--peers ${windowPeers.join(',')}]
 
 bench/README.md says what is compared and how to read it.
@@ -75,6 +79,11 @@ async function main(): Promise<number> {
     case 'log':
       await benchLog({ root, rows: count(values.rows), rounds: count(values.rounds) })
       return 0
+    case 'ingest': {
+      const [rounds, seconds] = [count(values.rounds), count(values.seconds)]
+      await benchIngest({ root, rounds, seconds, signal: stop.signal })
+      return 0
+    }
     case 'consume':
       await benchConsume({ root, rows: count(values.rows), rounds: count(values.rounds) })
       return 0
@@ -85,6 +94,9 @@ async function main(): Promise<number> {
       await benchWindows({ root, rows: count(values.rows), rounds: count(values.rounds), peers, signal: stop.signal })
       return 0
     }
+    case 'publish':
+      await benchPublish({ root, rows: count(values.rows), rounds: count(values.rounds), signal: stop.signal })
+      return 0
     case 'open-page':
       await benchOpenPage({ root, rows: count(values.rows), rounds: count(values.rounds), signal: stop.signal })
       return 0

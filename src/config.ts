@@ -83,12 +83,45 @@ export const variables = {
     says: 'access tokens, as millrace tokens writes them; empty: this machine alone, without tokens',
   },
   LOG_LEVEL: { type: 'text', default: 'info', says: 'debug, info, warn or error' },
+  INGEST_MAX_BODY: { type: 'bytes', default: '16 MB', says: 'bytes of a body of events at most, as it is sent' },
+  INGEST_MAX_UNPACKED: { type: 'bytes', default: '64 MB', says: 'bytes that a packed body may unpack to' },
+  INGEST_MAX_EVENT: { type: 'bytes', default: '1 MB', says: 'bytes of one posted event at most, up to 32 MB' },
+  INGEST_MAX_AHEAD: {
+    type: 'whole number',
+    default: '5000000',
+    says: 'events that a topic may hold which a pipeline that reads it has not committed; then no more are taken over HTTP',
+  },
+  INGEST_DISK_RESERVE: {
+    type: 'bytes',
+    default: '256 MB',
+    says: 'room that events posted to local topics leave on their disk',
+  },
+  INGEST_WAIT: {
+    type: 'duration',
+    default: '10 s',
+    says: 'how long who waits for the commit of posted events is left without an answer',
+  },
   BATCH_MAX_ROWS: { type: 'whole number', default: '200000', says: 'rows in one batch at most' },
   BATCH_MAX_BYTES: { type: 'bytes', default: '64 MB', says: 'bytes of input in one batch at most' },
+  TOPIC_KEEP_FOR: {
+    type: 'duration',
+    default: '7 days',
+    says: 'how long a local topic keeps messages that every pipeline has read; Kafka has settings of its own',
+  },
+  TOPIC_KEEP_BYTES: {
+    type: 'bytes',
+    default: '0',
+    says: 'bytes above which a local topic drops the oldest messages that every pipeline has read; 0: no limit',
+  },
   BATCH_INTERVAL: {
     type: 'duration',
     default: '50 ms',
     says: 'how long a small batch waits for more after the one before it',
+  },
+  OUTBOX_MAX_ROWS: {
+    type: 'whole number',
+    default: '1000000',
+    says: 'messages of a pipeline that wait for their topic; with so many it commits no more until some are published',
   },
   STARTUP_WAIT: {
     type: 'duration',
@@ -108,15 +141,19 @@ export interface Config {
   postgresPort: number
   /** Where Kafka is; undefined means that topics are local. */
   kafka: KafkaSettings | undefined
+  /** How long local topics keep what was read, and how much of it; Infinity: no limit. */
+  topics: { keepForMs: number; keepBytes: number }
   dataDirectory: string
   host: string
   port: number
   /** Access tokens; without it the server answers this machine alone, whoever asks. */
   tokensFile: string | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error'
+  ingest: IngestLimits
   batchMaxRows: number
   batchMaxBytes: number
   batchIntervalMs: number
+  outboxMaxRows: number
   startupWaitMs: number
   memoryLimitMb: number
   /** Values of the systems' own variables, by variable. */
@@ -125,6 +162,18 @@ export interface Config {
   warnings: string[]
   /** Every variable as it was resolved, secrets masked, in order. */
   resolved: { name: string; value: string; from: 'environment' | '.env' | 'default' }[]
+}
+
+/** What is taken over HTTP. */
+export interface IngestLimits {
+  bodyBytes: number
+  unpackedBytes: number
+  eventBytes: number
+  /** How many events a topic may be ahead of a pipeline. */
+  ahead: number
+  diskReserveBytes: number
+  /** How long a commit is waited for. */
+  waitMs: number
 }
 
 export interface DatabaseAddress {
@@ -187,14 +236,24 @@ export function loadConfig(
     database: databaseAddress(raw, warnings),
     postgresPort: portOf('POSTGRES_PORT', number('POSTGRES_PORT')),
     kafka: kafkaSettings(word, folder, warnings),
+    topics: { keepForMs: number('TOPIC_KEEP_FOR'), keepBytes: number('TOPIC_KEEP_BYTES') || Number.POSITIVE_INFINITY },
     dataDirectory,
     host,
     port: portOf('PORT', number('PORT')),
     tokensFile: tokensFile === undefined ? undefined : resolve(folder, tokensFile),
     logLevel,
+    ingest: {
+      bodyBytes: atLeast('INGEST_MAX_BODY', number('INGEST_MAX_BODY'), 1),
+      unpackedBytes: atLeast('INGEST_MAX_UNPACKED', number('INGEST_MAX_UNPACKED'), 1),
+      eventBytes: atMost('INGEST_MAX_EVENT', atLeast('INGEST_MAX_EVENT', number('INGEST_MAX_EVENT'), 1), 32_000_000),
+      ahead: atLeast('INGEST_MAX_AHEAD', number('INGEST_MAX_AHEAD'), 1),
+      diskReserveBytes: number('INGEST_DISK_RESERVE'),
+      waitMs: number('INGEST_WAIT'),
+    },
     batchMaxRows: atLeast('BATCH_MAX_ROWS', number('BATCH_MAX_ROWS'), 1),
     batchMaxBytes: atLeast('BATCH_MAX_BYTES', number('BATCH_MAX_BYTES'), 1024),
     batchIntervalMs: number('BATCH_INTERVAL'),
+    outboxMaxRows: atLeast('OUTBOX_MAX_ROWS', number('OUTBOX_MAX_ROWS'), 1),
     startupWaitMs: number('STARTUP_WAIT'),
     memoryLimitMb: Math.floor(atLeast('MEMORY_LIMIT', number('MEMORY_LIMIT'), 64_000_000) / 1_000_000),
     settings: Object.fromEntries(Object.keys(systemSettings).map((name) => [name, values[name] ?? ''])),
@@ -264,6 +323,11 @@ export function parseBytes(value: string): number | undefined {
 function atLeast(name: string, value: number, least: number): number {
   if (value >= least) return value
   throw new MillraceError('INVALID_SETTING', { at: name, message: `${value} is less than ${least}` })
+}
+
+function atMost(name: string, value: number, most: number): number {
+  if (value <= most) return value
+  throw new MillraceError('INVALID_SETTING', { at: name, message: `${value} is more than ${most}` })
 }
 
 function portOf(name: string, value: number): number {

@@ -11,7 +11,7 @@ export const errorCodes = {
   WRONG_TYPE: 'an expression or a setting has another type than the place it stands in',
   PLAN_CHANGED: 'the plan differs from the one this pipeline was started with',
   UNKNOWN_SOURCE: 'the pipeline has no source of that name',
-  UNKNOWN_SINK: 'the pipeline writes no table, or into no folder, of that name',
+  UNKNOWN_SINK: 'the pipeline writes no table, into no folder or to no topic of that name',
   UNKNOWN_PIPELINE: 'there is no pipeline of that name',
   BAD_MODULE: 'the file of a pipeline cannot be imported, or exports none',
   NO_COLUMNS: 'a sample does not show what its columns are',
@@ -46,6 +46,7 @@ export const errorCodes = {
   BROKER_UNREACHABLE: 'no broker of Kafka answers',
   BROKER_REFUSED: 'Kafka refused a request that should have worked',
   RECORD_TOO_LARGE: 'a record is larger than the topic takes',
+  NOT_PUBLISHED: 'messages of committed rows wait for a topic that does not take them',
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
   NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',

@@ -32,15 +32,29 @@ export const archiveFailpoints = [
   'archive cursor',
 ] as const
 
+/** Publishing to topics, which goes on beside the batches too: reached on both sides of an append, and behind its cursor. */
+export const publishFailpoints = ['effect publish'] as const
+
 /** The steps of a group of appends to a local topic. */
 export const logFailpoints = ['log written', 'log synced', 'log ended'] as const
 
-const known: readonly string[] = [...failpoints, ...archiveFailpoints, ...logFailpoints]
+/** The steps of events that are posted, around those of the log. */
+export const ingestFailpoints = ['ingest taken', 'ingest durable'] as const
+
+const known: readonly string[] = [
+  ...failpoints,
+  ...archiveFailpoints,
+  ...publishFailpoints,
+  ...logFailpoints,
+  ...ingestFailpoints,
+]
 
 export type Failpoint =
   | (typeof failpoints)[number]
   | (typeof archiveFailpoints)[number]
+  | (typeof publishFailpoints)[number]
   | (typeof logFailpoints)[number]
+  | (typeof ingestFailpoints)[number]
 
 interface Armed {
   point: string

@@ -20,7 +20,7 @@ import {
 } from './plan/columns.ts'
 import { type Plan, pairColumns, plainColumns, type RowCheck, type Step, type WindowStep } from './plan/plan.ts'
 import type { ColumnSpec } from './specs/columns.ts'
-import type { FilesSink, TableSink } from './specs/sinks.ts'
+import type { FilesSink, TableSink, TopicSink } from './specs/sinks.ts'
 import type { Columns, SourceSpec } from './specs/sources.ts'
 
 export type { Duration } from './duration.ts'
@@ -88,7 +88,7 @@ export interface Flow<C extends Columns> {
   anomalies<const By extends keyof C & string>(options: AnomalyOptions<C, By>): Flow<AnomalyColumns<C, By>>
 
   /** Writes the rows, and hands the same rows on. */
-  into(sink: TableSink<keyof C & string> | FilesSink): Flow<C>
+  into(sink: TableSink<keyof C & string> | FilesSink | TopicSink<keyof C & string>): Flow<C>
 
   /** A branch: takes the rows of this place, beside whatever follows. */
   also(branch: (flow: Flow<C>) => Flow<Columns>): Flow<C>
@@ -225,19 +225,35 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
     mode,
     columns,
   })
-  const filesStep = ({ folder, format, landed }: FilesSink): Step => {
-    const tables = plan.steps.filter((step) => step.op === 'table' && step.from.includes(at))
-    const landedIn = tables.at(-1)?.id
-    if (landed && landedIn === undefined) {
-      throw new MillraceError('INVALID_PLAN', {
-        at: plan.name,
-        message: `the folder ${folder} takes landed rows, and no table stands directly before it`,
-        hint: 'write into(table(...)) before it, or leave rows out',
-      })
-    }
-    const id = freshId(plan, 'folder')
-    return { id, op: 'files', from: [at], folder, format, ...(landed && landedIn ? { landedIn } : {}), columns }
+  // The table whose rows a sink takes, when it takes landed rows alone.
+  const landedIn = (landed: boolean, sink: string): { landedIn?: string } => {
+    if (!landed) return {}
+    const table = plan.steps.findLast((step) => step.op === 'table' && step.from.includes(at))
+    if (table !== undefined) return { landedIn: table.id }
+    throw new MillraceError('INVALID_PLAN', {
+      at: plan.name,
+      message: `the ${sink} takes landed rows, and no table stands directly before it`,
+      hint: 'write into(table(...)) before it, or leave rows out',
+    })
   }
+  const filesStep = ({ folder, format, landed }: FilesSink): Step => ({
+    id: freshId(plan, 'folder'),
+    op: 'files',
+    from: [at],
+    folder,
+    format,
+    ...landedIn(landed, `folder ${folder}`),
+    columns,
+  })
+  const topicStep = ({ topic, key, landed }: TopicSink<string>): Step => ({
+    id: freshId(plan, 'publish'),
+    op: 'topic',
+    from: [at],
+    topic,
+    key: [...key],
+    ...landedIn(landed, `topic ${topic}`),
+    columns,
+  })
 
   const here: Flow<C> = {
     plan,
@@ -369,7 +385,7 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
     },
 
     into(sink) {
-      const step = 'table' in sink ? tableStep(sink) : filesStep(sink)
+      const step = 'table' in sink ? tableStep(sink) : 'topic' in sink ? topicStep(sink) : filesStep(sink)
       return flow<C>({ ...plan, steps: [...plan.steps, step] }, at, columns)
     },
 

@@ -24,6 +24,8 @@ export interface System {
   generate?: Generator
   /** Questions about the results, answered at `/api/results/<system>/<name>`. */
   routes?: Route[]
+  /** Addresses of its own that take events. */
+  posts?: PostRoute[]
   /** How the page draws the answers. */
   charts?: Chart[]
 }
@@ -48,6 +50,96 @@ export interface RouteTools {
   /** Reads Postgres, in a transaction that cannot write. */
   sql(statement: string, values?: unknown[]): Promise<Record<string, unknown>[]>
   signal: AbortSignal
+}
+
+/** An address of the system's own that takes events, and answers in its own way. */
+export interface PostRoute {
+  /** Below `/api/`, such as `/api/process`. */
+  path: string
+  says: string
+  query?: Record<string, RouteParameter>
+  /** What it answers by status, beside the problems that any address can answer with. */
+  answers: Record<number, { says: string; schema?: Record<string, unknown> }>
+  handle(request: { query: Record<string, string | number>; body: EventBody }, tools: PostTools): Promise<PostAnswer>
+}
+
+/** A body as it was sent. */
+export interface EventBody {
+  bytes: Uint8Array
+  /** Its content-type and content-encoding. */
+  type: string
+  encoding: string | undefined
+  idempotencyKey: string | undefined
+}
+
+export interface PostTools extends RouteTools {
+  /** Appends the events of a body to a topic. What is wrong with the body ends the request with a problem. */
+  ingest(topic: string, body: EventBody, options?: IngestOptions): Promise<Ingested>
+}
+
+export interface IngestOptions {
+  /** Resolves when every pipeline that reads the topic, and this server knows, has committed them; after INGEST_WAIT in any case. */
+  wait?: 'commit'
+  /** All of them, or none: one that would become a dead letter is a problem, and nothing is stored. */
+  strict?: boolean
+}
+
+/** Events that are durable. */
+export interface Ingested {
+  topic: string
+  accepted: number
+  /** Where they lie, in the order in which they came. */
+  ranges: EventRange[]
+  /** They had been posted under the same Idempotency-Key before. */
+  repeated: boolean
+  /** Of those that were waited for: what became of them; undefined when it took too long. */
+  committed?: CommittedEvents | undefined
+  /** Of those that were waited for: where it is told later what became of them. */
+  location?: string
+}
+
+export interface EventRange {
+  partition: number
+  /** The offset of the first of them, and the one after the last. */
+  first: number
+  end: number
+}
+
+export interface CommittedEvents {
+  batches: CommittedIn[]
+  /** How many of them are dead letters, and the first of these. */
+  rejected: number
+  rejections: Rejection[]
+}
+
+/** A line of the ledger. Its batch may have had other events, too. */
+export interface CommittedIn {
+  pipeline: string
+  batch: number
+  committed_at: string
+  rows_in: number
+  written: number
+  filtered: number
+  duplicates: number
+  late: number
+  dead: number
+}
+
+export interface Rejection {
+  pipeline: string
+  /** The place of the event in its body, from 0. */
+  index: number
+  code: string
+  column: string | null
+  message: string
+}
+
+export interface PostAnswer {
+  /** 200, unless it says otherwise. */
+  status?: number
+  headers?: Record<string, string>
+  /** A text for each part is streamed as it comes; anything else is sent as JSON. */
+  body: AsyncIterable<string> | unknown
 }
 
 /** What the page draws of the rows of a route; it knows nothing else of a system. */

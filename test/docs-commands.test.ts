@@ -12,7 +12,7 @@
  * `MILLRACE_DOCS=write` writes what was printed into the pages where it differs: read it, it may be wrong.
  */
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { chmod, glob, mkdir, mkdtempDisposable, realpath, symlink, writeFile } from 'node:fs/promises'
@@ -36,6 +36,8 @@ const pages = [
 for await (const page of glob('docs/**/*.md', { cwd: root })) pages.push(page)
 
 const languages = ['before', 'sh', 'text', 'sql', 'csv', 'json', 'ts', 'mermaid']
+
+const hasCurl = spawnSync('curl', ['--version']).status === 0
 
 interface Part {
   /** `before` for what a comment asks for. */
@@ -80,6 +82,10 @@ async function check(page: string, parts: Part[], t: TestContext): Promise<void>
     if (why !== undefined) t.diagnostic(`${page}:${line} is not run: ${why}`)
   }
   const played = parts.filter(({ language, name }) => !name.startsWith('not run: ') && language !== 'mermaid')
+  if (!hasCurl && played.some(({ body }) => /^curl /m.test(body))) {
+    t.diagnostic(`${page} is not played: there is no curl here`)
+    return
+  }
   if (played.every(({ language, name }) => language === 'ts' && name === '')) return
   await using place = await openPlace()
   const printed = await play(place, page, played, process.env['MILLRACE_DOCS'] === 'write')
@@ -212,6 +218,7 @@ background() {
   cat .background.log
   return 1
 }
+served() { sed -n 's/.*"port":\\([0-9]*\\).*/\\1/p' data/server.json; }
 ready() (
   exec 3<>"/dev/tcp/127.0.0.1/$port" || exit 1
   printf 'GET /health/ready HTTP/1.0\\r\\nHost: 127.0.0.1\\r\\n\\r\\n' >&3
@@ -226,6 +233,7 @@ function playable(script: string): string {
       .replaceAll(/^((?:\w+=\S+ )*)(millrace (?:start|serve)|npm start)\b/gm, '$1background $2')
       // a minute of events reads well, and is no test; a number of them is made at once
       .replaceAll(/^(?!.*--count)(.*)--duration \d+/gm, '$1--duration 2')
+      .replaceAll(/(['"]?)http:\/\/127\.0\.0\.1:4040([^\s'"]*)\1/g, '"http://127.0.0.1:$(served)$2"')
   )
 }
 

@@ -10,13 +10,15 @@ import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { Duck } from '../src/engine/duckdb.ts'
 import { runPipeline } from '../src/engine/run.ts'
 import { MillraceError } from '../src/errors.ts'
-import { arm, failpoints } from '../src/failpoint.ts'
+import { arm, failpoints, publishFailpoints } from '../src/failpoint.ts'
 import { lower } from '../src/functions/text.ts'
 import { createLog } from '../src/log.ts'
-import { decimal, files, folder, integer, oneOf, pipeline, table, text } from '../src/pipeline.ts'
+import { decimal, files, folder, integer, oneOf, pipeline, publish, table, text } from '../src/pipeline.ts'
 import type { Plan } from '../src/plan/plan.ts'
 import { openFilesReader } from '../src/sources/files/reader.ts'
 import type { Limits } from '../src/sources/source.ts'
+import { readHeaders } from '../src/sources/topic/headers.ts'
+import { type MemoryTopics, memoryTopics } from '../src/sources/topic/memory.ts'
 import { type MemoryDatabase, memoryDatabase, openMemoryStore } from '../src/store/memory.ts'
 import type { Store } from '../src/store/store.ts'
 import { type Constraint, type InputRow, reference } from './reference.ts'
@@ -100,6 +102,17 @@ const plans: ((folder: string) => Plan)[] = [
       .filter((row) => row.amount.moreThan(1))
       .into(table('tee'))
       .into(folder(join(raw, '..', 'out'), { format: 'json lines' })).plan,
+  (raw) =>
+    pipeline('announced')
+      .from(inLines(raw))
+      .into(table('announced', { oncePer: 'id' }))
+      .into(publish('out', { key: 'kind', rows: 'landed' })).plan,
+  (raw) =>
+    pipeline('sent')
+      .from(source(raw))
+      .dedup('id', 'note')
+      .into(table('sent'))
+      .into(publish('out', { key: ['id', 'kind'] })).plan,
   (folder) =>
     pipeline('once')
       .from(source(folder))
@@ -151,6 +164,7 @@ export async function checkHistory(bench: Bench, seed: number): Promise<void> {
   await mkdir(raw, { recursive: true })
   const plan = pick(plans)(raw)
   const database = memoryDatabase(Date.now)
+  const topics = memoryTopics(Date.now)
   const constraints = constraintsFor(plan, pick)
   const openStore = async () => {
     const store = openMemoryStore(database)
@@ -175,17 +189,17 @@ export async function checkHistory(bench: Bench, seed: number): Promise<void> {
       }
       const throws = upTo(2)
       for (let i = 0; i < throws; i++) {
-        const setting = `${pick(failpoints)}@${1 + upTo(3)}=throw`
+        const setting = `${pick([...failpoints, ...publishFailpoints])}@${1 + upTo(3)}=throw`
         told.push(setting)
         arm(setting)
-        await drain(bench, plan, openStore, folder, limits()).catch((error: unknown) => {
+        await drain(bench, plan, openStore, folder, limits(), topics).catch((error: unknown) => {
           if (!(error instanceof MillraceError && error.code === 'FAILPOINT')) throw error
         })
         arm(undefined)
       }
-      await drain(bench, plan, openStore, folder, limits())
+      await drain(bench, plan, openStore, folder, limits(), topics)
     }
-    await compare(plan, input, database, folder, constraints)
+    await compare(plan, input, database, folder, constraints, topics)
   } catch (error) {
     throw new Error(
       `a history went wrong: ${told.join(', ')}\n${error instanceof Error ? error.message : String(error)}`,
@@ -204,6 +218,7 @@ export async function drain(
   openStore: () => Promise<Store>,
   folder: string,
   limits: Limits,
+  topics = memoryTopics(Date.now),
 ): Promise<void> {
   await using store = await openStore()
   await store.register(plan)
@@ -229,6 +244,7 @@ export async function drain(
         },
       }),
     effects: { quarantine: join(folder, 'error'), logs: join(folder, 'logs') },
+    publish: { openWriter: (topic) => topics.openWriter(topic), mostRows: 3, patienceMs: 60_000 },
     limits,
     intervalMs: 0,
     owner: 'test:1',
@@ -248,7 +264,7 @@ function constraintsFor(plan: Plan, pick: <T>(values: readonly T[]) => T): Recor
     ({ id, note }) => id !== 'a' || note !== 'n',
   ]
   // files beside a table are compared with it
-  if (plan.steps.some((step) => step.op === 'files' && step.landedIn === undefined)) return {}
+  if (plan.steps.some(({ op, ...step }) => (op === 'files' || op === 'topic') && !('landedIn' in step))) return {}
   // which row has passed a dedup step is known of those rows alone that the database has heard of
   if (isUpsert(plan) && plan.steps.some(({ op }) => op === 'dedup')) return {}
   const tables = plan.steps.filter((step) => step.op === 'table' && pick([true, false]))
@@ -317,6 +333,7 @@ async function compare(
   database: MemoryDatabase,
   folder: string,
   constraints: Record<string, Constraint>,
+  topics: MemoryTopics,
 ): Promise<void> {
   const expected = reference(plan, input, constraints)
   for (const step of plan.steps) {
@@ -328,7 +345,9 @@ async function compare(
       ),
     )
     assert.deepEqual(stored.sort(), wanted.sort(), `table ${step.table}`)
-    // the step after it writes files of the same rows
+    // the step after it publishes the same rows, or writes files of them
+    if (plan.steps.some(({ op, from }) => op === 'topic' && from.join() === step.from.join()))
+      assert.deepEqual(publishedRows(topics).sort(), stored.map(withoutZeros).sort(), 'published messages')
     const files = plan.steps.find(({ op, from }) => op === 'files' && from.join() === step.from.join())
     if (files === undefined) continue
     const written = await writtenRows(join(folder, 'out'))
@@ -376,13 +395,31 @@ async function writtenRows(out: string): Promise<string[]> {
       for (const line of (await readFile(join(out, day, name), 'utf8')).trimEnd().split('\n')) {
         // as: each line is an object
         const row = JSON.parse(line) as Record<string, unknown>
-        const texts = Object.entries(row).map(([column, value]) => [column, value === null ? null : String(value)])
-        rows.push(inOrder(Object.fromEntries(texts)))
+        rows.push(textOf(row))
       }
     }
   }
   assert.deepEqual(await readdir(join(out, '.pending')).catch(() => []), [], 'files never published')
   return rows
+}
+
+// Without repeats, each of which is what the first was.
+function publishedRows(topics: MemoryTopics): string[] {
+  const first = new Map<string, string>()
+  for (const { bytes, at } of topics.recordsOf('out')) {
+    const id = String(readHeaders(bytes, at)[0]?.[1])
+    // as: each message is an object
+    const row = JSON.parse(bytes.toString('utf8', at.valueFrom, at.valueTo)) as Record<string, unknown>
+    const text = textOf(row)
+    assert.equal(text, first.get(id) ?? text, `a repeat of ${id}`)
+    first.set(id, text)
+  }
+  return [...first.values()]
+}
+
+function textOf(row: Record<string, unknown>): string {
+  const texts = Object.entries(row).map(([column, value]) => [column, value === null ? null : String(value)])
+  return inOrder(Object.fromEntries(texts))
 }
 
 // A decimal in JSON is a number, which has no zeros at its end.

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Duck } from '../src/engine/duckdb.ts'
 import type { Progress } from '../src/engine/progress.ts'
-import { runPipeline } from '../src/engine/run.ts'
+import { runPipeline, type WorkerOptions } from '../src/engine/run.ts'
 import { createLog } from '../src/log.ts'
 import type { Plan } from '../src/plan/plan.ts'
 import { openFilesReader } from '../src/sources/files/reader.ts'
@@ -12,11 +12,14 @@ import type { Client } from '../src/store/connection.ts'
 import { openPostgres, type PostgresStore } from '../src/store/postgres.ts'
 import { testDatabase } from './postgres.ts'
 
+/** `publish`: where messages go. */
+export type PlanRunOptions = { rows?: number } & Pick<WorkerOptions, 'publish'>
+
 export interface PlanRuns extends AsyncDisposable {
   store: PostgresStore
   client: Client
   /** Runs the plan over these files, by name, until nothing is left; small batches, so that there are some. */
-  run(plan: Plan, files: Record<string, string>, options?: { rows?: number }): Promise<Progress>
+  run(plan: Plan, files: Record<string, string>, options?: PlanRunOptions): Promise<Progress>
 }
 
 export async function planRuns(): Promise<PlanRuns> {
@@ -34,7 +37,7 @@ export async function planRuns(): Promise<PlanRuns> {
   return {
     store,
     client: await database.connect(),
-    async run(plan, files, { rows = 100 } = {}) {
+    async run(plan, files, { rows = 100, publish } = {}) {
       const [[id, source] = []] = Object.entries(plan.sources)
       if (id === undefined || source?.is !== 'files') throw new Error('the plan reads no files')
       const number = ++runs
@@ -63,6 +66,7 @@ export async function planRuns(): Promise<PlanRuns> {
             inputs: { paths: [inputs], again: false },
           }),
         effects: { quarantine: join(folder, 'error'), logs: join(folder, 'logs') },
+        ...(publish ? { publish } : {}),
         limits: { rows, bytes: 1_000_000 },
         intervalMs: 0,
         owner: 'test:1',

@@ -116,6 +116,7 @@ export function pass(
     case 'table':
       return land(step, values, tables)
     case 'files':
+    case 'topic':
       // what is written is compared with the table before it
       return step.landedIn === undefined ? 'written' : undefined
     default:

@@ -39,7 +39,11 @@ export async function openServed(options: { page?: string } = {}): Promise<Serve
   stack.defer(() => rm(folder, { recursive: true, force: true }))
   const database = stack.use(await testDatabase())
   const settings = Object.assign({}, ...systems.map((system) => system.settings))
-  const config = loadConfig(settings, { DATABASE_URL: database.url, MILLRACE_DATA: folder }, folder)
+  const config = loadConfig(
+    settings,
+    { DATABASE_URL: database.url, MILLRACE_DATA: folder, INGEST_WAIT: '20 ms' },
+    folder,
+  )
   const migrations = systems.flatMap(({ name, migrations }) =>
     migrations ? [{ owner: name, folder: migrations }] : [],
   )
@@ -70,7 +74,7 @@ export async function openServed(options: { page?: string } = {}): Promise<Serve
     )
     await writeFile(input, `${[header, ...own].join('\n')}\n`)
     for (const line of board.lines.values()) {
-      const inputs = line.system.name === 'shop-events' ? [input] : []
+      const inputs = line.system.name === 'shop-events' ? [input] : undefined
       await runSystem({
         system: line.system,
         config,

@@ -10,6 +10,7 @@ import { deadLetters } from './store-contract/dead-letters.ts'
 import { keyed } from './store-contract/keyed.ts'
 import { leases } from './store-contract/leases.ts'
 import { lending } from './store-contract/lending.ts'
+import { outbox } from './store-contract/outbox.ts'
 import { progress } from './store-contract/progress.ts'
 import { refusals } from './store-contract/refusals.ts'
 import { registering } from './store-contract/registering.ts'
@@ -44,5 +45,6 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
     deadLetters(scenario)
     windows(scenario)
     keyed(scenario)
+    outbox(scenario)
   })
 }

@@ -113,7 +113,7 @@ export const routes: Route[] = [
 export const charts: Chart[] = [
   {
     title: 'Time with a flyer',
-    says: 'readers by their mean time of a session',
+    says: 'readers by the mean minutes of their sessions',
     route: 'hours-per-user',
     draws: 'bars',
     x: 'minutes',

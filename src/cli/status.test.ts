@@ -23,6 +23,7 @@ const stored: PipelineStatus = {
   dead: 18,
   deadLettersOpen: 18,
   filesQuarantined: 1,
+  outboxRows: 0,
 }
 const pipeline: PipelineStanding = {
   pipeline: 'shop',

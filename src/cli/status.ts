@@ -185,6 +185,7 @@ function pipelineLines(standing: PipelineStanding, database: DatabaseStanding, n
     if (stored.deadLettersOpen > 0) {
       pairs.push(['dead letters', `${number(stored.deadLettersOpen)} open: \`millrace dead-letters list\``])
     }
+    if (stored.outboxRows > 0) pairs.push(['outbox', `${counted(stored.outboxRows, 'message')} to be published`])
     if (stored.filesQuarantined > 0) pairs.push(['quarantined', counted(stored.filesQuarantined, 'file')])
   }
   const claimed = files.claimed === 0 ? '' : `, ${number(files.claimed)} more claimed`
@@ -274,6 +275,7 @@ function asJson({ at, standing: { database, server, pipelines } }: Look): unknow
       dead: standing.stored?.dead ?? null,
       dead_letters_open: standing.stored?.deadLettersOpen ?? null,
       files_quarantined: standing.stored?.filesQuarantined ?? null,
+      outbox_rows: standing.stored?.outboxRows ?? null,
       files_waiting: standing.files.waiting,
       files_claimed: standing.files.claimed,
       left_alone: standing.files.leftAlone,

@@ -118,6 +118,10 @@ function notes(board: Board, { progress, deadLettersOpen, quarantine }: BoardLin
       text: `archiving is paused, and goes on by itself: ${printable(progress.archiver.why)}`,
     })
   }
+  if (progress.publisher?.is === 'held up') {
+    const { waiting, why } = progress.publisher
+    said.push({ colour: 'yellow', text: `${counted(waiting, 'message')} to be published: ${printable(why)}` })
+  }
   if (progress.filesQuarantined > 0) {
     const where = quarantine === undefined ? 'millrace status' : `see ${quarantine}`
     said.push({ colour: 'yellow', text: `${counted(progress.filesQuarantined, 'file')} could not be read: ${where}` })

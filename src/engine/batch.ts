@@ -7,7 +7,7 @@ import { failpoint } from '../failpoint.ts'
 import { keyedName } from '../operators/dedup.ts'
 import { checkedName, uncheckedSql } from '../operators/validate.ts'
 import { identifier } from '../plan/identifier.ts'
-import { type FilesStep, isChanging, type Plan, type Step, type TableStep } from '../plan/plan.ts'
+import { type FilesStep, isChanging, type Plan, type Step, type TableStep, type TopicStep } from '../plan/plan.ts'
 import { copySql, deletedName, keysSql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import {
@@ -24,6 +24,7 @@ import { fileSinks, writePending } from './file-sink.ts'
 import type { KeyFilter } from './key-filter.ts'
 import { fetchKept, type PrintedKeyed, printKept } from './keyed.ts'
 import { fetchSeenKeys, findKnownKeys, printDedupKeys } from './keys.ts'
+import { type PrintedMessages, printMessages, topicSinks } from './outbox.ts'
 import { printDeadLetters, printLateRows } from './print-letters.ts'
 import { passDedupAgain, takeOut } from './refused-rows.ts'
 import {
@@ -71,6 +72,8 @@ export interface Batch {
   /** Steps that have run. */
   done: Set<string>
   sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined; deleted: Printed | undefined }[]
+  /** Of topics that need not wait for what a table takes. */
+  messages: PrintedMessages[]
   deadLetters: Printed | undefined
   dedupKeys: Printed | undefined
   lateRows: Printed | undefined
@@ -98,6 +101,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     phases: { ...range.phases },
     done: new Set(),
     sinks: [],
+    messages: [],
     deadLetters: undefined,
     dedupKeys: undefined,
     lateRows: undefined,
@@ -160,9 +164,10 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
   const { plan, session, store } = tools
   const ordinals = branches(plan)
   const { counted } = batch
+  const late: PrintedMessages[] = []
   if (counted === undefined)
     throw new MillraceError('INVALID_PLAN', { message: 'a batch is committed after its steps have run' })
-  return await store.commit({
+  const committing = store.commit({
     pipeline: plan.name,
     epoch,
     batch: batch.number,
@@ -190,11 +195,21 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     phases: Object.fromEntries(Object.entries(batch.phases).map(([phase, ms]) => [phase, Math.round(ms)])),
     books: async (outcomes) => {
       for (const step of fileSinks(plan)) {
-        const rows = fileRowsSql(batch, step, outcomes)
+        const rows = sinkRowsSql(batch, step, outcomes)
         await writePending(session, tools.spool, plan, step, { rows, epoch, number: batch.number })
       }
       return await settleVerdicts(session, plan, batch.names, batch.range, counted.verdicts, outcomes)
     },
+    outbox: async (outcomes) => {
+      for (const step of topicSinks(plan).filter(({ landedIn }) => landedIn !== undefined)) {
+        const rows = sinkRowsSql(batch, step, outcomes)
+        late.push(await printMessages(session, tools.spool, step, { rows, number: batch.number }))
+      }
+      return [...batch.messages, ...late]
+    },
+  })
+  return await committing.finally(async () => {
+    for (const { rows } of late) await rows.release()
   })
 }
 
@@ -211,7 +226,7 @@ export function positionsOf({ time }: BatchTools, { range, seen }: Batch): Posit
   ]
 }
 
-function fileRowsSql({ names }: Batch, step: FilesStep, outcomes: SinkOutcome[]): string {
+function sinkRowsSql({ names }: Batch, step: FilesStep | TopicStep, outcomes: SinkOutcome[]): string {
   const all = `select * from ${names.into(step)}`
   if (step.landedIn === undefined) return all
   const outcome = outcomes.find((candidate) => candidate.step === step.landedIn)
@@ -264,6 +279,10 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
         await timed(batch, 'keys', () => fetchSeenKeys(tools, batch, step))
     }
     if (step.op === 'table') batch.sinks.push(await timed(batch, 'print', () => printSink(tools, batch, step)))
+    if (step.op === 'topic' && step.landedIn === undefined) {
+      const messages = { rows: sinkRowsSql(batch, step, []), number: batch.number }
+      batch.messages.push(await timed(batch, 'print', () => printMessages(session, tools.spool, step, messages)))
+    }
     batch.done.add(step.id)
   }
   if (batch.done.size < plan.steps.length) return
@@ -316,6 +335,7 @@ async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   await releasePrinted(batch)
   batch.done.clear()
   batch.sinks = []
+  batch.messages = []
   batch.deadLetters = undefined
   batch.dedupKeys = undefined
   batch.lateRows = undefined
@@ -325,8 +345,12 @@ async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   await runSteps(tools, batch, () => true)
 }
 
-async function releasePrinted({ sinks, deadLetters, dedupKeys, lateRows, state, keyed }: Batch): Promise<void> {
-  const rows = sinks.flatMap(({ rows, fresh, deleted }) => [rows, fresh, deleted])
+async function releasePrinted(batch: Batch): Promise<void> {
+  const { sinks, messages, deadLetters, dedupKeys, lateRows, state, keyed } = batch
+  const rows = [
+    ...sinks.flatMap(({ rows, fresh, deleted }) => [rows, fresh, deleted]),
+    ...messages.map(({ rows }) => rows),
+  ]
   for (const printed of [...rows, deadLetters, dedupKeys, lateRows, state, keyed]) await printed?.release()
 }
 

@@ -17,7 +17,6 @@ import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/t
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
-import { fileSinks } from './file-sink.ts'
 import type { Names } from './relations.ts'
 
 export interface Counted {
@@ -37,7 +36,7 @@ export async function countBatch(session: DuckSession, plan: Plan, names: Names,
   }
   const stepRows: Record<string, number> = {}
   for (const step of plan.steps) {
-    stepRows[step.id] = await count(step.op === 'files' ? names.into(step) : names.of(step.id))
+    stepRows[step.id] = await count(makesNothing(step) ? names.into(step) : names.of(step.id))
   }
   const verdicts = branches(plan)
     ? await countBranches(session, plan, names, range, [])
@@ -120,8 +119,8 @@ async function countBranches(
     taken.push(landedSql(out, outcome))
   })
 
-  for (const step of fileSinks(plan)) {
-    if (step.landedIn === undefined && takesInputRows(plan, step))
+  for (const step of plan.steps) {
+    if (makesNothing(step) && !('landedIn' in step) && takesInputRows(plan, step))
       taken.push(`select _row from ${names.of(step.from[0] ?? '')}`)
   }
 
@@ -192,6 +191,7 @@ async function countInLine(
         break
       }
       case 'files':
+      case 'topic':
         verdicts.written += await count(input)
         break
       case 'window': {
@@ -219,12 +219,16 @@ async function countInLine(
         break
       case 'select':
       case 'anomalies':
-      case 'topic':
       case 'enqueue':
         break
     }
   }
   return verdicts
+}
+
+// A sink that leaves no relation behind: its rows are those it reads.
+function makesNothing(step: Step): boolean {
+  return step.op === 'files' || step.op === 'topic'
 }
 
 /** Whether it must be known of each row what a table did with it, because the row has other ways to go. */

@@ -127,6 +127,9 @@ async function judge(tools: DryRunTools, batch: Batch): Promise<string> {
         // what the file has of a table's rows, the table has judged
         if (step.landedIn === undefined) await note('land', saySql(input, `into a file in ${step.folder}`))
         break
+      case 'topic':
+        if (step.landedIn === undefined) await note('land', saySql(input, `as a message to ${step.topic}`))
+        break
       case 'select':
         break
     }

@@ -7,6 +7,7 @@ import { type Column, typeName } from '../plan/columns.ts'
 import { type Plan, planHash, type Source, type Step } from '../plan/plan.ts'
 import { writeFileSql } from '../sinks/files.ts'
 import { copySql, createTableSql } from '../sinks/table.ts'
+import { messagesSql } from '../sinks/topic.ts'
 import { mergeSql } from '../store/merge-sql.ts'
 import { createSql, isRunnable, relationNames, relationsOf } from './relations.ts'
 
@@ -62,6 +63,11 @@ export function explain(plan: Plan): Explanation {
         ...(step.op === 'files'
           ? [writeFileSql(step, `select * from ${names.of(step.from[0] ?? '')}`, '<folder>/<day>/<batch>')]
           : []),
+        ...(step.op === 'topic'
+          ? [
+              `copy (\n${messagesSql(step, `select * from ${names.of(step.from[0] ?? '')}`)}\n) to '<spool>.csv' (format csv)`,
+            ]
+          : []),
       ],
       store: step.op === 'table' ? [createTableSql(step), mergeSql(step)] : [],
     })),
@@ -116,6 +122,11 @@ function stepInWords(step: Step): string {
     case 'files': {
       const rows = step.landedIn === undefined ? 'all rows' : 'the rows that the table took'
       return `writes ${rows} of each batch as a file of the format ${step.format.is} into ${step.folder}`
+    }
+    case 'topic': {
+      const rows = step.landedIn === undefined ? 'all rows' : 'the rows that the table took'
+      const key = step.key.length === 0 ? '' : `, with ${step.key.join(', ')} as the key`
+      return `publishes ${rows} of each batch as messages to the topic ${step.topic}${key}`
     }
   }
 }

@@ -1,6 +1,7 @@
 /** What a worker says of itself: its state, its books, and some of the rows it lands. */
 import type { Verdicts } from '../store/store.ts'
 import type { ArchiverState } from './archive.ts'
+import type { PublisherState } from './publisher.ts'
 
 /** What a worker is doing, in words for status and page. */
 export type WorkerState =
@@ -28,6 +29,8 @@ export interface Progress {
   retries: number
   /** Of a pipeline that archives its files. */
   archiver?: ArchiverState
+  /** Of a pipeline that publishes to topics. */
+  publisher?: PublisherState
 }
 
 /** Before the first batch. */

@@ -1,4 +1,5 @@
 /** Rows that a table does not take leave the batch, as if they had broken a rule: what they have kept away goes on. */
+import { keyedName } from '../operators/dedup.ts'
 import { beside } from '../operators/operator.ts'
 import { sqlText } from '../plan/identifier.ts'
 import { isSink, makesRows, type Step, takesInputRows } from '../plan/plan.ts'
@@ -64,7 +65,7 @@ export async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<b
       if (!isSink(sink) || !takesInputRows(plan, sink)) continue
       const out = names.of(sink.id)
       // it writes what a table has taken
-      if (sink.op === 'files' && sink.landedIn !== undefined) continue
+      if ('landedIn' in sink) continue
       if (sink.op === 'table' && sink.mode.is !== 'append' && (await session.count(keyTooLongName(out))) > 0) {
         await refuse(tools, batch, sink, keyTooLongSql(sink, keyTooLongName(out)))
         found = true
@@ -75,17 +76,39 @@ export async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<b
     if (lost.length === 0) continue
     const left = `_row in (select _row from ${names.of(step.id)}) and _row not in (${going.join(' union all ')})`
     const rows = `select distinct _row from (${lost.join(' union all ')}) where ${left}`
-    const [first] = await session.rows<{ row: string | null }>(`select min(_row)::varchar as row from (${rows})`)
-    if (first?.row != null) {
-      await refuse(tools, batch, step, `select _row, null, null, null from (${rows})`)
-      // others pass now, and what comes after them may never get as far as to be refused
-      for (const later of stepsAfter(plan, step.id)) {
-        if (names.refused.has(later.id))
-          await session.run(`delete from ${refusedName(names.of(later.id))} where _row > ${first.row}`)
-      }
+    const until = await firstToPass(tools, batch, step, rows)
+    const before = until === undefined ? '' : ` where _row < ${until}`
+    if ((await session.count(`(${rows})${before}`)) > 0) {
+      await refuse(tools, batch, step, `select _row, null, null, null from (${rows})${before}`)
       found = true
+    }
+    if (until !== undefined) {
+      // from there on others may pass, so that what was refused may never get as far
+      for (const later of stepsAfter(plan, step.id)) {
+        if (!names.refused.has(later.id)) continue
+        await session.run(`delete from ${refusedName(names.of(later.id))} where _row >= ${until}`)
+      }
     }
     if (found) return true
   }
   return false
+}
+
+// Where other dedup steps follow: the first row that passes this one in place of a lost one, for it may keep away any that
+// comes after it.
+async function firstToPass(
+  { plan, session }: BatchTools,
+  { names }: Batch,
+  step: Step,
+  lost: string,
+): Promise<string | undefined> {
+  if (!stepsAfter(plan, step.id).some(({ op }) => op === 'dedup')) return undefined
+  const keyed = keyedName(names.of(step.id))
+  const [first] = await session.rows<{ row: string | null }>(
+    `select min(n._row)::varchar as row
+from (${lost}) l
+join ${keyed} k using (_row)
+join ${keyed} n on n._key = k._key and n._row > k._row`,
+  )
+  return first?.row ?? undefined
 }

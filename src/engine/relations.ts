@@ -69,7 +69,7 @@ export function relationNames(plan: Plan, batch: number | string, state = 'state
 }
 
 // The plan's format has room for more than this version can run.
-const notYet = ['topic', 'enqueue'] as const
+const notYet = ['enqueue'] as const
 
 export type RunnableStep = Exclude<Step, { op: (typeof notYet)[number] }>
 
@@ -93,6 +93,7 @@ export function isStateless(step: Step): boolean {
       return false
     case 'table':
     case 'files':
+    case 'topic':
       return true
   }
 }
@@ -149,6 +150,7 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
     case 'table':
       return tableRelations(step, at)
     case 'files':
+    case 'topic':
       return []
   }
 }

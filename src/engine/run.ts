@@ -10,7 +10,7 @@ import type { Log } from '../log.ts'
 import type { Plan } from '../plan/plan.ts'
 import { emptyRange, type Limits, type Range, type SourceReader } from '../sources/source.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
-import type { BatchKind, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
+import type { BatchKind, CommitOutcome, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
 import { Archiver, type ArchiverOptions, type ArchiverState } from './archive.ts'
 import { type Batch, type BatchTools, commitBatch, operateBatch, positionsOf, stageBatch } from './batch.ts'
 import { BatchLimits } from './batch-limits.ts'
@@ -18,8 +18,10 @@ import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
 import type { KeyFilter } from './key-filter.ts'
 import { landedRows } from './landed-rows.ts'
+import { topicSinks } from './outbox.ts'
 import { PipelineTime } from './pipeline-time.ts'
 import { type LandedRows, noProgress, type Progress, type WorkerState } from './progress.ts'
+import { notPublished, Publisher, type PublisherOptions } from './publisher.ts'
 
 export interface WorkerOptions {
   plan: Plan
@@ -34,6 +36,8 @@ export interface WorkerOptions {
   effects: Pick<EffectTools, 'quarantine' | 'logs'>
   /** Without it files stay in `done/`. */
   archive?: Pick<ArchiverOptions, 'archive' | 'records'> | undefined
+  /** Where messages go, of a plan that publishes, and how many may wait for it. */
+  publish?: Pick<PublisherOptions, 'openWriter' | 'mostRows' | 'patienceMs'>
   limits: Limits
   /** How long a small batch waits after the start of the one before it, so that rows gather. */
   intervalMs: number
@@ -60,6 +64,8 @@ const patienceMs = 3000
 /** The ledger is kept line by line for so long, and then by the hour. */
 const ledgerKeptMs = 7 * 24 * 3_600_000
 const foldEveryMs = 3_600_000
+
+const lookForRoomMs = 1000
 
 const backOff = { firstMs: 100, mostMs: 10_000 }
 
@@ -99,6 +105,7 @@ class Worker implements AsyncDisposable {
   #effectFailure: unknown
   /** While the lease is held. */
   #archiver: Archiver | undefined
+  #publisher: Publisher | undefined
   #staged: Batch[] = []
   /** The range after those, which is being read and staged. */
   #ahead: Promise<Taken> | undefined
@@ -213,6 +220,7 @@ class Worker implements AsyncDisposable {
     await this.#time.load(committed)
     await runEffects(this.#effectTools())
     this.#startArchiver(committed.batch)
+    await this.#startPublisher(committed.batch)
     this.#reader ??= await this.#options.openReader()
     await this.#reader.rewind()
     this.#say({ is: 'running' })
@@ -230,6 +238,19 @@ class Worker implements AsyncDisposable {
     this.#archiver = new Archiver({ ...archive, plan, store, log, signal, worker: basename(spool), onState })
     this.#archiver.settled(committed)
     this.#archiver.start()
+  }
+
+  // Of a plan that published to a topic before, messages may still wait.
+  async #startPublisher(committed: number): Promise<void> {
+    const { publish, plan, store, log } = this.#options
+    if (topicSinks(plan).length === 0 && (await store.outboxRows(plan.name)) === 0) return
+    if (publish === undefined)
+      throw new MillraceError('NOT_SUPPORTED', { message: 'there are no topics', at: plan.name })
+    const onState: PublisherOptions['onState'] = (state) => {
+      this.#progress.publisher = state
+      this.#options.onProgress?.(this.#progress)
+    }
+    this.#publisher = await Publisher.open({ ...publish, pipeline: plan.name, store, log, onState }, committed)
   }
 
   // What earlier owners left beside our own spool belongs to batches that were committed, or never will be. An owner
@@ -306,6 +327,8 @@ class Worker implements AsyncDisposable {
     await this.#effects.catch(() => {})
     await this.#archiver?.[Symbol.asyncDispose]()
     this.#archiver = undefined
+    await this.#publisher?.[Symbol.asyncDispose]()
+    this.#publisher = undefined
     this.#committing = Promise.resolve()
     this.#effects = Promise.resolve()
     const ahead = await this.#ahead?.catch(() => undefined)
@@ -340,6 +363,12 @@ class Worker implements AsyncDisposable {
         await this.#lend(this.#wantedBy)
         return 'again'
       }
+      if (this.#publisher?.isFull) {
+        // so much more waits then
+        await this.#committing
+        await this.#waitForRoom(this.#publisher)
+        continue
+      }
       const taken = await (this.#ahead ?? this.#take(reader))
       this.#ahead = undefined
       const { range, lags, limits, startedAt } = taken
@@ -363,6 +392,7 @@ class Worker implements AsyncDisposable {
         if (isDone) {
           await this.#effects
           await this.#archiver?.finish()
+          await this.#untilPublished()
           return 'done'
         }
         if (time === undefined) await this.#waitForMore(reader)
@@ -410,11 +440,30 @@ class Worker implements AsyncDisposable {
     return inHand(stage())
   }
 
+  // Until the next look: it may be full still.
+  async #waitForRoom(publisher: Publisher): Promise<void> {
+    const { bounded, plan } = this.#options
+    if (bounded && publisher.isStuck) throw notPublished(plan.name, publisher.why)
+    this.#say({ is: 'retrying', why: `the outbox is full: ${publisher.why}`, tries: 1, nextInMs: lookForRoomMs })
+    await publisher.change(lookForRoomMs)
+    if (!publisher.isFull) this.#say({ is: 'running' })
+  }
+
+  async #untilPublished(): Promise<void> {
+    const { bounded, plan, signal } = this.#options
+    const publisher = this.#publisher
+    while (publisher !== undefined && !publisher.isDone && !signal.aborted) {
+      if (bounded && publisher.isStuck) throw notPublished(plan.name, publisher.why)
+      await publisher.change(lookForRoomMs)
+    }
+  }
+
   // No longer than until windows that have changed are due.
   async #waitForMore(reader: SourceReader): Promise<void> {
     const { signal, onIdle } = this.#options
     if (onIdle !== undefined) {
       await this.#effects
+      await this.#untilPublished()
       return await onIdle()
     }
     const due = this.#time.dueInMs
@@ -446,6 +495,7 @@ class Worker implements AsyncDisposable {
     await this.#time.settle(batch, tools.session)
     this.#count(outcome.verdicts, batch.range.filesQuarantined, bytesOf(batch.range))
     this.#limits.more()
+    this.#publisher?.committed(batch.number, messagesOf(plan, outcome))
     this.#progress.lastBatch = batch.number
     this.#progress.lastCommittedAt = outcome.committedAt
     const { arrivedAt } = batch.range
@@ -513,6 +563,10 @@ class Worker implements AsyncDisposable {
 function inHand<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise
+}
+
+function messagesOf(plan: Plan, { rowsOut }: CommitOutcome): number {
+  return topicSinks(plan).reduce((sum, { id }) => sum + (rowsOut[id]?.inserted ?? 0), 0)
 }
 
 // What is quarantined is done with too.

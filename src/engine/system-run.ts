@@ -19,6 +19,9 @@ import { type Duck, spoolFolder } from './duckdb.ts'
 import type { LandedRows, Progress } from './progress.ts'
 import { runPipeline } from './run.ts'
 
+/** A bounded run whose topic takes nothing for so long ends: what waits is stored. */
+const publishPatienceMs = 30_000
+
 export interface SystemRun {
   system: System
   config: Config
@@ -89,6 +92,11 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     openReader: async () => severalReaders(await Promise.all(Object.entries(plan.sources).map(openReader))),
     effects: { quarantine: system.quarantine?.(config.settings), logs: join(config.dataDirectory, 'logs') },
     archive: archive && { archive, records: join(config.dataDirectory, 'archived', plan.name) },
+    publish: {
+      openWriter: (topic, signal) => topics.openWriter(topic, { signal }),
+      mostRows: config.outboxMaxRows,
+      patienceMs: publishPatienceMs,
+    },
     limits: { rows: config.batchMaxRows, bytes: config.batchMaxBytes },
     intervalMs: config.batchIntervalMs,
     owner: ownerName(),

@@ -14,6 +14,7 @@ import {
   plainColumns,
   type Source,
   type Step,
+  type TopicStep,
   type ValidateStep,
 } from './plan.ts'
 
@@ -176,7 +177,10 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
       checkAnomalies(at, step, plan, input)
       return
     case 'topic':
-      if (step.key !== undefined) needs([step.key])
+      same()
+      needs(step.key)
+      if (step.landedIn !== undefined) checkLandedIn(at, step, plan)
+      checkTopic(at, step.topic, plan)
       return
     case 'enqueue':
       needs([step.key])
@@ -189,7 +193,25 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
   }
 }
 
-function checkLandedIn(at: string, step: FilesStep, plan: Plan): void {
+function checkTopic(at: string, topic: string, plan: Plan): void {
+  if (!/^[a-zA-Z0-9._-]{1,249}$/.test(topic) || topic === '.' || topic === '..') {
+    throw fault(
+      at,
+      'INVALID_PLAN',
+      `${JSON.stringify(topic)} cannot be the name of a topic`,
+      'a name has up to 249 letters, digits, dots, underscores and hyphens, and is neither "." nor ".."',
+    )
+  }
+  if (!Object.values(plan.sources).some((source) => source.is === 'topic' && source.topic === topic)) return
+  throw fault(
+    at,
+    'INVALID_PLAN',
+    `it publishes to "${topic}", which the pipeline reads: each message would make another, without end`,
+    'publish to another topic',
+  )
+}
+
+function checkLandedIn(at: string, step: FilesStep | TopicStep, plan: Plan): void {
   const table = plan.steps.find(({ id }) => id === step.landedIn)
   if (table?.op === 'table' && table.from.join() === step.from.join()) return
   throw fault(

@@ -50,7 +50,14 @@ const perMinute: WindowStep = {
   emit: { on: 'update', everyMs: 250 },
   columns: [id],
 }
-const topic: TopicStep = { id: 'topic', op: 'topic', from: ['large'], topic: 'large-orders', columns: [id, amount] }
+const topic: TopicStep = {
+  id: 'topic',
+  op: 'topic',
+  from: ['large'],
+  topic: 'large-orders',
+  key: [],
+  columns: [id, amount],
+}
 
 const before = planOf(validate, large, shape, orders, perMinute)
 
@@ -122,6 +129,10 @@ describe('a plan that may go on with what is stored', () => {
       assert.deepEqual(planChange(reordered(before), after), { is })
     })
   }
+
+  test('publishes no more', () => {
+    assert.deepEqual(planChange(planOf(validate, large, topic), planOf(validate, large)), { is: 'compatible' })
+  })
 })
 
 describe('a plan that may not, and why', () => {

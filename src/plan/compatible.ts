@@ -1,7 +1,7 @@
 /**
  * Whether a pipeline may go on with what is stored after its plan has changed. Stored state belongs to the plan that made
- * it; what can be added without touching it is a sink, and a nullable column on the way into one. A sink into files can
- * go, too.
+ * it; what can be added without touching it is a sink, and a nullable column on the way into one. A sink into files or
+ * a topic can go, too.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { type Column, typeName } from './columns.ts'
@@ -45,8 +45,8 @@ function stepDifferences(before: Plan, after: Plan): string[] {
   const is = new Map(after.steps.map((step) => [step.id, step]))
   for (const step of before.steps) {
     const now = is.get(step.id)
-    // files that were written stay; nothing is stored for those to come
-    if (now === undefined && step.op === 'files') continue
+    // what was written or published stays, what waits to be is, and nothing is stored for what is to come
+    if (now === undefined && (step.op === 'files' || step.op === 'topic')) continue
     if (now === undefined) differences.push(`step "${step.id}" (${step.op}) was removed`)
     else differences.push(...stepChanges(step, now).map((change) => `step "${step.id}" ${change}`))
   }

@@ -227,10 +227,14 @@ export type TableMode =
   | { is: 'insert if new'; key: string[] }
   | { is: 'upsert'; key: string[] }
 
+/** Each row as a message, a JSON object of its columns: at least once, in order, with an id by which repeats are known. */
 export interface TopicStep extends StepBase {
   op: 'topic'
   topic: string
-  key?: string
+  /** Columns whose text is the message's key; of several, a JSON list of their texts. None: messages have no key. */
+  key: string[]
+  /** Only the rows that this table, a step before it, has taken. */
+  landedIn?: string
 }
 
 /** One file a batch, which appears when the batch is committed. */

@@ -26,6 +26,8 @@ export interface Board {
   /** Whether somebody looks at the rows of a pipeline as they land, and who is told of them. */
   wantsRows(pipeline: string): boolean
   onRows(rows: LandedRows & { pipeline: string }): void
+  /** Told when a worker of this process has committed a batch. */
+  onBatch(pipeline: string): void
 }
 
 export interface BoardLine {
@@ -61,6 +63,7 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date, w
     lines: new Map(lines),
     wantsRows: () => false,
     onRows: () => {},
+    onBatch: () => {},
   }
 }
 
@@ -68,7 +71,9 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date, w
 export function note(board: Board, line: BoardLine, progress: Progress = line.progress): void {
   const { state } = progress
   const why = board.postgresFault
+  const committed = progress.lastBatch !== line.progress.lastBatch
   line.progress = { ...progress, state: state.is === 'retrying' && why !== undefined ? { ...state, why } : state }
+  if (committed) board.onBatch(line.plan.name)
 }
 
 /** Reads what the workers do not say: files that wait, and dead letters that are open. */

@@ -49,6 +49,11 @@ export const metrics = {
     labels: ['pipeline'],
     says: 'Dead letters that are open: neither replayed nor discarded.',
   },
+  millrace_outbox_rows: {
+    is: 'gauge',
+    labels: ['pipeline'],
+    says: 'Messages of committed rows that wait to be published to their topics.',
+  },
   millrace_commit_retries_total: {
     is: 'counter',
     labels: ['pipeline'],
@@ -64,6 +69,11 @@ export const metrics = {
     labels: ['route', 'code'],
     says: 'How long requests to this server took, by route and status.',
   },
+  millrace_events_posted_total: {
+    is: 'counter',
+    labels: ['topic'],
+    says: 'Events that this process has taken over HTTP; those sent again under their key count once.',
+  },
   millrace_duckdb_memory_bytes: { is: 'gauge', labels: [], says: 'Memory that DuckDB holds, within MEMORY_LIMIT.' },
 } as const satisfies Record<string, MetricEntry>
 
@@ -77,7 +87,7 @@ export interface Meter {
   note(pipeline: string, progress: Progress): void
 }
 
-export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
+export function metricsRoute(app: FastifyInstance, desk: Desk, taken: ReadonlyMap<string, number>): Meter {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const made = <Kind>(name: Name, kind: new (options: never) => Kind, more: object = {}): Kind =>
@@ -96,9 +106,11 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
   const watermark = made('millrace_watermark_lag_seconds', Gauge<string>)
   const state = made('millrace_state_rows', Gauge<string>)
   const letters = made('millrace_dead_letters', Gauge<string>)
+  const outbox = made('millrace_outbox_rows', Gauge<string>)
   const retries = made('millrace_commit_retries_total', Counter<string>)
   const latency = made('millrace_end_to_end_latency_seconds', Histogram<string>, { buckets: latencyBuckets })
   const requests = made('millrace_http_request_duration_seconds', Histogram<string>, { buckets: batchBuckets })
+  const posted = made('millrace_events_posted_total', Counter<string>)
   const memory = made('millrace_duckdb_memory_bytes', Gauge<string>)
 
   app.addHook('onResponse', async (request, reply) => {
@@ -130,8 +142,9 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
     return done
   }
   const scrape = async (): Promise<string> => {
-    for (const counter of [rows, retries]) counter.reset()
-    for (const gauge of [lagRows, lagSeconds, watermark, state, letters]) gauge.reset()
+    for (const counter of [rows, retries, posted]) counter.reset()
+    for (const [topic, events] of taken) posted.inc({ topic }, events)
+    for (const gauge of [lagRows, lagSeconds, watermark, state, letters, outbox]) gauge.reset()
     for (const view of await describePipelines(desk)) {
       const { pipeline, books, lag } = view
       if (books !== null) {
@@ -143,6 +156,7 @@ export function metricsRoute(app: FastifyInstance, desk: Desk): Meter {
       if (view.watermark_lag_ms !== null) watermark.set({ pipeline }, view.watermark_lag_ms / 1000)
       state.set({ pipeline }, view.state_rows)
       letters.set({ pipeline }, view.dead_letters_open ?? 0)
+      outbox.set({ pipeline }, view.outbox_rows ?? 0)
       retries.inc({ pipeline }, view.retries)
     }
     memory.set(await duckMemory(desk))

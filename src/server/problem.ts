@@ -9,6 +9,8 @@ export interface Problem {
   code: string
   detail: string
   hint?: string
+  /** What is wrong with each event of a body. */
+  errors?: readonly object[]
 }
 
 /** A page that says what each code means; a problem's type leads there. */
@@ -30,8 +32,14 @@ export const httpCodes = {
   WRONG_METHOD: 'this address does not take requests of this kind',
   WRONG_TYPE_OF_BODY: 'the body must be JSON',
   TOO_LARGE: 'the request is too large',
+  NOT_PACKED_RIGHT: 'the body is not what its content-encoding says',
+  UNKNOWN_TOPIC: 'no pipeline that this server knows reads such a topic, and there is none',
+  BAD_EVENTS: 'some of the events cannot be taken, and none was',
+  KEY_REUSED: 'the Idempotency-Key came with another body before',
+  TOO_FAR_AHEAD: 'more events wait for a pipeline than may',
+  NO_PIPELINE: 'no pipeline that this server knows reads the topic',
   NOT_READY: 'the process cannot do its work yet',
-  BUSY: 'too much is asked of the database at once',
+  BUSY: 'too much is asked or posted at once',
   TOO_SLOW: 'the database took too long for what was asked',
   FAILED: 'the request failed, and the log says why',
 } as const
@@ -41,7 +49,13 @@ export function problem(status: number, code: string, detail: string, hint?: str
   return { type: `/api/errors#${code}`, title, status, code, detail, ...(hint === undefined ? {} : { hint }) }
 }
 
+const retryAfterSeconds = 5
+
 export async function sendProblem(reply: FastifyReply, told: Problem): Promise<FastifyReply> {
+  // what stands in the way may be gone then
+  if (told.status === 503 || told.status === 507) reply.header('retry-after', String(retryAfterSeconds))
+  // whatever more of it would come is of no use
+  if (told.status === 413) reply.header('connection', 'close')
   return reply.code(told.status).type('application/problem+json').send(told)
 }
 
@@ -49,10 +63,10 @@ export async function sendProblem(reply: FastifyReply, told: Problem): Promise<F
 export class ProblemError extends Error {
   readonly problem: Problem
 
-  constructor(status: number, code: string, detail: string, hint?: string) {
+  constructor(status: number, code: string, detail: string, hint?: string, errors?: readonly object[]) {
     super(detail)
     this.name = 'ProblemError'
-    this.problem = problem(status, code, detail, hint)
+    this.problem = { ...problem(status, code, detail, hint), ...(errors === undefined ? {} : { errors }) }
   }
 }
 
@@ -65,6 +79,10 @@ const statuses: Record<string, number> = {
   INVALID_SETTING: 400,
   LEASE_HELD: 409,
   LEASE_LOST: 409,
+  RECORD_TOO_LARGE: 413,
+  TOPIC_LOCKED: 503,
+  BROKER_UNREACHABLE: 503,
+  DISK_FULL: 507,
 }
 
 /** The problem an error comes to; undefined when it is a fault that only the log should tell of. */

@@ -76,6 +76,7 @@ const pipelineProperties = {
   dead_letters_open: orNull(count),
   late_rows: count,
   retries: count,
+  outbox_rows: { ...orNull(count), description: 'messages that wait to be published' },
 }
 
 export const pipelineSchema = shape(
@@ -245,16 +246,59 @@ export const nameParameter: Schema = {
   required: ['name'],
 }
 
+const range = shape({ partition: count, first: count, end: count })
+
+export const ingestedSchema = shape(
+  { topic: text, accepted: count, ranges: listOf(range) },
+  'The events are durable, at these offsets: `end` is the one after the last.',
+)
+
+export const committedSchema = shape(
+  {
+    topic: text,
+    accepted: count,
+    ranges: listOf(range),
+    batches: listOf(
+      shape({ pipeline: text, batch: count, committed_at: moment, rows_in: count, written: count, dead: count }),
+    ),
+    rejected: { ...count, description: 'how many of them are dead letters' },
+    rejections: listOf(
+      shape(
+        { pipeline: text, index: count, code: text, column: orNull(text), message: text },
+        'The first 100 of these.',
+      ),
+    ),
+  },
+  'The events are committed, in these batches, which may have others, too.',
+)
+
+export const idempotencyKey: Schema = {
+  type: 'object',
+  properties: {
+    'idempotency-key': {
+      type: 'string',
+      minLength: 1,
+      maxLength: 255,
+      pattern: '^[ -~]*$',
+      description: 'the same request again, within 24 hours, is answered as the first one was, and appends nothing',
+    },
+  },
+}
+
 /** The problems any address can answer with, and those of its own. */
 export function answers(success: Schema, ...own: number[]): Record<number, Schema> {
-  const problems = [400, 401, 403, 404, 421, 500, 503, 504, ...own]
   return Object.fromEntries([
     [200, success],
-    ...problems.map((status) => [
-      status,
-      { description: statusSays[status] ?? '', content: { 'application/problem+json': { schema: problemSchema } } },
-    ]),
+    ...[...anyProblems, ...own].map((status) => [status, problemAnswer(status)]),
   ])
+}
+
+/** What any address can answer with when something is wrong. */
+export const anyProblems = [400, 401, 403, 404, 421, 500, 503, 504]
+
+export function problemAnswer(status: number): Schema {
+  const content = { 'application/problem+json': { schema: problemSchema } }
+  return { description: statusSays[status] ?? '', content }
 }
 
 const statusSays: Record<number, string> = {
@@ -265,8 +309,10 @@ const statusSays: Record<number, string> = {
   409: 'It is in another state by now.',
   413: 'The body is too large.',
   415: 'The body must be JSON.',
+  422: 'What was sent can be read, and not be done.',
   421: 'The server does not answer for this name.',
   500: 'The request failed; the log says why.',
   503: 'The process cannot do its work yet.',
   504: 'The database took too long for it.',
+  507: 'The disk has too little room.',
 }

@@ -14,10 +14,12 @@ import { longestReadMs } from '../store/reads.ts'
 import type { NotReady } from './board.ts'
 import type { Desk } from './desk.ts'
 import { guard, tokenOf } from './guard.ts'
+import { Ingest } from './ingest/ingest.ts'
 import { type Meter, metricsRoute } from './metrics.ts'
 import { errorsPage, ProblemError, problem, problemOf, sendProblem } from './problem.ts'
 import { deadLetterRoutes } from './routes/dead-letters.ts'
 import { eventRoutes } from './routes/events.ts'
+import { ingestRoutes } from './routes/ingest.ts'
 import { lateRowRoutes } from './routes/late-rows.ts'
 import { pipelineRoutes } from './routes/pipelines.ts'
 import { resultRoutes } from './routes/results.ts'
@@ -108,7 +110,6 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     })
     return await sendProblem(reply, problem(500, 'FAILED', 'the request failed; the log says why'))
   })
-  await app.register(etag)
   await app.register(swagger, { openapi: openApiHead, hideUntagged: true })
   await app.register(swaggerUi, {
     routePrefix: '/api/docs',
@@ -116,17 +117,23 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     staticCSP: true,
     theme: { title: 'Millrace API' },
   })
+  const ingest = new Ingest(desk)
   let meter: Meter = { note: () => {} }
   await app.register(async (scope) => {
-    meter = metricsRoute(scope, desk)
-    pipelineRoutes(scope, desk)
-    lateRowRoutes(scope, desk)
-    deadLetterRoutes(scope, desk)
-    resultRoutes(scope, desk)
-    eventRoutes(scope, desk)
-    healthRoutes(scope, options)
-    scope.get('/api/openapi.json', async () => app.swagger())
-    scope.get('/api/errors', async (_request, reply) => reply.type('text/html; charset=utf-8').send(errorsPage()))
+    meter = metricsRoute(scope, desk, ingest.taken)
+    ingestRoutes(scope, desk, ingest, ofTexts)
+    await scope.register(async (asked) => {
+      // of what is posted nobody has looked before, and a hash of each answer costs
+      await asked.register(etag)
+      pipelineRoutes(asked, desk)
+      lateRowRoutes(asked, desk)
+      deadLetterRoutes(asked, desk)
+      resultRoutes(asked, desk)
+      eventRoutes(asked, desk)
+      healthRoutes(asked, options)
+      asked.get('/api/openapi.json', async () => app.swagger())
+      asked.get('/api/errors', async (_request, reply) => reply.type('text/html; charset=utf-8').send(errorsPage()))
+    })
   })
   if (options.page !== undefined) {
     await app.register(staticFiles, {
@@ -157,6 +164,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
       app.server.closeAllConnections()
       await app.close()
       await ends[Symbol.asyncDispose]()
+      await ingest[Symbol.asyncDispose]()
     },
   }
 }

@@ -60,6 +60,8 @@ export function pipelineView(name: string, line: BoardLine, moment: Moment) {
     late_rows: numbers?.lateRows ?? 0,
     retries: progress.retries,
     archiver: progress.archiver ?? null,
+    outbox_rows: stored?.outboxRows ?? null,
+    publisher: progress.publisher ?? null,
   }
 }
 
@@ -98,6 +100,8 @@ function adviceFor({ progress, files, quarantine }: BoardLine): string | undefin
       break
   }
   if (progress.archiver?.is === 'paused') return `Archiving is paused, and goes on by itself: ${progress.archiver.why}`
+  if (progress.publisher?.is === 'held up')
+    return `${progress.publisher.waiting} messages wait to be published, and nothing of them is lost: ${progress.publisher.why}`
   if (progress.filesQuarantined > 0)
     return `${progress.filesQuarantined} files could not be read${quarantine === undefined ? '' : `: see ${quarantine}`}.`
   if (files.leftAlone.length > 0) return `These are left alone: ${files.leftAlone.slice(0, 3).join(', ')}.`

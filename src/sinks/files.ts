@@ -1,11 +1,14 @@
 /** Rows on their way into files: how DuckDB writes them, and what the files are called. */
-import type { Column } from '../plan/columns.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { FileFormat, FilesStep } from '../plan/plan.ts'
+import { jsonValueSql } from './json.ts'
 
 /** Writes these rows, which have the step's columns, in arrival order. */
 export function writeFileSql(step: FilesStep, rows: string, path: string): string {
-  const columns = step.columns.map((column) => `  ${valueSql(step.format, column)}`)
+  const columns = step.columns.map((column) => {
+    const name = identifier(column.name)
+    return step.format.is === 'json lines' ? `  ${jsonValueSql(column)} as ${name}` : `  ${name}`
+  })
   return `copy (
 select
 ${columns.join(',\n')}
@@ -14,12 +17,6 @@ ${rows}
 )
 order by _row
 ) to ${sqlText(path)} (${formatSql(step.format)})`
-}
-
-// DuckDB writes a decimal in JSON by way of a double, which holds 15 digits: one that may have more is a text there.
-function valueSql(format: FileFormat, { name, type }: Column): string {
-  const exact = format.is === 'json lines' && type.is === 'decimal' && type.precision > 15
-  return exact ? `${identifier(name)}::varchar as ${identifier(name)}` : identifier(name)
 }
 
 const isoTimes = `timestampformat '%Y-%m-%dT%H:%M:%S.%fZ'`
@@ -31,7 +28,7 @@ function formatSql(format: FileFormat): string {
       return `format csv, header ${header}, delimiter ${sqlText(delimiter)}, quote ${sqlText(quote)}, escape ${sqlText(quote)}, ${isoTimes}`
     }
     case 'json lines':
-      return `format json, ${isoTimes}`
+      return 'format json'
     case 'parquet':
       return 'format parquet, compression zstd'
   }

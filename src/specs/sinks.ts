@@ -1,4 +1,4 @@
-/** Where a pipeline writes: tables and folders of files. */
+/** Where a pipeline writes: tables, folders of files, topics. */
 
 import type { FileFormat, TableMode } from '../plan/plan.ts'
 import { type FormatOptions, formatOf } from './file-formats.ts'
@@ -43,4 +43,29 @@ export interface FilesSink {
  */
 export function folder(path: string, options: FormatOptions & { rows?: 'all' | 'landed' }): FilesSink {
   return { folder: path, format: formatOf(options), landed: options.rows === 'landed' }
+}
+
+/** Messages of a topic. `Key` are the columns its key needs. */
+export interface TopicSink<Key extends string> {
+  readonly topic: string
+  readonly key: readonly Key[]
+  readonly landed: boolean
+}
+
+/**
+ * A topic that gets each row as a message, a JSON object of its columns, once the batch is committed: of Kafka where
+ * `KAFKA_BOOTSTRAP_SERVERS` is set, else a local one. `key`: columns whose text is the key of the message, so that messages
+ * of one key keep their order. `rows: 'landed'`: only those that the table before it took. A message may come twice after a
+ * crash, and has the same header `millrace-id` then.
+ */
+export function publish(topic: string, options?: { rows?: 'all' | 'landed' }): TopicSink<never>
+export function publish<const Key extends string>(
+  topic: string,
+  options: { key: Key | readonly Key[]; rows?: 'all' | 'landed' },
+): TopicSink<Key>
+export function publish<Key extends string>(
+  topic: string,
+  { key = [], rows = 'all' }: { key?: Key | readonly Key[]; rows?: 'all' | 'landed' } = {},
+): TopicSink<Key> {
+  return { topic, key: typeof key === 'string' ? [key] : [...key], landed: rows === 'landed' }
 }

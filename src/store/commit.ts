@@ -11,8 +11,9 @@ import { writeFiles } from './files.ts'
 import { jsonText } from './json-text.ts'
 import { writeKeyed } from './keyed-state.ts'
 import { copy, landSinks, type TableHabits } from './land-rows.ts'
+import { writeOutbox } from './outbox.ts'
 import { writeState } from './state.ts'
-import { type BatchCommit, type CommitOutcome, deadLetterColumns, lateColumns } from './store.ts'
+import { type BatchCommit, type CommitOutcome, deadLetterColumns, lateColumns, rowsOutOf } from './store.ts'
 
 export async function commitBatch(client: Client, batch: BatchCommit, habits: TableHabits): Promise<CommitOutcome> {
   const started = performance.now()
@@ -36,9 +37,9 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
     await failpoint('after state')
 
     const verdicts = await batch.books(outcomes)
-    const rowsOut = Object.fromEntries(
-      outcomes.map(({ step, inserted, updated, deleted }) => [step, { inserted, updated, deleted }]),
-    )
+    const messages = (await batch.outbox?.(outcomes)) ?? []
+    await writeOutbox(client, messages)
+    const rowsOut = rowsOutOf(outcomes, messages)
     await writeFiles(client, batch)
     await writePositions(client, batch)
     await settle(client, batch)

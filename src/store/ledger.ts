@@ -152,6 +152,7 @@ interface StatusRow {
   dead: number
   files_quarantined: number
   dead_letters_open: number
+  outbox_rows: number
 }
 
 export async function readStatus(database: Queries): Promise<PipelineStatus[]> {
@@ -163,7 +164,8 @@ export async function readStatus(database: Queries): Promise<PipelineStatus[]> {
            coalesce(l.expires_at > clock_timestamp() and l.owner is not null, false) as alive,
            p.batch,
            books.*,
-           (select count(*)::int from millrace.dead_letters d where d.pipeline = p.pipeline and settled is null) as dead_letters_open
+           (select count(*)::int from millrace.dead_letters d where d.pipeline = p.pipeline and settled is null) as dead_letters_open,
+           (select count(*) from millrace.outbox o where o.pipeline = p.pipeline) as outbox_rows
     from   millrace.pipelines p
     left join millrace.leases l using (pipeline)
     cross join lateral (
@@ -194,5 +196,6 @@ export async function readStatus(database: Queries): Promise<PipelineStatus[]> {
     dead: row.dead,
     deadLettersOpen: row.dead_letters_open,
     filesQuarantined: row.files_quarantined,
+    outboxRows: row.outbox_rows,
   }))
 }

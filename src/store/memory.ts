@@ -11,27 +11,31 @@ import { commitBatch, keysOf, settle } from './memory/commit.ts'
 import { type MemoryDatabase, memoryDatabase, pair, type StoredPipeline } from './memory/database.ts'
 import { nextDue, writeKeyed } from './memory/keyed-state.ts'
 import { freeLease, holds, leave, takeLease } from './memory/leases.ts'
+import { comesAfter, pageOf } from './memory/outbox.ts'
 import { printCsv, readRows } from './memory/rows.ts'
 import { writeState } from './memory/state.ts'
 import { emptyTable, fitted, type Table } from './memory/tables.ts'
-import type {
-  BatchCommit,
-  CommitOutcome,
-  Committed,
-  DeadLetter,
-  DeadLetterCount,
-  DeadLetterFilter,
-  DeadLetterQuery,
-  KeyedQuery,
-  LeaseAnswer,
-  LeaseRequest,
-  LedgerLine,
-  LedgerQuery,
-  PipelineStatus,
-  RowFile,
-  Store,
-  StoredFile,
-  StoredState,
+import {
+  type BatchCommit,
+  type CommitOutcome,
+  type Committed,
+  type DeadLetter,
+  type DeadLetterCount,
+  type DeadLetterFilter,
+  type DeadLetterQuery,
+  type KeyedQuery,
+  type LeaseAnswer,
+  type LeaseRequest,
+  type LedgerLine,
+  type LedgerQuery,
+  type OutboxPage,
+  type OutboxPlace,
+  outboxEffect,
+  type PipelineStatus,
+  type RowFile,
+  type Store,
+  type StoredFile,
+  type StoredState,
 } from './store.ts'
 
 export { type MemoryDatabase, memoryDatabase }
@@ -150,6 +154,23 @@ class MemoryStore implements Store {
     effects.set(effect, Math.max(effects.get(effect) ?? 0, batch))
   }
 
+  async outbox(pipeline: string, after: OutboxPlace, limits: { rows: number; bytes: number }): Promise<OutboxPage> {
+    return pageOf(this.#known(pipeline).outbox, after, limits)
+  }
+
+  async outboxRows(pipeline: string): Promise<number> {
+    return this.#database.pipelines.get(pipeline)?.outbox.length ?? 0
+  }
+
+  async forgetPublished(
+    pipeline: string,
+    { after, upTo, batchDone }: { after: OutboxPlace; upTo: OutboxPlace; batchDone: number },
+  ): Promise<void> {
+    const stored = this.#known(pipeline)
+    stored.outbox = stored.outbox.filter((message) => !comesAfter(message, after) || comesAfter(message, upTo))
+    await this.advanceEffect(pipeline, outboxEffect, batchDone)
+  }
+
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
     const found = this.#matching(query)
     return (query.newestFirst === true ? found.reverse() : found)
@@ -213,7 +234,7 @@ class MemoryStore implements Store {
 
   async status(): Promise<PipelineStatus[]> {
     return [...this.#database.pipelines.keys()].sort().map((pipeline) => {
-      const { lease, batch, ledger } = this.#known(pipeline)
+      const { lease, batch, ledger, outbox } = this.#known(pipeline)
       const sum = (count: (line: LedgerLine) => number) => ledger.reduce((total, line) => total + count(line), 0)
       return {
         pipeline,
@@ -233,6 +254,7 @@ class MemoryStore implements Store {
           (letter) => letter.pipeline === pipeline && letter.settled === null,
         ).length,
         filesQuarantined: sum((line) => line.filesQuarantined),
+        outboxRows: outbox.length,
       }
     })
   }
@@ -265,6 +287,7 @@ function newPipeline(plan: Plan): StoredPipeline {
     paneNumbers: new Map(),
     paneSets: [],
     keyed: new Map(),
+    outbox: [],
   }
 }
 

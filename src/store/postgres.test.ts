@@ -25,6 +25,7 @@ import { MillraceError } from '../errors.ts'
 import { type Column, text } from '../plan/columns.ts'
 import { isTransient } from './connection.ts'
 import { openPostgres, type PostgresStore } from './postgres.ts'
+import { outboxColumns } from './store.ts'
 
 storeContract('Postgres', async () => {
   const database = await testDatabase()
@@ -271,3 +272,17 @@ async function tableWorld(create: string): Promise<{ store: PostgresStore; folde
     },
   }
 }
+
+test('a reset leaves the messages that wait to be published, unless the results go too', async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-reset-'))
+  await using database = await testDatabase()
+  await using store = await openPostgres({ url: database.url, waitMs: 0, onWait: () => {}, migrations: [] })
+  const worker = await work(store)
+  const rows = await rowFile(folder.path, [...outboxColumns], [['publish', 'made', '1', null, '{}']])
+  await worker.commit({ outbox: async () => [{ step: 'publish', rows }] })
+  await worker.lease.release()
+  await store.reset(planOf([oncePerId]), [])
+  assert.equal(await store.outboxRows('shop'), 1)
+  await store.reset(planOf([oncePerId]), ['orders'])
+  assert.equal(await store.outboxRows('shop'), 0)
+})

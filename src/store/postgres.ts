@@ -30,6 +30,7 @@ import type { TableHabits } from './land-rows.ts'
 import { leaseTimes, livingOwner, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { foldLedger, readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
+import { countOutbox, forgetPublished, readOutbox } from './outbox.ts'
 import { Reads, selectOnly } from './reads.ts'
 import { readState } from './state.ts'
 import type {
@@ -45,6 +46,8 @@ import type {
   LeaseRequest,
   LedgerLine,
   LedgerQuery,
+  OutboxPage,
+  OutboxPlace,
   PipelineStatus,
   RowFile,
   Store,
@@ -341,6 +344,21 @@ export class PostgresStore implements Store {
     )
   }
 
+  async outbox(pipeline: string, after: OutboxPlace, limits: { rows: number; bytes: number }): Promise<OutboxPage> {
+    return await readOutbox(this.#pool, pipeline, after, limits)
+  }
+
+  async outboxRows(pipeline: string): Promise<number> {
+    return await countOutbox(this.#pool, pipeline)
+  }
+
+  async forgetPublished(
+    pipeline: string,
+    published: { after: OutboxPlace; upTo: OutboxPlace; batchDone: number },
+  ): Promise<void> {
+    await forgetPublished(this.#pool, pipeline, published)
+  }
+
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {
     return await findDeadLetters(this.#patientPool, query)
   }
@@ -376,7 +394,7 @@ export class PostgresStore implements Store {
 
   /**
    * Forgets what a pipeline has read: positions, files, state and ledger; with `tables` it empties them, and its dead
-   * letters too. The pipeline stays known, under this plan, and its batches and epochs count on: whoever lent the lease
+   * letters and the messages that wait too. The pipeline stays known, under this plan, and its batches and epochs count on: whoever lent the lease
    * for this goes on, and no name of an effect is used again.
    */
   async reset(plan: Plan, tables: string[]): Promise<void> {
@@ -389,7 +407,8 @@ export class PostgresStore implements Store {
         'dedup_keys',
         'pane_numbers',
         'pane_sets',
-        ...(tables.length > 0 ? ['dead_letters', 'late_rows'] : []),
+        'keyed_state',
+        ...(tables.length > 0 ? ['dead_letters', 'late_rows', 'outbox'] : []),
       ]
       for (const name of forgotten) await client.query(`delete from millrace.${name} where pipeline = $1`, [plan.name])
       await client.query(

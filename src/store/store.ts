@@ -59,6 +59,15 @@ export interface Store extends AsyncDisposable {
   effectCursor(pipeline: string, effect: string): Promise<number>
   advanceEffect(pipeline: string, effect: string, batch: number): Promise<void>
 
+  /** The messages behind a place that wait to be published, in order, as many as the limits let; one at least. */
+  outbox(pipeline: string, after: OutboxPlace, limits: { rows: number; bytes: number }): Promise<OutboxPage>
+  outboxRows(pipeline: string): Promise<number>
+  /** The messages behind a place, up to another, are published, and go; so are all of these batches: the cursor says so. */
+  forgetPublished(
+    pipeline: string,
+    published: { after: OutboxPlace; upTo: OutboxPlace; batchDone: number },
+  ): Promise<void>
+
   /** In the order of their numbers, unless the newest are to come first. */
   deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]>
   /** How many there are, by pipeline and code, the most first. */
@@ -147,10 +156,43 @@ export interface BatchCommit {
   stepRows: Record<string, number>
   /** The verdicts, once it is known what each sink took. */
   books(outcomes: SinkOutcome[]): Promise<Verdicts>
+  /** Messages to be published once the batch is committed; asked for after `books`. */
+  outbox?(outcomes: SinkOutcome[]): Promise<OutboxRows[]>
 }
 
 /** The columns of `BatchCommit.lateRows`, in order. */
 export const lateColumns = ['step', 'place', 'event_time', 'window_start', 'late_by_ms', 'raw'] as const
+
+export interface OutboxRows {
+  step: string
+  /** Columns: `outboxColumns`. */
+  rows: RowFile
+}
+
+/** `key` is a JSON text, or null for none; `n` is the number of the message in its batch and step, from 1. */
+export const outboxColumns = ['step', 'topic', 'n', 'key', 'value'] as const
+
+/** The effect whose cursor says up to which batch all messages are published. */
+export const outboxEffect = 'publish'
+
+/** Messages are in the order of these three; steps in that of their ids. */
+export interface OutboxPlace {
+  batch: number
+  step: string
+  n: number
+}
+
+export interface OutboxMessage extends OutboxPlace {
+  topic: string
+  key: string | null
+  value: string
+}
+
+export interface OutboxPage {
+  messages: OutboxMessage[]
+  /** Whether others wait behind them. */
+  more: boolean
+}
 
 export interface StateChange {
   /** Columns: `numberColumns`. The numbers of a pane as they are now. */
@@ -256,6 +298,14 @@ export interface CommitOutcome {
   verdicts: Verdicts
   rowsOut: Record<string, { inserted: number; updated: number; deleted: number }>
   committedAt: Date
+}
+
+/** What a batch has handed to each table and topic. */
+export function rowsOutOf(outcomes: SinkOutcome[], messages: OutboxRows[]): CommitOutcome['rowsOut'] {
+  return Object.fromEntries([
+    ...outcomes.map(({ step, inserted, updated, deleted }) => [step, { inserted, updated, deleted }]),
+    ...messages.map(({ step, rows }) => [step, { inserted: rows.rows, updated: 0, deleted: 0 }]),
+  ])
 }
 
 export interface FileProgress {
@@ -403,4 +453,6 @@ export interface PipelineStatus {
   dead: number
   deadLettersOpen: number
   filesQuarantined: number
+  /** Messages that wait to be published. */
+  outboxRows: number
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join, relative, sep } from 'node:path'
 import { type Duration, parseDuration } from '../duration.ts'
 import { Duck } from '../engine/duckdb.ts'
+import { topicSinks } from '../engine/outbox.ts'
 import { runPipeline, type WorkerOptions } from '../engine/run.ts'
 import { MillraceError } from '../errors.ts'
 import { typeOfAggregate } from '../functions/aggregate.ts'
@@ -17,11 +18,12 @@ import type { Plan, Source } from '../plan/plan.ts'
 import { sources } from '../sources/index.ts'
 import { severalReaders } from '../sources/several.ts'
 import type { SourceReader } from '../sources/source.ts'
+import { readHeaders } from '../sources/topic/headers.ts'
 import { type MemoryTopics, memoryTopics } from '../sources/topic/memory.ts'
 import { type MemoryDatabase, memoryDatabase, openMemoryStore } from '../store/memory.ts'
 import { dropFile, extensionOf, type FeedOptions, type GivenRow, recordOf } from './given-rows.ts'
 import { unknown, wrong } from './mistakes.ts'
-import type { Books, DeadLetter, LateRow, Quarantined, WrittenFile } from './results.ts'
+import type { Books, DeadLetter, LateRow, Published, Quarantined, WrittenFile } from './results.ts'
 import { Steps } from './steps.ts'
 import { inside, planOf, type TestedPipeline, type TestOptions } from './tested-plan.ts'
 import { byKey, momentAt, momentOf, type TestRow, typedRow } from './typed-rows.ts'
@@ -191,7 +193,7 @@ export class TestPipeline implements AsyncDisposable {
       step: row['step'] ?? '',
       place: this.#inFolder(row['place'] ?? ''),
       eventTime: momentOf(row['event_time'] ?? ''),
-      windowStart: momentOf(row['window_start'] ?? ''),
+      windowStart: row['window_start'] == null ? null : momentOf(row['window_start']),
       lateByMs: Number(row['late_by_ms']),
       raw: row['raw'] ?? '',
     }))
@@ -231,6 +233,21 @@ export class TestPipeline implements AsyncDisposable {
       .map(({ parentPath, name }) => relative(at, join(parentPath, name)))
       .filter((name) => !name.startsWith('.'))
     return await Promise.all(names.sort().map(async (name) => ({ name, content: await readFile(join(at, name)) })))
+  }
+
+  /** The messages that the pipeline has published to a topic, in the order in which they lie there. */
+  published(topic: string): Published[] {
+    const topics = topicSinks(this.#plan).map((step) => step.topic)
+    if (!topics.includes(topic))
+      throw unknown('UNKNOWN_SINK', `${this.#plan.name} publishes nothing to "${topic}"`, topic, topics)
+    return this.#topics.recordsOf(topic).map(({ bytes, at }) => {
+      const headers = readHeaders(bytes, at).map(([name, value]) => [name, value?.toString() ?? ''])
+      return {
+        key: at.keyFrom < 0 ? null : bytes.toString('utf8', at.keyFrom, at.keyTo),
+        value: JSON.parse(this.#inFolder(bytes.toString('utf8', at.valueFrom, at.valueTo))),
+        headers: Object.fromEntries(headers),
+      }
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -299,6 +316,7 @@ export class TestPipeline implements AsyncDisposable {
       spool,
       openReader: async () => severalReaders(await Promise.all(Object.entries(plan.sources).map(openReader))),
       effects: { quarantine: undefined, logs: join(this.#folder, 'logs') },
+      publish: { openWriter: (topic) => this.#topics.openWriter(topic), mostRows: 1_000_000_000, patienceMs: 60_000 },
       // what is fed at once is one batch
       limits: { rows: 1_000_000_000, bytes: 1_000_000_000 },
       intervalMs: 0,

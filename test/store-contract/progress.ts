@@ -342,6 +342,7 @@ export function progress(scenario: Scenario): void {
           ...noBooks,
           deadLettersOpen: 0,
           filesQuarantined: 0,
+          outboxRows: 0,
         },
         {
           pipeline: 'shop',
@@ -359,6 +360,7 @@ export function progress(scenario: Scenario): void {
           dead: 32,
           deadLettersOpen: 2,
           filesQuarantined: 3,
+          outboxRows: 0,
         },
       ])
     })

@@ -33,7 +33,7 @@ const large: FilterStep = {
 }
 const remark: Column = { name: 'remark', type: text, nullable: true }
 const remarked: TableStep = { ...oncePerId, columns: [id, city, amount, remark] }
-const topic: Step = { id: 'topic', op: 'topic', from: ['validate'], topic: 'orders', columns: [id, amount] }
+const topic: Step = { id: 'topic', op: 'topic', from: ['validate'], topic: 'orders', key: [], columns: [id, amount] }
 
 export function registering(scenario: Scenario): void {
   describe('registering a plan', () => {
@@ -105,7 +105,7 @@ export function registering(scenario: Scenario): void {
 
     scenario('compares with the plan that was taken last', async ({ store }) => {
       await store.register(planOf([oncePerId]))
-      await store.register(planOf([oncePerId, topic]))
+      await store.register(planOf([oncePerId, sink({ is: 'append' }, 'others')]))
       await assert.rejects(store.register(planOf([oncePerId])), { code: 'PLAN_CHANGED' })
     })
 

@@ -24,6 +24,27 @@ export function appending(scenario: Scenario): void {
     assert.deepEqual(await reader.partitions(), [{ partition: 0, first: 0, end: 0 }])
   })
 
+  scenario(
+    'values are appended where they lie in their bytes, each with the same headers',
+    async ({ topics, make }) => {
+      const topic = newTopic()
+      await make(topic, 1)
+      await using writer = await topics.openWriter(topic)
+      const bytes = Buffer.from('[one, two,,three]')
+      const spans = Uint32Array.of(1, 4, 6, 9, 10, 10, 11, 16)
+      const headers = [['trace', Buffer.from('some')]] as const
+      assert.deepEqual(await writer.appendValues({ bytes, spans: spans.subarray(0, 0) }), [])
+      assert.deepEqual(await writer.appendValues({ bytes, spans }), [{ partition: 0, first: 0, end: 4 }])
+      assert.deepEqual(await writer.appendValues({ bytes, spans, headers }), [{ partition: 0, first: 4, end: 8 }])
+      const records = await readAll(topics, topic)
+      assert.deepEqual(
+        records.map(({ key, value, headers }) => [key, value, headers]),
+        [0, 1].flatMap((n) => ['one', 'two', '', 'three'].map((text) => [null, text, n])),
+      )
+      assert.deepEqual([...(records[7]?.headerBytes ?? [])], [10, ...Buffer.from('trace'), 8, ...Buffer.from('some')])
+    },
+  )
+
   scenario('a key, a value and headers come as they went, and none is not an empty one', async ({ topics, make }) => {
     const topic = newTopic()
     await make(topic, 1)

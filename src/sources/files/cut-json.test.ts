@@ -6,7 +6,8 @@ import { after, test } from 'node:test'
 import { Generated, openTestDuckdb, type TestDuckdb, testSeed } from '../../../test/duckdb.ts'
 import { type Column, decimal, double, integer, json, text } from '../../plan/columns.ts'
 import type { UnknownColumns } from '../../plan/plan.ts'
-import { JsonCutter, maxDepth, withoutExponent } from './cut-json.ts'
+import { maxDepth } from '../json-scanner.ts'
+import { JsonCutter, withoutExponent } from './cut-json.ts'
 import { jsonSpool, readMalformedSql, readSpoolSql } from './read-spool.ts'
 
 const db: TestDuckdb = await openTestDuckdb()

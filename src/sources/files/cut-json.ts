@@ -3,17 +3,30 @@
  * columns in their order, so that everything behind reads one format. Values are copied as bytes, never made into
  * JavaScript values, so no digit of a number is lost.
  *
- * A line ends at LF; a CR before it is blank. Blank lines are no rows. The grammar is that of RFC 8259, no more: no
- * comments, no NaN, no trailing comma. An absent key and `null` are the same. A text stands as it is, a number with the
+ * A line ends at LF; a CR before it is blank. Blank lines are no rows. An absent key and `null` are the same. A text stands as it is, a number with the
  * digits it was written with, `true` and `false` so; what is nested stays JSON. A key that names a column comes at most
  * once. Keys that name none are counted, refused, or kept together, as the source says. A line that is no JSON is NOT_JSON
  * whatever else is wrong with it; of other faults the first is told.
  *
- * The file is long because it is one scanner: its parts share the line at hand.
+ * The file is long because its parts share the line at hand.
  */
 import { isUtf8 } from 'node:buffer'
 import type { Column } from '../../plan/columns.ts'
 import type { UnknownColumns } from '../../plan/plan.ts'
+import {
+  absent,
+  BadJson,
+  escapedText,
+  exponent,
+  fraction,
+  isBlank,
+  type JsonProblem,
+  JsonScanner,
+  type JsonText,
+  nested,
+  plainText,
+  word,
+} from '../json-scanner.ts'
 import { type Cut, type CutterOptions, nothingCut, type RowCutter, RowWriter, writeNumber } from './cutter.ts'
 import { rawKept } from './read-spool.ts'
 
@@ -25,24 +38,14 @@ export interface JsonCutterOptions extends CutterOptions {
   firstByte: number
 }
 
-/** The deepest nesting of a line. */
-export const maxDepth = 500
-
 /** Keys that name no column: as many are told apart, in counting them. */
 const maxUnknownNames = 100
 
 const LF = 10
-const SPACE = 32
 const QUOTE = 34
 const PLUS = 43
 const COMMA = 44
-const MINUS = 45
-const POINT = 46
-const ZERO = 48
-const NINE = 57
 const COLON = 58
-const OPEN_LIST = 91
-const BACKSLASH = 92
 const OPEN_OBJECT = 123
 const CLOSE_OBJECT = 125
 
@@ -51,50 +54,6 @@ const prefixRoom = 64
 const recordsAtOnce = 1024 * 1024
 /** Copying so few bytes one by one is faster than calling for it. */
 const fewBytes = 40
-
-/** 1 for the bytes at which scanning a string must stop: the quote, the backslash, control characters. */
-const endsPlain = new Uint8Array(256).fill(1, 0, SPACE)
-endsPlain[QUOTE] = 1
-endsPlain[BACKSLASH] = 1
-/** The same, where it is not known yet whether the bytes are UTF-8: it stops at the first of another character than ASCII. */
-const endsAscii = endsPlain.slice().fill(1, 128)
-
-const isBlank = new Uint8Array(256)
-// a line has no LF; a record that stands alone may have some
-for (const blank of [9, LF, 13, SPACE]) isBlank[blank] = 1
-
-/** What stands where a column's value should be. */
-const absent = 0
-const plainText = 1
-const escapedText = 2
-const plainNumber = 3
-const fraction = 4
-const exponent = 5
-const word = 6
-const nested = 7
-
-type JsonProblem =
-  | 'NOT_JSON'
-  | 'NOT_AN_OBJECT'
-  | 'DUPLICATE_KEY'
-  | 'UNKNOWN_COLUMN'
-  | 'WRONG_TYPE'
-  | 'TOO_DEEP'
-  | 'INVALID_UTF8'
-  | JsonText
-type JsonText = 'NUL_BYTE' | 'LONE_SURROGATE'
-
-/** What is wrong with a line; `at` is the byte of the line, `column` the one a person should look at. */
-class BadLine {
-  readonly code: JsonProblem
-  readonly at: number
-  readonly column: string
-  constructor(code: JsonProblem, at: number, column = '') {
-    this.code = code
-    this.at = at
-    this.column = column
-  }
-}
 
 export class JsonCutter implements RowCutter {
   readonly #options: JsonCutterOptions
@@ -106,9 +65,6 @@ export class JsonCutter implements RowCutter {
   readonly #next: Int32Array
   /** The column of the key before; -1 at the beginning of a line, and after a key that names none. */
   #before = -1
-  /** At which bytes scanning a string stops; of a record it is seen by the way whether it is ASCII. */
-  #ends = endsPlain
-  #isAscii = true
   readonly #kinds: Uint8Array
   readonly #from: Int32Array
   readonly #to: Int32Array
@@ -117,7 +73,7 @@ export class JsonCutter implements RowCutter {
   readonly #unknownHere: string[] = []
   /** Keys and values to keep together, as offsets. */
   #kept: number[] = []
-  readonly #stack = new Uint8Array(maxDepth + 1)
+  readonly #json = new JsonScanner()
 
   #cut = nothingCut()
   #line: number
@@ -133,12 +89,7 @@ export class JsonCutter implements RowCutter {
   #pushed = 0
 
   /** The first fault of the line at hand, unless it is no JSON: that is thrown. */
-  #fault: BadLine | undefined
-
-  // the value just scanned
-  #at = 0
-  #kind = absent
-  #badText: JsonText | undefined
+  #fault: BadJson | undefined
 
   constructor(options: JsonCutterOptions) {
     this.#options = options
@@ -210,7 +161,7 @@ export class JsonCutter implements RowCutter {
     this.#writer.file = file
     this.#line = line
     this.#pushed = recordsAtOnce
-    this.#ends = endsAscii
+    this.#json.watchAscii()
     const { rows, malformed } = this.#cut
     this.#takeLine(bytes, from, end, false)
     if (this.#cut.rows > rows) return true
@@ -247,20 +198,20 @@ export class JsonCutter implements RowCutter {
       this.#malformed('INVALID_UTF8', bytes.subarray(from, end), end - from)
       return
     }
-    this.#isAscii = true
+    this.#json.isAscii = true
     try {
       this.#scanObject(bytes, at, end)
       if (this.#fault !== undefined) throw this.#fault
-      if (!this.#isAscii && !isUtf8(bytes.subarray(from, end))) throw new BadLine('INVALID_UTF8', from)
+      if (!this.#json.isAscii && !isUtf8(bytes.subarray(from, end))) throw new BadJson('INVALID_UTF8', from)
       this.#writeRow(bytes, from, end)
       this.#countUnknown()
       this.#cut.rows++
       this.#left--
     } catch (problem) {
-      if (!(problem instanceof BadLine)) throw problem
+      if (!(problem instanceof BadJson)) throw problem
       // whatever else is wrong with it: what follows a fault was not looked at
-      const isText = this.#ends === endsPlain || isUtf8(bytes.subarray(from, end))
-      const { code, column } = isText ? problem : new BadLine('INVALID_UTF8', from)
+      const isText = !this.#json.watchesAscii || isUtf8(bytes.subarray(from, end))
+      const { code, column } = isText ? problem : new BadJson('INVALID_UTF8', from)
       const detail = code === 'NOT_JSON' ? `at byte ${Math.min(problem.at, end) - from + 1}` : ''
       this.#malformed(code, bytes.subarray(from, end), end - from, column, detail)
     }
@@ -318,51 +269,52 @@ export class JsonCutter implements RowCutter {
     this.#before = -1
     if (bytes[from] !== OPEN_OBJECT) {
       // a line that is JSON, but no object, has a reason of its own
-      this.#scanValue(bytes, from, end)
+      this.#json.value(bytes, from, end)
       this.#nothingAfter(bytes, end)
-      throw new BadLine('NOT_AN_OBJECT', from)
+      throw new BadJson('NOT_AN_OBJECT', from)
     }
     let at = from + 1
     while (at < end && isBlank[bytes[at] as number] === 1) at++
-    if (at >= end) throw new BadLine('NOT_JSON', end)
-    if (bytes[at] === CLOSE_OBJECT) this.#at = at + 1
+    if (at >= end) throw new BadJson('NOT_JSON', end)
+    if (bytes[at] === CLOSE_OBJECT) this.#json.at = at + 1
     else {
       for (;;) {
         at = this.#scanMember(bytes, at, end)
-        if (at >= end) throw new BadLine('NOT_JSON', end)
+        if (at >= end) throw new BadJson('NOT_JSON', end)
         if (bytes[at] === CLOSE_OBJECT) break
-        if (bytes[at] !== COMMA) throw new BadLine('NOT_JSON', at)
+        if (bytes[at] !== COMMA) throw new BadJson('NOT_JSON', at)
         at++
         while (at < end && isBlank[bytes[at] as number] === 1) at++
       }
-      this.#at = at + 1
+      this.#json.at = at + 1
     }
     this.#nothingAfter(bytes, end)
   }
 
   #nothingAfter(bytes: Buffer, end: number): void {
-    let at = this.#at
+    let at = this.#json.at
     while (at < end && isBlank[bytes[at] as number] === 1) at++
-    if (at < end) throw new BadLine('NOT_JSON', at)
+    if (at < end) throw new BadJson('NOT_JSON', at)
   }
 
   // A key, its value and the blanks around them; answers where what follows stands.
   #scanMember(bytes: Buffer, from: number, end: number): number {
-    if (bytes[from] !== QUOTE || from >= end) throw new BadLine('NOT_JSON', from)
-    this.#badText = undefined
-    this.#scanString(bytes, from, end)
-    const badKey = this.#badText
-    const keyEnd = this.#at
+    const json = this.#json
+    if (bytes[from] !== QUOTE || from >= end) throw new BadJson('NOT_JSON', from)
+    json.badText = undefined
+    json.string(bytes, from, end)
+    const badKey = json.badText
+    const keyEnd = json.at
     const column = this.#columnOf(bytes, from + 1, keyEnd - 1)
     let at = keyEnd
     while (at < end && isBlank[bytes[at] as number] === 1) at++
-    if (bytes[at] !== COLON || at >= end) throw new BadLine('NOT_JSON', at)
+    if (bytes[at] !== COLON || at >= end) throw new BadJson('NOT_JSON', at)
     at++
     while (at < end && isBlank[bytes[at] as number] === 1) at++
-    this.#scanValue(bytes, at, end)
+    json.value(bytes, at, end)
     if (column >= 0) this.#note(column, at)
     else this.#noteUnknown(bytes, from, keyEnd, at, badKey)
-    let next = this.#at
+    let next = json.at
     while (next < end && isBlank[bytes[next] as number] === 1) next++
     return next
   }
@@ -370,24 +322,24 @@ export class JsonCutter implements RowCutter {
   #note(column: number, from: number): void {
     const name = this.#options.columns[column]?.name ?? ''
     const isText = this.#options.columns[column]?.type.is === 'text'
-    if (this.#kinds[column] !== absent) this.#fault ??= new BadLine('DUPLICATE_KEY', from, name)
-    else if (this.#badText !== undefined) this.#fault ??= new BadLine(this.#badText, from, name)
-    else if (this.#kind === nested && isText) this.#fault ??= new BadLine('WRONG_TYPE', from, name)
+    if (this.#kinds[column] !== absent) this.#fault ??= new BadJson('DUPLICATE_KEY', from, name)
+    else if (this.#json.badText !== undefined) this.#fault ??= new BadJson(this.#json.badText, from, name)
+    else if (this.#json.kind === nested && isText) this.#fault ??= new BadJson('WRONG_TYPE', from, name)
     // a null counts as given, so that a second one is noticed, and is written as nothing
-    this.#kinds[column] = this.#kind
+    this.#kinds[column] = this.#json.kind
     this.#from[column] = from
-    this.#to[column] = this.#at
+    this.#to[column] = this.#json.at
   }
 
   #noteUnknown(bytes: Buffer, keyFrom: number, keyEnd: number, valueFrom: number, badKey: JsonText | undefined): void {
     const { unknown } = this.#options
     const name = decoded(bytes, keyFrom, keyEnd).slice(0, 200)
-    if (unknown.is === 'refuse') this.#fault ??= new BadLine('UNKNOWN_COLUMN', keyFrom, name)
+    if (unknown.is === 'refuse') this.#fault ??= new BadJson('UNKNOWN_COLUMN', keyFrom, name)
     this.#unknownHere.push(name)
     if (unknown.is !== 'keep') return
-    const badText = badKey ?? this.#badText
-    if (badText !== undefined) this.#fault ??= new BadLine(badText, valueFrom, name)
-    this.#kept.push(keyFrom, keyEnd, valueFrom, this.#at)
+    const badText = badKey ?? this.#json.badText
+    if (badText !== undefined) this.#fault ??= new BadJson(badText, valueFrom, name)
+    this.#kept.push(keyFrom, keyEnd, valueFrom, this.#json.at)
   }
 
   #countUnknown(): void {
@@ -424,148 +376,6 @@ export class JsonCutter implements RowCutter {
     const text = bytes.toString('latin1', from, to)
     const plain = text.includes('\\') ? Buffer.from(decoded(bytes, from - 1, to + 1)).toString('latin1') : text
     return this.#byKey.get(plain) ?? -1
-  }
-
-  // ---- values ------------------------------------------------------------------------------------------------------
-
-  // The value at `from`; afterwards #at stands behind it and #kind says what it is.
-  #scanValue(bytes: Buffer, from: number, end: number): void {
-    this.#badText = undefined
-    if (from >= end) throw new BadLine('NOT_JSON', end)
-    const byte = bytes[from] as number
-    if (byte === QUOTE) this.#scanString(bytes, from, end)
-    else if (byte === MINUS || (byte >= ZERO && byte <= NINE)) this.#scanNumber(bytes, from, end)
-    else if (byte === OPEN_OBJECT || byte === OPEN_LIST) this.#scanNested(bytes, from, end)
-    else this.#scanWord(bytes, from, end)
-  }
-
-  #scanString(bytes: Buffer, from: number, end: number): void {
-    let at = from + 1
-    let escaped = false
-    const ends = this.#ends
-    for (;;) {
-      while (ends[bytes[at] as number] === 0) at++
-      if ((bytes[at] as number) > 127) {
-        this.#isAscii = false
-        while (endsPlain[bytes[at] as number] === 0) at++
-      }
-      // what follows is an LF, another record, or the end of the buffer, whose undefined ends the loop too
-      if (at >= end) throw new BadLine('NOT_JSON', end)
-      if (bytes[at] === QUOTE) break
-      if (bytes[at] !== BACKSLASH) throw new BadLine('NOT_JSON', at)
-      escaped = true
-      at = this.#scanEscape(bytes, at, end)
-    }
-    this.#at = at + 1
-    this.#kind = escaped ? escapedText : plainText
-  }
-
-  #scanEscape(bytes: Buffer, from: number, end: number): number {
-    const letter = bytes[from + 1] as number
-    if (from + 1 >= end) throw new BadLine('NOT_JSON', end)
-    if (letter !== 117) {
-      if (escapes[letter] === 0) throw new BadLine('NOT_JSON', from)
-      return from + 2
-    }
-    const unit = hexUnit(bytes, from + 2, end)
-    if (unit < 0) throw new BadLine('NOT_JSON', from)
-    if (unit === 0) this.#badText ??= 'NUL_BYTE'
-    if (unit < 0xd800 || unit > 0xdfff) return from + 6
-    const pair = unit < 0xdc00 && bytes[from + 6] === BACKSLASH && bytes[from + 7] === 117
-    const second = pair ? hexUnit(bytes, from + 8, end) : 0
-    if (second < 0) throw new BadLine('NOT_JSON', from + 6)
-    if (second >= 0xdc00 && second <= 0xdfff) return from + 12
-    this.#badText ??= 'LONE_SURROGATE'
-    return from + 6
-  }
-
-  #scanNumber(bytes: Buffer, from: number, end: number): void {
-    let at = bytes[from] === MINUS ? from + 1 : from
-    this.#kind = plainNumber
-    if (bytes[at] === ZERO && at < end) at++
-    else at = this.#digits(bytes, at, end)
-    if (bytes[at] === POINT && at < end) {
-      at = this.#digits(bytes, at + 1, end)
-      this.#kind = fraction
-    }
-    if (at < end && ((bytes[at] as number) | 32) === 101) {
-      at++
-      if (bytes[at] === PLUS || bytes[at] === MINUS) at++
-      at = this.#digits(bytes, at, end)
-      this.#kind = exponent
-    }
-    this.#at = at
-  }
-
-  #digits(bytes: Buffer, from: number, end: number): number {
-    let at = from
-    while (at < end && (bytes[at] as number) >= ZERO && (bytes[at] as number) <= NINE) at++
-    if (at === from) throw new BadLine('NOT_JSON', at)
-    return at
-  }
-
-  #scanWord(bytes: Buffer, from: number, end: number): void {
-    for (const [text, kind] of words) {
-      if (from + text.length <= end && bytes.toString('latin1', from, from + text.length) === text) {
-        this.#at = from + text.length
-        this.#kind = kind
-        return
-      }
-    }
-    throw new BadLine('NOT_JSON', from)
-  }
-
-  // Without recursion, so that no depth of nesting can exhaust the stack.
-  #scanNested(bytes: Buffer, from: number, end: number): void {
-    const stack = this.#stack
-    let depth = 0
-    let at = from
-    let badText: JsonText | undefined
-    // whether a value must follow; else a comma or an end
-    let value = true
-    for (;;) {
-      while (at < end && isBlank[bytes[at] as number] === 1) at++
-      if (at >= end) throw new BadLine('NOT_JSON', end)
-      const byte = bytes[at] as number
-      if (value) {
-        if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
-          if (depth === maxDepth) throw new BadLine('TOO_DEEP', at)
-          stack[depth++] = byte
-          at = skipBlanks(bytes, at + 1, end)
-          if (bytes[at] === byte + 2) value = false
-          else if (byte === OPEN_OBJECT) at = this.#nestedKey(bytes, at, end)
-          badText ??= this.#badText
-          continue
-        }
-        this.#scanValue(bytes, at, end)
-        badText ??= this.#badText
-        at = this.#at
-        value = false
-        continue
-      }
-      if (depth > 0 && byte === (stack[depth - 1] as number) + 2) {
-        at++
-        depth--
-        if (depth === 0) break
-      } else if (byte === COMMA && depth > 0) {
-        at = skipBlanks(bytes, at + 1, end)
-        if (stack[depth - 1] === OPEN_OBJECT) at = this.#nestedKey(bytes, at, end)
-        badText ??= this.#badText
-        value = true
-      } else throw new BadLine('NOT_JSON', at)
-    }
-    this.#badText = badText
-    this.#at = at
-    this.#kind = nested
-  }
-
-  #nestedKey(bytes: Buffer, from: number, end: number): number {
-    this.#badText = undefined
-    if (bytes[from] !== QUOTE || from >= end) throw new BadLine('NOT_JSON', from)
-    this.#scanString(bytes, from, end)
-    const at = skipBlanks(bytes, this.#at, end)
-    if (bytes[at] !== COLON || at >= end) throw new BadLine('NOT_JSON', at)
-    return at + 1
   }
 
   // ---- the row, as CSV ---------------------------------------------------------------------------------------------
@@ -648,27 +458,6 @@ export class JsonCutter implements RowCutter {
     this.#cut.malformed++
     this.#left--
   }
-}
-
-const words: [string, number][] = [
-  ['null', word],
-  ['true', word],
-  ['false', word],
-]
-
-const escapes = new Uint8Array(256)
-for (const letter of '"\\/bfnrt') escapes[letter.charCodeAt(0)] = 1
-
-function hexUnit(bytes: Buffer, from: number, end: number): number {
-  if (from + 4 > end) return -1
-  const text = bytes.toString('latin1', from, from + 4)
-  return /^[0-9a-fA-F]{4}$/.test(text) ? Number.parseInt(text, 16) : -1
-}
-
-function skipBlanks(bytes: Buffer, from: number, end: number): number {
-  let at = from
-  while (at < end && isBlank[bytes[at] as number] === 1) at++
-  return at
 }
 
 // The text of a JSON string that has been scanned, quotes included.

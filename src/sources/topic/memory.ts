@@ -2,16 +2,17 @@
 import { MillraceError } from '../../errors.ts'
 import { crc32c } from './crc32c.ts'
 import { headerBytes } from './headers.ts'
-import type {
-  Appended,
-  PartitionEnds,
-  ReaderOptions,
-  RecordAt,
-  RecordSink,
-  TopicReader,
-  TopicRecord,
-  Topics,
-  TopicWriter,
+import {
+  type Appended,
+  type PartitionEnds,
+  type ReaderOptions,
+  type RecordAt,
+  type RecordSink,
+  recordsOf,
+  type TopicReader,
+  type TopicRecord,
+  type Topics,
+  type TopicWriter,
 } from './topic.ts'
 
 export interface MemoryTopics extends Topics {
@@ -19,6 +20,8 @@ export interface MemoryTopics extends Topics {
   make(topic: string, partitions: number): void
   /** Appends to a partition of a topic that is there. */
   put(topic: string, partition: number, records: readonly TopicRecord[]): Appended
+  /** Everything that is there, partition by partition. */
+  recordsOf(topic: string): readonly { bytes: Buffer; at: RecordAt }[]
   /** Removes the records of a partition that lie before an offset. */
   forget(topic: string, partition: number, before: number): void
 }
@@ -63,6 +66,7 @@ export function memoryTopics(now: () => number): MemoryTopics {
     is: 'memory',
     make,
     put,
+    recordsOf: (name) => topics.get(name)?.partitions.flatMap(({ records }) => records) ?? [],
     forget(name, partition, before) {
       const from = partitionOf(name, partition)
       from.records.splice(0, before - from.first)
@@ -73,13 +77,15 @@ export function memoryTopics(now: () => number): MemoryTopics {
     },
     async openWriter(name): Promise<TopicWriter> {
       const topic = make(name, 1)
+      const append: TopicWriter['append'] = async (records) => {
+        const turn = topic.turn++ % topic.partitions.length
+        const partitionFor = ({ key }: TopicRecord): number =>
+          key === undefined ? turn : crc32c(key, 0, key.length) % topic.partitions.length
+        return [...Map.groupBy(records, partitionFor)].map(([partition, part]) => put(name, partition, part))
+      }
       return {
-        async append(records) {
-          const turn = topic.turn++ % topic.partitions.length
-          const partitionFor = ({ key }: TopicRecord): number =>
-            key === undefined ? turn : crc32c(key, 0, key.length) % topic.partitions.length
-          return [...Map.groupBy(records, partitionFor)].map(([partition, part]) => put(name, partition, part))
-        },
+        append,
+        appendValues: (values) => append(recordsOf(values)),
         async [Symbol.asyncDispose]() {},
       }
     },

@@ -8,7 +8,12 @@ export interface Topics extends AsyncDisposable {
   readonly is: 'local' | 'kafka' | 'memory'
   openReader(topic: string, options?: ReaderOptions): Promise<TopicReader>
   /** One process writes a local topic; of Kafka's any number do. */
-  openWriter(topic: string): Promise<TopicWriter>
+  openWriter(topic: string, options?: WriterOptions): Promise<TopicWriter>
+}
+
+export interface WriterOptions {
+  /** When it is aborted, records that Kafka has not taken are given up: otherwise they are tried for minutes. */
+  signal?: AbortSignal
 }
 
 export interface ReaderOptions {
@@ -90,6 +95,23 @@ export interface TopicRecord {
   timestampMs?: number
 }
 
+/** Values that lie in bytes one after another, to be records without a key: told apart without an object for each. */
+export interface Values {
+  bytes: Buffer
+  /** Two numbers for each: where it begins, and where it ends. */
+  spans: Uint32Array
+  /** Every record gets these. */
+  headers?: readonly (readonly [name: string, value: Buffer])[]
+}
+
+/** The same as records, for a driver that has no shorter way. */
+export function recordsOf({ bytes, spans, headers = [] }: Values): TopicRecord[] {
+  return Array.from({ length: spans.length / 2 }, (_, n) => ({
+    value: bytes.subarray(spans[2 * n], spans[2 * n + 1]),
+    headers,
+  }))
+}
+
 /** Where the records of one append lie. */
 export interface Appended {
   partition: number
@@ -101,4 +123,6 @@ export interface Appended {
 export interface TopicWriter extends AsyncDisposable {
   /** Resolves when they are durable. Several may be under way at once; those of one key land in the order of the calls. */
   append(records: readonly TopicRecord[]): Promise<Appended[]>
+  /** The same of values: they lie in one partition, in their order. The bytes may be written over when it resolves. */
+  appendValues(values: Values): Promise<Appended[]>
 }

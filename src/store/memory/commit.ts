@@ -14,11 +14,13 @@ import {
   type RefusedRow,
   type RowFile,
   RowsRefused,
+  rowsOutOf,
   type SinkOutcome,
   type Verdicts,
 } from '../store.ts'
 import { type MemoryDatabase, pair, type StoredPipeline } from './database.ts'
 import { readKeyedChange } from './keyed-state.ts'
+import { readMessages } from './outbox.ts'
 import { type Row, readRows } from './rows.ts'
 import { readStateChange } from './state.ts'
 import { apply, type Draft, draftOf, merge, remove } from './tables.ts'
@@ -57,6 +59,8 @@ export async function commitBatch(
   await failpoint('after state')
 
   const verdicts = await batch.books(outcomes)
+  const written = (await batch.outbox?.(outcomes)) ?? []
+  const messages = await readMessages(written, batch.batch)
   await failpoint('after positions')
   await failpoint('commit sent')
 
@@ -75,9 +79,7 @@ export async function commitBatch(
   checkSettled(database, batch)
 
   const committedAt = new Date(database.now())
-  const rowsOut = Object.fromEntries(
-    outcomes.map(({ step, inserted, updated, deleted }) => [step, { inserted, updated, deleted }]),
-  )
+  const rowsOut = rowsOutOf(outcomes, written)
   for (const draft of drafts.values()) apply(draft)
   for (const letter of letters)
     database.deadLetters.push(stored(letter, batch, database.deadLetters.length + 1, committedAt))
@@ -88,6 +90,7 @@ export async function commitBatch(
   }
   changeState(pipeline)
   changeKeyed(pipeline)
+  pipeline.outbox.push(...messages)
   pipeline.watermark = highest(pipeline.watermark, batch.watermark)
   for (const file of batch.files) pipeline.files.set(pair(file.source, file.id), { ...file, batch: batch.batch })
   for (const position of batch.positions) {

@@ -1,6 +1,6 @@
 /** Everything the memory store keeps, in plain maps and arrays that several openings may share, as workers share Postgres. */
 import type { Plan } from '../../plan/plan.ts'
-import type { DeadLetter, LedgerLine, Position, StoredFile } from '../store.ts'
+import type { DeadLetter, LedgerLine, OutboxMessage, Position, StoredFile } from '../store.ts'
 import { expire, type LeaseState } from './leases.ts'
 import type { Row } from './rows.ts'
 import type { Table } from './tables.ts'
@@ -39,6 +39,8 @@ export interface StoredPipeline {
   paneSets: Row[]
   /** By step, key and item. */
   keyed: Map<string, Row>
+  /** In the order in which they are published. */
+  outbox: OutboxMessage[]
 }
 
 export function memoryDatabase(now: () => number): MemoryDatabase {

@@ -14,7 +14,7 @@ export async function openKafka(settings: KafkaSettings, now: () => number = Dat
   return {
     is: 'kafka',
     openReader: async (topic, options = {}) => new KafkaReader(cluster, topic, options),
-    openWriter: async (topic) => new KafkaWriter(cluster, topic, now),
+    openWriter: async (topic, { signal } = {}) => new KafkaWriter(cluster, topic, now, signal),
     [Symbol.asyncDispose]: async () => cluster[Symbol.dispose](),
   }
 }

@@ -25,6 +25,8 @@ export interface Producer {
 /** What a partition's writer needs of the topic's. */
 export interface Outlet {
   readonly topic: string
+  /** Nobody waits for the records any more. */
+  readonly signal: AbortSignal | undefined
   now(): number
   send(partition: number, bytes: Buffer): Promise<Produced>
   producer(): Promise<Producer>
@@ -144,7 +146,7 @@ export class PartitionWriter {
         fault = error
       }
       const mayPass = fault instanceof MillraceError && fault.retry
-      if (!mayPass || performance.now() > until) {
+      if (!mayPass || performance.now() > until || this.#outlet.signal?.aborted) {
         // the numbers behind this one would not follow on: what comes next is written under another name
         if (mayHaveLanded) this.#forget()
         throw fault

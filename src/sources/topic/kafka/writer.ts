@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { initProducerIdV1 } from '@platformatic/kafka'
 import { MillraceError } from '../../../errors.ts'
-import type { Appended, TopicRecord, TopicWriter } from '../topic.ts'
+import { type Appended, recordsOf, type TopicRecord, type TopicWriter, type Values } from '../topic.ts'
 import { Append } from './append.ts'
 import type { Cluster } from './cluster.ts'
 import { addressText } from './failure.ts'
@@ -22,6 +22,7 @@ const leadersMaxAgeMs = 300_000
 export class KafkaWriter implements TopicWriter, Outlet {
   readonly topic: string
   readonly now: () => number
+  readonly signal: AbortSignal | undefined
   readonly #cluster: Cluster
   #leaders: { known: Promise<ReadonlyMap<number, number>>; since: number } | undefined
   #producer: Promise<Producer> | undefined
@@ -30,10 +31,11 @@ export class KafkaWriter implements TopicWriter, Outlet {
   /** Records without a key: those of one call stay together, those of the next go to the next partition. */
   #turn = 0
 
-  constructor(cluster: Cluster, topic: string, now: () => number) {
+  constructor(cluster: Cluster, topic: string, now: () => number, signal?: AbortSignal) {
     this.#cluster = cluster
     this.topic = topic
     this.now = now
+    this.signal = signal
   }
 
   async append(records: readonly TopicRecord[]): Promise<Appended[]> {
@@ -51,6 +53,10 @@ export class KafkaWriter implements TopicWriter, Outlet {
       writer.push(part, append)
     }
     return append.done
+  }
+
+  async appendValues(values: Values): Promise<Appended[]> {
+    return await this.append(recordsOf(values))
   }
 
   /** While Kafka does not answer, no more is taken than memory can hold. */

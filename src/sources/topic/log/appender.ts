@@ -4,8 +4,8 @@ import { asDiskFull } from '../../../errors.ts'
 import { failpoint } from '../../../failpoint.ts'
 import type { Appended } from '../topic.ts'
 import { type End, EndFile } from './durable-end.ts'
-import { type Framed, writeFrame } from './frame.ts'
-import { addToIndex } from './index-file.ts'
+import { type Framed, type FramedValues, frameHead, writeFrame, writeValueFrame } from './frame.ts'
+import { isIndexed } from './index-file.ts'
 import { indexPath, listSegments, segmentPath } from './layout.ts'
 import type { ResolvedLogOptions } from './options.ts'
 import { type Recovered, recover } from './recover.ts'
@@ -84,16 +84,41 @@ export class Appender implements AsyncDisposable {
 
   /** All of them are durable when it resolves, and none of them is there when it rejects. */
   append(records: readonly Framed[]): Promise<Appended> {
-    // an append lies in one segment, so that it is one group's and can be taken back
-    if (this.#next.position >= this.#options.segmentBytes) this.#beginSegment()
-    const first = this.#next.offset
+    const first = this.#beginAppend()
     const nowMs = this.#options.now()
-    let chunk = this.#chunks.at(-1)
     for (const framed of records) {
-      if (chunk === undefined || !fits(chunk, this.#next.segment, framed.bytes)) chunk = this.#addChunk(framed.bytes)
-      this.#lay(framed, chunk, nowMs)
+      const chunk = this.#chunkFor(framed.bytes)
+      writeFrame(chunk.bytes, chunk.used, this.#next.offset - this.#next.segment, framed, nowMs)
+      this.#laid(chunk, framed.bytes)
     }
+    return this.#endAppend(first)
+  }
+
+  /** The same of values. */
+  appendValues(framed: FramedValues): Promise<Appended> {
+    const first = this.#beginAppend()
+    const nowMs = this.#options.now()
+    const { spans } = framed.values
+    const beside = frameHead + framed.headers.length
+    for (let n = 0; n < spans.length; n += 2) {
+      const from = spans[n] ?? 0
+      const end = spans[n + 1] ?? 0
+      const chunk = this.#chunkFor(beside + end - from)
+      writeValueFrame(chunk.bytes, chunk.used, this.#next.offset - this.#next.segment, framed, from, end, nowMs)
+      this.#laid(chunk, beside + end - from)
+    }
+    return this.#endAppend(first)
+  }
+
+  // An append lies in one segment, so that it is one group's and can be taken back.
+  #beginAppend(): number {
+    if (this.#next.position >= this.#options.segmentBytes) this.#beginSegment()
+    return this.#next.offset
+  }
+
+  #endAppend(first: number): Promise<Appended> {
     const appended = { partition: this.#partition, first, end: this.#next.offset }
+    const chunk = this.#chunks.at(-1)
     const durable = new Promise<Appended>((resolve, reject) => chunk?.waiting.push({ appended, resolve, reject }))
     this.#flushing ??= this.#flush()
     return durable
@@ -109,6 +134,11 @@ export class Appender implements AsyncDisposable {
     this.#indexedTo = 0
   }
 
+  #chunkFor(bytes: number): Chunk {
+    const last = this.#chunks.at(-1)
+    return last !== undefined && fits(last, this.#next.segment, bytes) ? last : this.#addChunk(bytes)
+  }
+
   #addChunk(least: number): Chunk {
     const bytes = least > chunkBytes ? Buffer.allocUnsafeSlow(least) : this.#spare.pop()
     const chunk: Chunk = {
@@ -122,13 +152,15 @@ export class Appender implements AsyncDisposable {
     return chunk
   }
 
-  #lay(framed: Framed, chunk: Chunk, nowMs: number): void {
+  // A frame of so many bytes lies in the chunk.
+  #laid(chunk: Chunk, bytes: number): void {
     const next = this.#next
-    const place = { number: next.offset - next.segment, position: next.position }
-    writeFrame(chunk.bytes, chunk.used, place.number, framed, nowMs)
-    if (addToIndex(chunk.index, place, this.#indexedTo)) this.#indexedTo = place.position
-    chunk.used += framed.bytes
-    next.position += framed.bytes
+    if (isIndexed(next.position, this.#indexedTo)) {
+      chunk.index.push({ number: next.offset - next.segment, position: next.position })
+      this.#indexedTo = next.position
+    }
+    chunk.used += bytes
+    next.position += bytes
     next.offset++
   }
 

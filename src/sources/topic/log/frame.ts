@@ -14,7 +14,7 @@
 import { MillraceError } from '../../../errors.ts'
 import { crc32c } from '../crc32c.ts'
 import { headerBytes } from '../headers.ts'
-import type { RecordAt, RecordSink, TopicRecord } from '../topic.ts'
+import type { RecordAt, RecordSink, TopicRecord, Values } from '../topic.ts'
 
 export const frameHead = 32
 
@@ -30,11 +30,32 @@ export interface Framed {
   bytes: number
 }
 
+/** Values with everything known that their frames need. */
+export interface FramedValues {
+  values: Values
+  headers: Buffer
+}
+
 /** Measures a record. Throws RECORD_TOO_LARGE. */
 export function framed(record: TopicRecord, topic: string): Framed {
   const headers = headerBytes(record.headers ?? [])
   const bytes = frameHead + (record.key?.length ?? 0) + headers.length + (record.value?.length ?? 0)
-  if (bytes <= largestFrame) return { record, headers, bytes }
+  refuseTooLarge(bytes, topic)
+  return { record, headers, bytes }
+}
+
+/** Measures values. Throws RECORD_TOO_LARGE. */
+export function framedValues(values: Values, topic: string): FramedValues {
+  const headers = headerBytes(values.headers ?? [])
+  const { spans } = values
+  let longest = 0
+  for (let n = 0; n < spans.length; n += 2) longest = Math.max(longest, (spans[n + 1] ?? 0) - (spans[n] ?? 0))
+  refuseTooLarge(frameHead + headers.length + longest, topic)
+  return { values, headers }
+}
+
+function refuseTooLarge(bytes: number, topic: string): void {
+  if (bytes <= largestFrame) return
   throw new MillraceError('RECORD_TOO_LARGE', {
     at: `topic ${topic}`,
     message: `a record of ${bytes} bytes is larger than a local topic takes, which is ${largestFrame}`,
@@ -46,12 +67,7 @@ export function framed(record: TopicRecord, topic: string): Framed {
 export function writeFrame(into: Buffer, at: number, number: number, framed: Framed, nowMs: number): void {
   const { record, headers, bytes } = framed
   const { key, value } = record
-  const timestampMs = record.timestampMs ?? nowMs
-  const high = Math.floor(timestampMs / twoTo32)
-  into.writeUInt32LE(bytes, at)
-  into.writeUInt32LE(number, at + 8)
-  into.writeUInt32LE(timestampMs - high * twoTo32, at + 12)
-  into.writeInt32LE(high, at + 16)
+  writeHead(into, at, bytes, number, record.timestampMs ?? nowMs)
   into.writeInt32LE(key === undefined ? -1 : key.length, at + 20)
   into.writeInt32LE(value === null ? -1 : value.length, at + 24)
   into.writeUInt32LE(record.headers?.length ?? 0, at + 28)
@@ -60,6 +76,35 @@ export function writeFrame(into: Buffer, at: number, number: number, framed: Fra
   if (headers.length > 0) to += headers.copy(into, to)
   if (value !== null) value.copy(into, to)
   into.writeUInt32LE(crc32c(into, at + 8, at + bytes), at + 4)
+}
+
+/** Writes the frame of a value, which lies in `[from, end)` of its bytes, at a place that has room for it. */
+export function writeValueFrame(
+  into: Buffer,
+  at: number,
+  number: number,
+  { values, headers }: FramedValues,
+  from: number,
+  end: number,
+  nowMs: number,
+): void {
+  const bytes = frameHead + headers.length + end - from
+  writeHead(into, at, bytes, number, nowMs)
+  into.writeInt32LE(-1, at + 20)
+  into.writeInt32LE(end - from, at + 24)
+  into.writeUInt32LE(values.headers?.length ?? 0, at + 28)
+  const to = at + frameHead
+  if (headers.length > 0) headers.copy(into, to)
+  values.bytes.copy(into, to + headers.length, from, end)
+  into.writeUInt32LE(crc32c(into, at + 8, at + bytes), at + 4)
+}
+
+function writeHead(into: Buffer, at: number, bytes: number, number: number, timestampMs: number): void {
+  const high = Math.floor(timestampMs / twoTo32)
+  into.writeUInt32LE(bytes, at)
+  into.writeUInt32LE(number, at + 8)
+  into.writeUInt32LE(timestampMs - high * twoTo32, at + 12)
+  into.writeInt32LE(high, at + 16)
 }
 
 /**

@@ -12,9 +12,14 @@ import { type Place, scanFrames } from './scan.ts'
 const entryBytes = 8
 const everyBytes = 64 * 1024
 
+/** Whether a frame at a position stands in the index, when the last one there lies at another. */
+export function isIndexed(position: number, lastPosition: number): boolean {
+  return position - lastPosition >= everyBytes
+}
+
 /** Adds a place to an index that is being made, if the last one is far enough away. */
-export function addToIndex(index: Place[], place: Place, lastPosition = index.at(-1)?.position ?? 0): boolean {
-  if (place.position - lastPosition < everyBytes) return false
+export function addToIndex(index: Place[], place: Place): boolean {
+  if (!isIndexed(place.position, index.at(-1)?.position ?? 0)) return false
   index.push(place)
   return true
 }

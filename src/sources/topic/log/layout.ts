@@ -8,9 +8,14 @@ import { join } from 'node:path'
 import { MillraceError } from '../../../errors.ts'
 import { createEndFile } from './durable-end.ts'
 
-/** The folder of a topic. Throws on a name that Kafka would not take either: it becomes part of a path. */
+/** Whether it can be the name of a topic, of Kafka's too. */
+export function isTopicName(text: string): boolean {
+  return /^[a-zA-Z0-9._-]{1,249}$/.test(text) && text !== '.' && text !== '..'
+}
+
+/** The folder of a topic. Throws on a name that is none: it becomes part of a path. */
 export function topicFolder(folder: string, topic: string): string {
-  if (/^[a-zA-Z0-9._-]{1,249}$/.test(topic) && topic !== '.' && topic !== '..') return join(folder, topic)
+  if (isTopicName(topic)) return join(folder, topic)
   throw new MillraceError('INVALID_PLAN', {
     at: `topic(${JSON.stringify(topic)})`,
     message: 'this cannot be the name of a topic',

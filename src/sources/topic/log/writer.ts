@@ -1,9 +1,9 @@
 import { join, resolve } from 'node:path'
 import { asDiskFull } from '../../../errors.ts'
 import { crc32c } from '../crc32c.ts'
-import type { Appended, TopicRecord, TopicWriter } from '../topic.ts'
+import type { Appended, TopicRecord, TopicWriter, Values } from '../topic.ts'
 import { Appender } from './appender.ts'
-import { type Framed, framed } from './frame.ts'
+import { type Framed, framed, framedValues } from './frame.ts'
 import { countPartitions, createTopic, topicFolder } from './layout.ts'
 import { lockTopic } from './lock.ts'
 import type { ResolvedLogOptions } from './options.ts'
@@ -43,7 +43,11 @@ export async function openLocalWriter(
       if (left) throw new Error(`the writer of topic ${topic} was closed`)
       return await log.append(records)
     }
-    return { append, [Symbol.asyncDispose]: leave }
+    const appendValues: TopicWriter['appendValues'] = async (values) => {
+      if (left) throw new Error(`the writer of topic ${topic} was closed`)
+      return await log.appendValues(values)
+    }
+    return { append, appendValues, [Symbol.asyncDispose]: leave }
   } catch (error) {
     await leave()
     throw error
@@ -100,6 +104,13 @@ class TopicLog implements AsyncDisposable {
       return part.length === 0 ? [] : [partition.append(part)]
     })
     return await Promise.all(appends.flat())
+  }
+
+  async appendValues(values: Values): Promise<Appended[]> {
+    if (values.spans.length === 0) return []
+    const all = framedValues(values, this.#topic)
+    const partition = this.#partitions[this.#turn++ % this.#partitions.length]
+    return partition === undefined ? [] : [await partition.appendValues(all)]
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
