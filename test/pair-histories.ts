@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { takesInputRows } from '../src/plan/plan.ts'
 import type { Bench } from './histories.ts'
+import type { Ground, Intake } from './intake.ts'
 import { pairPlan } from './pair-plans.ts'
 import { keptOf } from './reference-pairs.ts'
 import { endOfTime } from './reference-times.ts'
@@ -12,8 +13,12 @@ import { referenceWindows } from './reference-windows.ts'
 import { compareRows, compareTables, outcomeOf, playHistory, type World } from './stream-histories.ts'
 
 /** Runs the history of a seed and compares it with the reference; the error names the seed. */
-export async function checkPairHistory(bench: Bench, seed: number): Promise<void> {
-  await playHistory(bench, seed, (chance) => pairPlan(`pairs-${seed}`, chance), compare)
+export async function checkPairHistory(
+  bench: Bench,
+  seed: number,
+  openIntake?: (ground: Ground) => Promise<Intake>,
+): Promise<void> {
+  await playHistory(bench, seed, (chance) => pairPlan(`pairs-${seed}`, chance), compare, openIntake)
 }
 
 async function compare(world: World): Promise<void> {

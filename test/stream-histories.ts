@@ -16,7 +16,8 @@ import type { Plan } from '../src/plan/plan.ts'
 import { type MemoryDatabase, memoryDatabase, openMemoryStore } from '../src/store/memory.ts'
 import type { LedgerLine, Store } from '../src/store/store.ts'
 import { type Bench, randomFrom } from './histories.ts'
-import { type FedRange, type Feed, openMemoryReader } from './memory-source.ts'
+import { type Ground, type Intake, memoryIntake } from './intake.ts'
+import type { FedRange, Feed } from './memory-source.ts'
 import { type OutputRow, type Value, validate } from './reference.ts'
 import { microseconds } from './reference-times.ts'
 import { type Moment, referenceWatermarks } from './reference-watermarks.ts'
@@ -54,13 +55,10 @@ interface Attempt {
 }
 
 /** A history as it goes. */
-export interface World {
-  bench: Bench
-  chance: Chance
+export interface World extends Ground {
   shape: HistoryShape
-  plan: Plan
+  intake: Intake
   database: MemoryDatabase
-  feeds: Feed[]
   clock: { nowMs: number }
   log: (Attempt | { is: 'begins'; nowMs: number })[]
   mode: Stretch['mode']
@@ -72,6 +70,7 @@ export async function playHistory(
   seed: number,
   shapeOf: (chance: Chance) => HistoryShape,
   judge: (world: World) => Promise<void>,
+  openIntake: (ground: Ground) => Promise<Intake> = memoryIntake,
 ): Promise<void> {
   const chance = chanceFrom(randomFrom(seed))
   const shape = shapeOf(chance)
@@ -90,13 +89,14 @@ export async function playHistory(
     ),
   )
   const database = memoryDatabase(Date.now)
-  const world: World = { bench, chance, shape, plan, database, feeds, clock, log: [], mode: 'stream' }
   try {
+    await using intake = await openIntake({ bench, chance, plan, feeds })
+    const world: World = { bench, chance, shape, plan, intake, database, feeds, clock, log: [], mode: 'stream' }
     for (const stretch of stretchesOf(world)) {
       told.push(`${stretch.mode}${stretch.throws === undefined ? '' : ` with ${stretch.throws}`}`)
       if (stretch.fails !== undefined) told.push(`a commit that fails ${stretch.fails.when}`)
       world.mode = stretch.mode
-      if (stretch.mode !== 'stream') for (const arrival of stretch.arrivals.splice(0)) arrive(world, arrival)
+      if (stretch.mode !== 'stream') for (const arrival of stretch.arrivals.splice(0)) await arrive(world, arrival)
       arm(stretch.throws)
       const ended = await work(world, stretch).then(
         () => true,
@@ -163,26 +163,31 @@ function stretchesOf({ chance, shape, feeds, clock }: World): Stretch[] {
   return stretches
 }
 
-function arrive({ chance, clock, feeds }: World, { rows, passesMs, stalls }: Stretch['arrivals'][number]): void {
+async function arrive(
+  { chance, clock, feeds, intake }: World,
+  { rows, passesMs, stalls }: Stretch['arrivals'][number],
+): Promise<void> {
   clock.nowMs += passesMs
   for (const feed of feeds) feed.stalled = stalls && chance.maybe(0.5)
-  for (const [feed, fields] of rows) feed.rows.push(fields)
+  for (const [feed, fields] of rows) await intake.add(feed, fields)
 }
 
 async function work(world: World, stretch: Stretch): Promise<void> {
-  const { bench, plan, database, feeds, clock, chance, mode } = world
+  const { bench, plan, intake, database, feeds, clock, chance, mode } = world
   await using store = watched(world, stretch, openMemoryStore(database))
   await store.register(plan)
   const spool = join(bench.folder, 'spool', plan.name, `${++bench.drains}`)
   const controller = new AbortController()
-  const rests = [
-    () => {
-      for (const feed of feeds) feed.stalled = false
-    },
-    () => {
-      clock.nowMs += 1000
-    },
-  ]
+  const rests = stretch.hurries
+    ? []
+    : [
+        () => {
+          for (const feed of feeds) feed.stalled = false
+        },
+        () => {
+          clock.nowMs += 1000
+        },
+      ]
   if (mode !== 'stream') for (const feed of feeds) feed.stalled = false
   try {
     await runPipeline({
@@ -190,17 +195,16 @@ async function work(world: World, stretch: Stretch): Promise<void> {
       store,
       duck: bench.duck,
       spool,
-      openReader: async () =>
-        openMemoryReader({
-          plan,
-          feeds,
+      openReader: () =>
+        intake.openReader({
           store,
-          random: chance.random,
+          spool,
+          bounded: mode !== 'stream',
           async onIdle() {
             const next = stretch.arrivals.shift()
             const rest = next === undefined ? rests.shift() : () => arrive(world, next)
             if (rest === undefined) controller.abort()
-            else rest()
+            else await rest()
           },
         }),
       effects: { quarantine: undefined, logs: join(bench.folder, 'logs') },
@@ -220,7 +224,7 @@ async function work(world: World, stretch: Stretch): Promise<void> {
 }
 
 // The store, with a record of what it was asked.
-function watched({ log, clock, feeds, mode }: World, stretch: Stretch, store: Store): Store {
+function watched({ log, clock, feeds, intake, mode }: World, stretch: Stretch, store: Store): Store {
   let commits = 0
   const lease: Store['lease'] = async (request) => {
     const answer = await store.lease(request)
@@ -228,7 +232,8 @@ function watched({ log, clock, feeds, mode }: World, stretch: Stretch, store: St
     return answer
   }
   const commit: Store['commit'] = async (batch) => {
-    const lags = (batch.ranges as Partial<FedRange>).lags ?? leftOf(feeds, await store.committed(batch.pipeline))
+    const said = (batch.ranges as Partial<FedRange>).lags ?? intake.told()
+    const lags = said ?? leftOf(feeds, await store.committed(batch.pipeline))
     log.push({ is: 'attempt', batch: batch.batch, nowMs: clock.nowMs, mode, lags })
     commits++
     const fails = commits === stretch.fails?.at ? stretch.fails.when : undefined
@@ -285,6 +290,14 @@ export async function outcomeOf(world: World): Promise<Outcome> {
     [],
     'rows that nobody has read',
   )
+  for (const { source, partition, rows: fed } of feeds) {
+    const read = rows.filter((row) => row.source === source && row.partition === partition)
+    assert.deepEqual(
+      read.map(({ line }) => line),
+      [...fed.keys()],
+      `rows of ${source}/${partition}, each once and in their order`,
+    )
+  }
 
   // where event time went, batch by batch
   const times = eventTimes(plan)
@@ -330,7 +343,11 @@ export function compareRows({ plan, database }: World, ledger: LedgerLine[], exp
   )
   assert.deepEqual(
     database.lateRows
-      .map((row) => [row['step'], row['place'], row['event_time'], row['window_start'], row['late_by_ms']].join(' | '))
+      .map((row) =>
+        [row['step'], placeText(row['place'] ?? ''), row['event_time'], row['window_start'], row['late_by_ms']].join(
+          ' | ',
+        ),
+      )
       .sort(),
     expected.lateRows
       .filter(({ step }) => keeps.has(step))
@@ -339,7 +356,9 @@ export function compareRows({ plan, database }: World, ledger: LedgerLine[], exp
     'late rows',
   )
   assert.deepEqual(
-    database.deadLetters.map(({ place, line, code }) => `${place}:${line} ${code}`).sort(),
+    database.deadLetters
+      .map(({ place, line, code }) => `${placeText(line === null ? place : `${place}:${line}`)} ${code}`)
+      .sort(),
     expected.deadLetters.map(({ place, line, code }) => `${place}:${line} ${code}`).sort(),
     'dead letters',
   )
@@ -350,6 +369,11 @@ export function compareRows({ plan, database }: World, ledger: LedgerLine[], exp
     ledger.map(({ batch }) => ({ batch, ...(expected.books.get(batch) ?? noBooks()) })),
     'books by batch',
   )
+}
+
+// A message has its offset in its place.
+function placeText(place: string): string {
+  return place.replace(/[/:](\d+)$/, ':$1')
 }
 
 function storyOf({ plan, feeds, log }: World, ledger: LedgerLine[]): Moment[] {
@@ -372,7 +396,8 @@ function storyOf({ plan, feeds, log }: World, ledger: LedgerLine[]): Moment[] {
         nowMs: entry.nowMs,
         rows,
         lags: entry.lags,
-        heardOf: Object.keys(plan.sources),
+        // each of them has partitions
+        heardOf: entry.lags.map(({ source }) => source),
         kind: kindOf(entry.mode, line.rowsIn > 0),
       },
     ]

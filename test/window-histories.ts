@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import type { AnomaliesStep, Plan, WindowStep } from '../src/plan/plan.ts'
 import type { LedgerLine } from '../src/store/store.ts'
 import type { Bench } from './histories.ts'
+import type { Ground, Intake } from './intake.ts'
 import { endOfTime, floorBy, microseconds } from './reference-times.ts'
 import { referenceWindows, type WindowsResult } from './reference-windows.ts'
 import {
@@ -20,12 +21,16 @@ import { type Chance, windowPlan } from './window-plans.ts'
 import { fieldsOf } from './window-rows.ts'
 
 /** Runs the history of a seed and compares it with the reference; the error names the seed. */
-export async function checkWindowHistory(bench: Bench, seed: number): Promise<void> {
+export async function checkWindowHistory(
+  bench: Bench,
+  seed: number,
+  openIntake?: (ground: Ground) => Promise<Intake>,
+): Promise<void> {
   const shapeOf = (chance: Chance): HistoryShape => {
     const shape = windowPlan(`windows-${seed}`, chance)
     return { ...shape, fieldsOf: (source, progressMs, nowMs, by) => fieldsOf(source, shape, progressMs, nowMs, by) }
   }
-  await playHistory(bench, seed, shapeOf, compare)
+  await playHistory(bench, seed, shapeOf, compare, openIntake)
 }
 
 async function compare(world: World): Promise<void> {
