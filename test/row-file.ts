@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { printCsv } from '../src/store/memory/rows.ts'
+import { printCsv } from '../src/store/csv-rows.ts'
 import type { RowFile } from '../src/store/store.ts'
 
 /** Writes rows to a file of their own in `folder`. */

@@ -1,9 +1,12 @@
 /** What steps keep by key: read for the keys of a batch, and written with it. */
 import { createReadStream, createWriteStream } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { pipeline as pump } from 'node:stream/promises'
+import type pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { asDiskFull } from '../errors.ts'
-import type { Client, Queries } from './connection.ts'
+import { type Client, inTransaction, type Queries } from './connection.ts'
+import { printCsv, readRows } from './csv-rows.ts'
 import { copy } from './land-rows.ts'
 import { type BatchCommit, type KeyedQuery, keyedColumns, type RowFile, storedKeyedColumns } from './store.ts'
 
@@ -40,8 +43,36 @@ export async function writeKeyed(client: Client, { pipeline, keyed }: BatchCommi
     set    state = excluded.state, due = excluded.due`)
 }
 
-/** Within a transaction, for it makes a table of its own. */
-export async function readKeyed(
+/** So many are asked for in one question; more come through a table. */
+const askedAtOnce = 1000
+
+export async function readKeyed(pool: pg.Pool, pipeline: string, query: KeyedQuery): Promise<RowFile> {
+  if (query.wanted.rows > askedAtOnce) return await inTransaction(pool, (client) => readMany(client, pipeline, query))
+  const { step, wanted, dueBeforeUs, into } = query
+  const asked = await readRows(wanted)
+  const { rows } = await pool.query<{ key: string; item: string; state: string; due: string | null }>(
+    `
+    with wanted as (
+      select key, item from unnest($3::text[], $4::text[]) asked (key, item)
+      union
+      select key, null from millrace.keyed_state where pipeline = $1 and step = $2 and due < $5
+    )
+    select s.key, s.item, s.state, s.due::text
+    from   wanted
+    join   millrace.keyed_state s
+      on   s.pipeline = $1 and s.step = $2 and s.key = wanted.key and (wanted.item is null or s.item = wanted.item)`,
+    [pipeline, step, asked.map(({ key }) => key), asked.map(({ item }) => item), dueBeforeUs ?? null],
+  )
+  try {
+    await writeFile(into, printCsv(rows.map(({ key, item, state, due }) => [key, item, state, due])))
+  } catch (error) {
+    throw asDiskFull(error, into)
+  }
+  return { path: into, columns: [...storedKeyedColumns], rows: rows.length }
+}
+
+// Within a transaction, for it makes a table of its own.
+async function readMany(
   client: Client,
   pipeline: string,
   { step, wanted, dueBeforeUs, into }: KeyedQuery,

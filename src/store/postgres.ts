@@ -308,7 +308,7 @@ export class PostgresStore implements Store {
   }
 
   async keyed(pipeline: string, query: KeyedQuery): Promise<RowFile> {
-    return await inTransaction(this.#patientPool, (client) => readKeyed(client, pipeline, query))
+    return await readKeyed(this.#patientPool, pipeline, query)
   }
 
   async nextDue(pipeline: string): Promise<bigint | undefined> {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseCsv } from '../../src/store/memory/rows.ts'
+import { parseCsv } from '../../src/store/csv-rows.ts'
 import { type KeyedChange, type KeyedQuery, keyedColumns } from '../../src/store/store.ts'
 import { into, latestPerId, type Scenario, type World, work } from './world.ts'
 

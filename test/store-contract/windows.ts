@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { describe } from 'node:test'
-import { parseCsv } from '../../src/store/memory/rows.ts'
+import { parseCsv } from '../../src/store/csv-rows.ts'
 import {
   lateColumns,
   numberColumns,

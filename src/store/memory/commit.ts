@@ -4,6 +4,7 @@
  */
 import { MillraceError } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
+import { type Row, readRows } from '../csv-rows.ts'
 import { letterEdited, letterSettled } from '../dead-letters.ts'
 import { jsonText } from '../json-text.ts'
 import {
@@ -21,7 +22,6 @@ import {
 import { type MemoryDatabase, pair, type StoredPipeline } from './database.ts'
 import { readKeyedChange } from './keyed-state.ts'
 import { readMessages } from './outbox.ts'
-import { type Row, readRows } from './rows.ts'
 import { readStateChange } from './state.ts'
 import { apply, type Draft, draftOf, merge, remove } from './tables.ts'
 

@@ -1,8 +1,8 @@
 /** Everything the memory store keeps, in plain maps and arrays that several openings may share, as workers share Postgres. */
 import type { Plan } from '../../plan/plan.ts'
+import type { Row } from '../csv-rows.ts'
 import type { DeadLetter, LedgerLine, OutboxMessage, Position, StoredFile } from '../store.ts'
 import { expire, type LeaseState } from './leases.ts'
-import type { Row } from './rows.ts'
 import type { Table } from './tables.ts'
 
 export interface MemoryDatabase {

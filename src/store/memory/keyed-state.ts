@@ -1,8 +1,8 @@
 /** What steps keep by key, in memory. */
 import { writeFile } from 'node:fs/promises'
+import { printCsv, type Row, readRows } from '../csv-rows.ts'
 import { type KeyedChange, type KeyedQuery, type RowFile, storedKeyedColumns } from '../store.ts'
 import type { StoredPipeline } from './database.ts'
-import { printCsv, type Row, readRows } from './rows.ts'
 
 /** What a batch changes, ready to be put in place in one go. */
 export async function readKeyedChange(change: KeyedChange | undefined): Promise<(pipeline: StoredPipeline) => void> {

@@ -1,6 +1,7 @@
 /** Messages that wait to be published, in memory. */
+
+import { readRows } from '../csv-rows.ts'
 import type { OutboxMessage, OutboxPage, OutboxPlace, OutboxRows } from '../store.ts'
-import { readRows } from './rows.ts'
 
 /** The messages of a batch, in order. */
 export async function readMessages(written: OutboxRows[], batch: number): Promise<OutboxMessage[]> {

@@ -1,9 +1,9 @@
 /** What is kept of open windows, in memory: what a batch changes is read first, and put in place when it is committed. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { printCsv, type Row, readRows } from '../csv-rows.ts'
 import { numberColumns, type RowFile, type StateChange, type StoredState, setColumns } from '../store.ts'
 import type { StoredPipeline } from './database.ts'
-import { printCsv, type Row, readRows } from './rows.ts'
 
 /** What a batch changes, ready to be put in place in one go. */
 export async function readStateChange(change: StateChange | undefined): Promise<(pipeline: StoredPipeline) => void> {

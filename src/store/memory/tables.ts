@@ -2,8 +2,8 @@
 import { MillraceError } from '../../errors.ts'
 import { type Column, sameType, typeName } from '../../plan/columns.ts'
 import type { TableStep } from '../../plan/plan.ts'
+import type { Row } from '../csv-rows.ts'
 import type { RefusedRow, SinkOutcome } from '../store.ts'
-import type { Row } from './rows.ts'
 
 export interface Table {
   columns: Column[]

@@ -1,7 +1,7 @@
 /** Row files as rows in memory, and back: CSV without a header, where an empty field is null and `""` an empty text. */
 import { readFile } from 'node:fs/promises'
-import { MillraceError } from '../../errors.ts'
-import type { RowFile } from '../store.ts'
+import { MillraceError } from '../errors.ts'
+import type { RowFile } from './store.ts'
 
 export type Row = Record<string, string | null>
 

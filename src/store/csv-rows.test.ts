@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { parseCsv, printCsv } from './rows.ts'
+import { parseCsv, printCsv } from './csv-rows.ts'
 
 describe('row files', () => {
   const cases: { says: string; text: string; rows: (string | null)[][] }[] = [
