@@ -154,8 +154,8 @@ describe('a window is refused', () => {
     )
     // as: a plan from plain data may ask for anything
     refused(
-      asks({ aggregate: 'median' as 'mean', of: { column: 'amount' } }),
-      /there is no aggregate "median"/,
+      asks({ aggregate: 'harmonicMean' as 'mean', of: { column: 'amount' } }),
+      /there is no aggregate "harmonicMean"/,
       'UNKNOWN_FUNCTION',
     )
   })
