@@ -2,8 +2,8 @@ import { after, test } from 'node:test'
 import { openBench } from './histories.ts'
 import { checkPairHistory } from './pair-histories.ts'
 
-// One takes as long as a few of the others: DuckDB plans some hundred statements for it.
-const histories = Math.ceil(Number(process.env['MILLRACE_HISTORIES'] ?? 500) / 5)
+// One takes as long as ten of the others: DuckDB plans some hundred statements for it.
+const histories = Math.ceil(Number(process.env['MILLRACE_HISTORIES'] ?? 500) / 10)
 const first = Number(process.env['MILLRACE_SEED'] ?? Date.now() % 1_000_000_000)
 
 const bench = await openBench()
