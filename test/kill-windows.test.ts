@@ -1,26 +1,27 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
-import { type Failpoint, failpoints } from '../src/failpoint.ts'
-import { eventually } from './crash/process.ts'
+import { describe, test } from 'node:test'
+import { failpoints } from '../src/failpoint.ts'
+import {
+  full,
+  howMany,
+  type KillCase,
+  keepDatabase,
+  killRun,
+  killWorker,
+  ofBoundedRuns,
+  replaceWorker,
+} from './crash/kill-cases.ts'
 import { arrivedRows, firstWindows, secondWindows, windowedModule, windowedPlan } from './crash/windowed.ts'
-import { namesIn, openWorld, type World } from './crash/world.ts'
-import { type TestDatabase, testDatabase } from './postgres.ts'
+import { openWorld, type World } from './crash/world.ts'
+import { testDatabase } from './postgres.ts'
 import type { OutputRow } from './reference.ts'
 import { endOfTime } from './reference-times.ts'
 import { referenceWindows } from './reference-windows.ts'
 
-// CI runs this a second time, on another Postgres: there the core is enough.
-const again = process.env['MILLRACE_TEST_DATABASE_URL'] !== undefined
-const full = Boolean(process.env['MILLRACE_FULL'] || (process.env['CI'] && !again))
 const everything = [...firstWindows, ...secondWindows]
 
-interface Case {
-  point: Failpoint
-  occurrence: number
-}
-
 // Within the transaction, on both sides of its end, and where the state in memory is not yet what is stored.
-const core: Case[] = [
+const core: KillCase[] = [
   { point: 'validated', occurrence: 4 },
   { point: 'after state', occurrence: 3 },
   { point: 'commit sent', occurrence: 2 },
@@ -28,61 +29,33 @@ const core: Case[] = [
 ]
 // This pipeline writes no files.
 const reached = failpoints.filter((point) => point !== 'effect publish files')
-const all: Case[] = reached.flatMap((point) => [1, 3, 6].map((occurrence) => ({ point, occurrence })))
+const all: KillCase[] = reached.flatMap((point) => [1, 3, 6].map((occurrence) => ({ point, occurrence })))
 const chosen = full ? all : core
-const bounded = chosen.filter(({ point }) => point !== 'listed' && point !== 'claimed')
 
-describe(`windows killed with SIGKILL at a fail point, ${full ? 'all' : 'the core (MILLRACE_FULL=1: all)'}`, {
+describe(`windows killed with SIGKILL at a fail point, ${howMany}`, {
   concurrency: 2,
 }, () => {
-  // keeps the shared server up from case to case
-  let server: TestDatabase
-  before(async () => {
-    server = await testDatabase()
-  })
-  after(async () => await server[Symbol.asyncDispose]())
+  keepDatabase()
 
   for (const { point, occurrence } of chosen) {
     test(`a worker killed at "${point}", time ${occurrence}, closes each window once and finds each moment once`, async () => {
       await using database = await testDatabase()
       await using world = await openWorld(database)
       const module = await windowedModule(world)
-      await world.drop(firstWindows)
-      await using doomed = world.start(['work', module], { MILLRACE_FAILPOINT: `${point}@${occurrence}=kill` })
-      let second = false
-      await eventually(
-        async () => {
-          // once the first files are taken, others come
-          if (!second && !(await namesIn(world.raw)).some((name) => name.endsWith('.csv'))) {
-            second = true
-            await world.drop(secondWindows)
-          }
-          return doomed.end
-        },
-        { what: () => `the worker dies: ${doomed.story()}` },
-      )
-      assert.deepEqual(doomed.end, { code: null, signal: 'SIGKILL' }, doomed.story())
-      if (!second) await world.drop(secondWindows)
-      await using worker = world.start(['work', module])
-      // the killed one may have read everything, and one that has not begun cannot end in peace
-      await worker.says('running')
-      await world.drained(everything, { worker })
-      assert.deepEqual(await worker.stop(), { code: 0, signal: null })
+      await killWorker(world, module, [firstWindows, secondWindows], { point, occurrence })
+      await replaceWorker(world, module, everything)
       await judge(world)
     })
   }
 
-  for (const { point, occurrence } of bounded) {
+  for (const { point, occurrence } of ofBoundedRuns(chosen)) {
     test(`a bounded run killed at "${point}", time ${occurrence}, is completed by the same command`, async () => {
       await using database = await testDatabase()
       await using world = await openWorld(database)
       const module = await windowedModule(world)
       await world.lay(everything)
       const command = ['run', module, '--input', world.inputs, '--final', '--json']
-      await using doomed = world.start(command, { MILLRACE_FAILPOINT: `${point}@${occurrence}=kill` })
-      assert.deepEqual(await doomed.ended(), { code: null, signal: 'SIGKILL' }, doomed.story())
-      await using second = world.start(command)
-      assert.deepEqual(await second.ended(), { code: 0, signal: null }, second.story())
+      await killRun(world, command, { point, occurrence })
       await judge(world, endOfTime)
       const kept = await world.sql('select from millrace.pane_numbers union all select from millrace.pane_sets')
       assert.deepEqual(kept, [], 'what is kept')
