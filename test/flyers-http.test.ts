@@ -106,6 +106,7 @@ test('health is exactly what it was, and reports are rows of JSON and files', as
   assert.deepEqual(report.rows, [
     { user_id: 'b', avg_time_on_flyer_per_user_hours: 0.2, sessions: 1, total_hours: 0.2 },
   ])
+  assert.equal((await fetch(`${world.url}/api/report?after=%00`)).status, 400)
   const merchants = await (await fetch(`${world.url}/api/report/merchants?format=csv`)).text()
   assert.deepEqual(
     merchants

@@ -1,4 +1,5 @@
 /** JSON Schema of what the API takes and answers, for checking requests and for the OpenAPI document. */
+import type { Route } from '../system.ts'
 import { closedInWords } from './behind.ts'
 
 type Schema = Record<string, unknown>
@@ -200,7 +201,8 @@ export const letterSchema = shape(
 /** What Postgres and JavaScript both count. */
 const wholeNumber: Schema = { type: 'integer', minimum: 0, maximum: 9_007_199_254_740_991 }
 // a NUL can be nowhere in Postgres
-const plainText: Schema = { type: 'string', maxLength: 10_000, pattern: '^[^\\u0000]*$' }
+const withoutNul = '^[^\\u0000]*$'
+const plainText: Schema = { type: 'string', maxLength: 10_000, pattern: withoutNul }
 
 export const filterProperties: Record<string, Schema> = {
   pipeline: { ...plainText, description: 'of this pipeline' },
@@ -225,7 +227,7 @@ export const where: Schema = {
 export const edits: Schema = {
   type: 'object',
   description: 'Texts by column; null is an absent value.',
-  additionalProperties: orNull({ type: 'string', maxLength: 100_000, pattern: '^[^\\u0000]*$' }),
+  additionalProperties: orNull({ type: 'string', maxLength: 100_000, pattern: withoutNul }),
   maxProperties: 1000,
 }
 
@@ -315,4 +317,14 @@ const statusSays: Record<number, string> = {
   503: 'The process cannot do its work yet.',
   504: 'The database took too long for it.',
   507: 'The disk has too little room.',
+}
+
+/** The parameters of a route that a system brings. */
+export function ownParameters({ query = {} }: Pick<Route, 'query'>): Record<string, Schema> {
+  return Object.fromEntries(
+    Object.entries(query).map(([name, { says, ...schema }]) => {
+      const plain = schema.type === 'string' ? { pattern: withoutNul } : {}
+      return [name, { ...schema, ...plain, description: says }]
+    }),
+  )
 }

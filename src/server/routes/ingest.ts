@@ -14,6 +14,7 @@ import {
   committedSchema,
   idempotencyKey,
   ingestedSchema,
+  ownParameters,
   problemAnswer,
   text,
 } from '../schemas.ts'
@@ -134,9 +135,7 @@ function bodyOf({ body, headers }: FastifyRequest<{ Body: Buffer | undefined }>)
 }
 
 function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, route: PostRoute): void {
-  const properties = Object.fromEntries(
-    Object.entries(route.query ?? {}).map(([name, { says, ...schema }]) => [name, { ...schema, description: says }]),
-  )
+  const properties = ownParameters(route)
   const own = Object.entries(route.answers).map(([status, { says, schema }]) => [
     status,
     { description: says, content: { 'application/json': { schema: schema ?? {} } } },

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Route, System } from '../../system.ts'
 import { type Desk, storeOf } from '../desk.ts'
 import { download, formatParameter, rowsInAnyFormat } from '../download.ts'
-import { answers, listOf, shape, text } from '../schemas.ts'
+import { answers, listOf, ownParameters, shape, text } from '../schemas.ts'
 
 export function resultRoutes(app: FastifyInstance, desk: Desk): void {
   const systems = [...desk.board.lines.values()].map(({ system }) => system)
@@ -45,9 +45,7 @@ function addRoute(app: FastifyInstance, desk: Desk, system: System, route: Route
 
 function addRouteAt(app: FastifyInstance, desk: Desk, system: System, route: Route, path: string): void {
   const columns = Object.entries(route.answers)
-  const query = Object.fromEntries(
-    Object.entries(route.query ?? {}).map(([name, { says, ...schema }]) => [name, { ...schema, description: says }]),
-  )
+  const query = ownParameters(route)
   app.get<{ Querystring: Record<string, string | number> & { format?: string } }>(
     path,
     {
