@@ -58,7 +58,7 @@ const result = {
   events: answered * request.events,
   p50: percentile(took, 0.5),
   p99: percentile(took, 0.99),
-  most: Math.max(...took),
+  most: took.reduce((a, b) => Math.max(a, b), 0),
 }
 process.stdout.write(`${JSON.stringify(result)}\n`)
 
