@@ -91,19 +91,20 @@ async function readMany(
   const due =
     dueBeforeUs === undefined
       ? ''
-      : `
-          union
-          select d.key, null from millrace.keyed_state d
-          where  ${own.replaceAll('s.', 'd.')} and d.due < ${dueBeforeUs}`
+      : `union select s.key from millrace.keyed_state s where ${own} and s.due < ${dueBeforeUs}`
+  // without it the planner takes them for a few, and looks each up in turn
+  await client.query('analyze wanted_items')
+  // two joins, for one with an "or" in it is made row by row
   const found = client.query(
     copyTo(`
       copy (
-        with wanted as (
-          select key, item from wanted_items${due}
-        )
         select s.key, s.item, s.state, s.due
-        from   wanted
-        join   millrace.keyed_state s on ${own} and s.key = wanted.key and (wanted.item is null or s.item = wanted.item)
+        from   (select key from wanted_items where item is null ${due}) wanted
+        join   millrace.keyed_state s on ${own} and s.key = wanted.key
+        union all
+        select s.key, s.item, s.state, s.due
+        from   wanted_items wanted
+        join   millrace.keyed_state s on ${own} and s.key = wanted.key and s.item = wanted.item
       )
       to stdout (format csv, force_quote (key, item, state))`),
   )
