@@ -85,3 +85,13 @@ export function storedName(out: string, part = ''): string {
 export function columnsNamed(columns: readonly Column[], names: readonly string[]): Column[] {
   return names.flatMap((name) => columns.filter((column) => column.name === name))
 }
+
+/** What a batch takes back, and what it says instead: rows that `changed` finds before it and not after it, and the other way. */
+export function changesSql(order: string, changed: (from: string, other: string, change: number) => string): string {
+  return `select row_number() over (order by ${order}, _change) as _row, *
+from (
+  ${changed('before', 'after', -1)}
+  union all by name
+  ${changed('after', 'before', 1)}
+)`
+}

@@ -12,7 +12,7 @@ import { duckdbType, printDuckdb } from '../functions/print.ts'
 import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
 import { endOfTime, type PairsStep, pairColumns } from '../plan/plan.ts'
-import { columnsNamed, type KeptPart, keptText, keyTextSql, storedName } from './keyed.ts'
+import { changesSql, type KeptPart, keptText, keyTextSql, storedName } from './keyed.ts'
 import { beside, type Relation } from './operator.ts'
 import { lateName } from './window.ts'
 
@@ -28,14 +28,9 @@ export interface PairsRun {
   after: number | undefined
 }
 
-/** The event time of a row as the plan's source has it; its column is not carried, for `opened_at` tells it. */
-export function carriedColumns({ by, columns }: PairsStep, input: readonly Column[]): Column[] {
-  const carried = columns.slice(by.length, -pairColumns.length).map(({ name }) => name)
-  return input.filter(({ name }) => carried.includes(name))
-}
-
-function eventColumns(step: PairsStep, input: readonly Column[]): Column[] {
-  return [...columnsNamed(input, step.by), ...carriedColumns(step, input)]
+// The columns of an event that its row keeps: those of the key, and those that are carried.
+function eventColumns({ columns }: PairsStep): Column[] {
+  return columns.slice(0, -pairColumns.length)
 }
 
 /** The rows that the step reads, with their key; others are filtered. */
@@ -49,7 +44,7 @@ const sequenceName = (out: string): string => beside(out, 'sequence')
 /** The events of the batch, by which the engine asks for what is stored. */
 export function pairsEvents(run: PairsRun): Relation {
   const { step, input, columns, out } = run
-  const kept = eventColumns(step, columns)
+  const kept = eventColumns(step)
   const condition = (expression: PairsStep['open'] | undefined): string =>
     expression === undefined ? 'false' : `coalesce(${printDuckdb(expression, columns)}, false)`
   // of the whole row, so that only those that are the same in everything are one
@@ -84,15 +79,11 @@ const noEvents = [
 ]
 
 /** What is kept of the step: an event each. */
-export function pairsKept(run: PairsRun): KeptPart {
-  const { step, out, columns } = run
-  const kept = eventColumns(step, columns)
+export function pairsKept({ step, out }: PairsRun): KeptPart {
+  const kept = eventColumns(step)
   return {
     step: step.id,
-    wanted:
-      run.input === undefined
-        ? 'select null as _key, null as _item where false'
-        : `select distinct _key, null as _item from ${eventsName(out)}`,
+    wanted: `select distinct _key, null as _item from ${eventsName(out)}`,
     due: step.maxGapMs !== undefined,
     stored: storedName(out),
     columns: [...kept, { name: '_us', type: { is: 'integer' } }, { name: '_open', type: { is: 'boolean' } }],
@@ -156,15 +147,7 @@ where coalesce(_next_us, _us) >= _newest - ${lateness}`,
   from ${beside(out, from)} a
   anti join ${beside(out, other)} b
     on a.pair_id = b.pair_id and a.outcome = b.outcome and a.closed_at is not distinct from b.closed_at`
-  table(
-    out,
-    `select row_number() over (order by pair_id, _change) as _row, *
-from (
-  ${changed('before', 'after', -1)}
-  union all by name
-  ${changed('after', 'before', 1)}
-)`,
-  )
+  table(out, changesSql('pair_id', changed))
   return relations
 }
 
@@ -235,7 +218,7 @@ function gapOf({ maxGapMs }: PairsStep): string {
 }
 
 function outcomesSql(step: PairsStep, sequence: string, watermarkMs: number | undefined): string {
-  const carried = step.columns.slice(0, -pairColumns.length).map(({ name }) => identifier(name))
+  const carried = eventColumns(step).map(({ name }) => identifier(name))
   const near = (from: string, to: string): string =>
     step.maxGapMs === undefined ? 'true' : `${to} - ${from} <= ${us(step.maxGapMs)}`
   const replaced = step.close === undefined ? '' : `\n      when _next_open then 'replaced'`

@@ -9,7 +9,7 @@ import type { Column, ColumnType } from '../plan/columns.ts'
 import type { Aggregate } from '../plan/expression.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { TotalStep } from '../plan/plan.ts'
-import { columnsNamed, type KeptColumn, type KeptPart, keyTextSql, storedName } from './keyed.ts'
+import { changesSql, columnsNamed, type KeptColumn, type KeptPart, keyTextSql, storedName } from './keyed.ts'
 import { beside, type Relation } from './operator.ts'
 
 /** One batch of a step that adds up. */
@@ -170,15 +170,7 @@ ${more.join('\n')}`,
     `(select ${columns}, ${change} as _change from ${beside(out, from)}
    except
    select ${columns}, ${change} as _change from ${beside(out, other)})`
-  table(
-    out,
-    `select row_number() over (order by ${keys}, _change) as _row, *
-from (
-  ${changed('before', 'after', -1)}
-  union all by name
-  ${changed('after', 'before', 1)}
-)`,
-  )
+  table(out, changesSql(keys, changed))
   return relations
 }
 

@@ -26,9 +26,6 @@ export function checkPairs(at: string, step: PairsStep, plan: Plan, input: Colum
     const own = input.find((column) => column.name === name)
     if (own === undefined) throw fault(at, 'INVALID_PLAN', `"${name}" is no column of what it reads`)
   }
-  const taken = pairColumns.find(({ name }) => [...keys, ...carried].some((column) => column.name === name))
-  if (taken !== undefined)
-    throw fault(at, 'INVALID_PLAN', `pairs make a column "${taken.name}", and there is one already`, 'rename it before')
   const whole = [...keys, ...carried.map(({ name }) => input.find((column) => column.name === name)), ...pairColumns]
   if (JSON.stringify(whole) !== JSON.stringify(columns))
     throw fault(at, 'INVALID_PLAN', `its columns are not those that it makes: ${spoken(columns)}`)
