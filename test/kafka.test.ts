@@ -1,4 +1,4 @@
-/** The Kafka driver on a real broker. */
+/** The Kafka driver on a real broker, which is started once for all that can be tried on it. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'

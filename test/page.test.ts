@@ -1,3 +1,4 @@
+/** The page in a real browser, from one build and one server for all: starting them for each part would take longer. */
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

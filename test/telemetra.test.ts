@@ -1,4 +1,7 @@
-/** Every line of what telemetra promises. Numbers are held against a computation over all messages at once. */
+/**
+ * Every line of what telemetra promises, in the order of its specification: as long as that. Numbers are held against a
+ * computation over all messages at once.
+ */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { sampleRequest } from '../pipelines/sample-request.ts'

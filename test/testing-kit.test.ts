@@ -1,4 +1,7 @@
-/** The test kit as its users have it, by the name that the package gives it. */
+/**
+ * The test kit as its users have it, by the name that the package gives it: a test for each thing it answers, which need one
+ * another's pipelines.
+ */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'

@@ -1,3 +1,4 @@
+/** The archiver's clock, its files and its failures, from `done/` to the day they are deleted. */
 import assert from 'node:assert/strict'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

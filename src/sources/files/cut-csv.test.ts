@@ -1,3 +1,4 @@
+/** Every way in which a row of CSV can be written, whole or broken, and where one may be cut between two reads. */
 import assert from 'node:assert/strict'
 import { mkdtempDisposable, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -1,3 +1,4 @@
+/** Files as the reader finds, claims and cuts them: one folder's life, with every way in which it can change meanwhile. */
 import assert from 'node:assert/strict'
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { appendFile, mkdir, mkdtempDisposable, readdir, readFile, unlink, utimes, writeFile } from 'node:fs/promises'
