@@ -51,6 +51,7 @@ export const errorCodes = {
   DUCKDB_FAILED: 'DuckDB refused a statement',
   NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',
   LATE_ROW: 'a row is late, and its step was told to stop at one',
+  RUN_UNFINISHED: 'a bounded run was interrupted, and has to go on before another begins',
   FAILPOINT: 'a fail point that a test has set was reached',
   PORT_TAKEN: 'the port is in use',
 } as const

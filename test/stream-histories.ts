@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { runPipeline } from '../src/engine/run.ts'
+import { runPipeline, type WorkerOptions } from '../src/engine/run.ts'
 import { eventTimes } from '../src/engine/watermark.ts'
 import { MillraceError } from '../src/errors.ts'
 import { arm, failpoints } from '../src/failpoint.ts'
@@ -62,6 +62,8 @@ export interface World extends Ground {
   clock: { nowMs: number }
   log: (Attempt | { is: 'begins'; nowMs: number })[]
   mode: Stretch['mode']
+  /** Bounded runs judge all rows of a key together. */
+  keyed?: WorkerOptions['keyed']
 }
 
 /** Runs the history of a seed and lets it be judged; the error names the seed. */
@@ -163,7 +165,7 @@ function stretchesOf({ chance, shape, feeds, clock }: World): Stretch[] {
   return stretches
 }
 
-async function arrive(
+export async function arrive(
   { chance, clock, feeds, intake }: World,
   { rows, passesMs, stalls }: Stretch['arrivals'][number],
 ): Promise<void> {
@@ -172,7 +174,8 @@ async function arrive(
   for (const [feed, fields] of rows) await intake.add(feed, fields)
 }
 
-async function work(world: World, stretch: Stretch): Promise<void> {
+/** Runs a worker, until a fail point or the end of the stretch. */
+export async function work(world: World, stretch: Stretch): Promise<void> {
   const { bench, plan, intake, database, feeds, clock, chance, mode } = world
   await using store = watched(world, stretch, openMemoryStore(database))
   await store.register(plan)
@@ -214,6 +217,7 @@ async function work(world: World, stretch: Stretch): Promise<void> {
       kind: mode === 'stream' ? 'stream' : 'backfill',
       bounded: mode !== 'stream',
       final: mode === 'final',
+      ...(world.keyed !== undefined && mode !== 'stream' ? { keyed: world.keyed } : {}),
       now: () => clock.nowMs,
       log: createLog('error', { write: () => {} }),
       signal: controller.signal,
@@ -410,7 +414,8 @@ function kindOf(mode: Stretch['mode'], reads: boolean): 'stream' | 'reads' | 'en
   return mode === 'final' ? 'final' : 'ends'
 }
 
-function rowsOf({ batch, ranges }: LedgerLine, feeds: Feed[]): ArrivedRow[] {
+/** The rows of a batch, as its reader told them. */
+export function rowsOf({ batch, ranges }: LedgerLine, feeds: Feed[]): ArrivedRow[] {
   // as: what the reader said; nothing of a batch without rows
   const { source = '', rows = [] } = ranges as Partial<FedRange>
   return rows.map(({ partition, offset }) => {
@@ -421,8 +426,8 @@ function rowsOf({ batch, ranges }: LedgerLine, feeds: Feed[]): ArrivedRow[] {
 
 // ---- values --------------------------------------------------------------------------------------------------------
 
-// One text for what is the same, however it is written.
-function canonicalRow(columns: Column[], row: OutputRow | Record<string, string | null>): string {
+/** One text for what is the same, however it is written. */
+export function canonicalRow(columns: Column[], row: OutputRow | Record<string, string | null>): string {
   return columns.map((column) => `${column.name}=${canonical(column, row[column.name] ?? null)}`).join(' ')
 }
 

@@ -32,7 +32,7 @@ const events = topic('flyers.events', {
 })
 
 function plan(settings: SettingValues) {
-  const { lateness, maxGap, compat } = rulesOf(settings)
+  const { lateness, maxGap, compat, sessions } = rulesOf(settings)
   return pipeline('flyers')
     .from(events)
     .check(
@@ -53,7 +53,7 @@ function plan(settings: SettingValues) {
       carry: ['merchant_id'],
     })
     .select((row) => ({ ...row, seconds: compat ? toDecimal(floor(row.seconds), 18, 6) : row.seconds }))
-    .into(table('flyer_sessions', { key: 'pair_id' }))
+    .into(table('flyer_sessions', { key: 'pair_id', whenFinal: sessions }))
     .also((flow) =>
       flow
         .filter((row) => row.outcome.equals('paired'))

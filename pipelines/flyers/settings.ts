@@ -17,12 +17,19 @@ export const settings: Record<string, SettingSpec> = {
     default: 'off',
     says: 'every event and the next of its reader and flyer, whatever they are, is a session, in whole seconds',
   },
+  FLYERS_SESSIONS: {
+    type: 'text',
+    default: 'files',
+    choices: ['files', 'table'],
+    says: 'where `run flyers --final` puts sessions: into Parquet files of the run, or into their table',
+  },
 }
 
 export interface Rules {
   lateness: number
   maxGap: number
   compat: boolean
+  sessions: 'files' | 'table'
 }
 
 /** In milliseconds. */
@@ -31,5 +38,6 @@ export function rulesOf(values: SettingValues): Rules {
     lateness: Number(values['FLYERS_LATENESS']),
     maxGap: Number(values['FLYERS_MAX_GAP']),
     compat: values['FLYERS_COMPAT'] === true,
+    sessions: values['FLYERS_SESSIONS'] === 'table' ? 'table' : 'files',
   }
 }

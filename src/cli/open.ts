@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
 import { type Config, loadConfig, type SettingSpec } from '../config.ts'
 import { Duck, spoolFolder } from '../engine/duckdb.ts'
+import { runsFolder, takesWholeKeys } from '../engine/keyed-run.ts'
 import { planOf } from '../engine/system-run.ts'
 import { MillraceError, messageOf, nearest } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
@@ -128,33 +129,41 @@ export function systemMigrations(): MigrationFolder[] {
 
 // A Parquet file is read by row groups, which are larger than a batch has to be.
 const parquetMemoryMb = 512
+// A batch of a bounded run that pairs is as large as this lets it be.
+const wholeKeysMemoryMb = 1024
 // DuckDB holds blocks of memory for each column, however short its values are.
 const columnMemoryMb = 1
 
 /** DuckDB for these pipelines in this process: two threads, and a spool it alone may touch. */
-export async function openDuck(config: Config, pipelines: readonly System[] = []): Promise<Duck> {
+export async function openDuck(
+  config: Config,
+  pipelines: readonly System[] = [],
+  { bounded = false } = {},
+): Promise<Duck> {
   const spool = spoolFolder(config.dataDirectory)
   await clearTemporary(join(config.dataDirectory, 'duckdb'))
   return await Duck.open({
-    folders: [spool],
+    folders: [spool, runsFolder(config.dataDirectory)],
     temporary: join(config.dataDirectory, 'duckdb', String(process.pid)),
-    memoryLimitMb: memoryLimitFor(config, pipelines),
+    memoryLimitMb: memoryLimitFor(config, pipelines, bounded),
     threads: 2,
   })
 }
 
-function memoryLimitFor(config: Config, pipelines: readonly System[]): number {
+function memoryLimitFor(config: Config, pipelines: readonly System[], bounded: boolean): number {
   if (config.resolved.some(({ name, from }) => name === 'MEMORY_LIMIT' && from !== 'default'))
     return config.memoryLimitMb
-  const needs = pipelines
-    .flatMap((system) => Object.values(planOf(system, config).sources))
+  const plans = pipelines.map((system) => planOf(system, config))
+  const whole = bounded && plans.some(takesWholeKeys) ? [wholeKeysMemoryMb] : []
+  const needs = plans
+    .flatMap(({ sources }) => Object.values(sources))
     .map((source) =>
       Math.max(
         source.is === 'files' && source.format.is === 'parquet' ? parquetMemoryMb : 0,
         columnMemoryMb * source.columns.length,
       ),
     )
-  return Math.max(config.memoryLimitMb, ...needs)
+  return Math.max(config.memoryLimitMb, ...needs, ...whole)
 }
 
 /** Whatever was thrown, as a person should read it: only a fault of ours shows where it happened. */

@@ -44,7 +44,7 @@ export const run: Verb = {
     const started = performance.now()
     await using opened = await openStore(config, commandLog(config), { signal })
     if (options['from-beginning'] === true) await mustBeNew(opened.store, system.name)
-    await using duck = await openDuck(config, [system])
+    await using duck = await openDuck(config, [system], { bounded: true })
     const problems: MillraceError[] = []
     const result = await runShown(
       {

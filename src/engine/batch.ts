@@ -2,6 +2,8 @@
  * The story of a batch, top to bottom: stage the bytes of a range, part good rows from bad, let the operators work,
  * commit. Staging and the steps that need nothing but the batch run while the batch before is being committed.
  */
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { keyedName } from '../operators/dedup.ts'
@@ -20,6 +22,7 @@ import {
 } from '../store/store.ts'
 import { branches, type Counted, countBatch, landedSql, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
+import { type ExchangePlace, keepRows, type Left, leaveRows } from './exchange.ts'
 import { fileSinks, writePending } from './file-sink.ts'
 import type { KeyFilter } from './key-filter.ts'
 import { fetchKept, type PrintedKeyed, printKept } from './keyed.ts'
@@ -39,6 +42,7 @@ import {
   replaceSql,
 } from './relations.ts'
 import { type Printed, printRows } from './row-file.ts'
+import type { Exchange } from './stages.ts'
 import { type PrintedState, printState } from './state.ts'
 import type { Seen, Watermarks } from './watermark.ts'
 
@@ -56,6 +60,8 @@ export interface BatchTools {
   apart?: string
   /** What this worker has written to each table, by step. */
   filters: Map<string, KeyFilter>
+  /** Of a run in stages: what the batch leaves for the next. */
+  leaves?: { exchanges: readonly Exchange[]; place: ExchangePlace }
 }
 
 export interface Batch {
@@ -79,6 +85,7 @@ export interface Batch {
   lateRows: Printed | undefined
   state: PrintedState | undefined
   keyed: PrintedKeyed | undefined
+  left: Left[]
   /** When every step has run. What the store finds there already comes in the commit. */
   counted: Counted | undefined
   release(session: DuckSession): Promise<void>
@@ -107,6 +114,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     lateRows: undefined,
     state: undefined,
     keyed: undefined,
+    left: [],
     counted: undefined,
     async release(by) {
       await releasePrinted(batch)
@@ -194,6 +202,7 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     stepRows: counted.stepRows,
     phases: Object.fromEntries(Object.entries(batch.phases).map(([phase, ms]) => [phase, Math.round(ms)])),
     books: async (outcomes) => {
+      if (tools.leaves !== undefined) await keepRows(batch.left, tools.leaves.place, epoch, batch.number)
       for (const step of fileSinks(plan)) {
         const rows = sinkRowsSql(batch, step, outcomes)
         await writePending(session, tools.spool, plan, step, { rows, epoch, number: batch.number })
@@ -238,7 +247,12 @@ async function stageRows({ plan, session, time }: BatchTools, batch: Batch, sour
   const { names, range, number } = batch
   const rows = range.select(number)
   const step = plan.steps.find((each) => each.op === 'validate' && each.from.includes(source))
-  if (step?.op !== 'validate') throw new MillraceError('INVALID_PLAN', { message: 'nothing reads the source' })
+  if (step === undefined) {
+    // another batch has checked them
+    await session.run(`create view ${names.staged} as\n${rows}`)
+    return
+  }
+  if (step.op !== 'validate') throw new MillraceError('INVALID_PLAN', { message: 'nothing reads the source' })
   const [checked] = relationsOf(plan, step, { ...names, into: () => `(\n${rows}\n)` })
   if (checked !== undefined) await session.run(createSql(checked))
   await session.run(`create view ${names.staged} as\n${uncheckedSql(step, names.of(step.id))}`)
@@ -292,7 +306,10 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   batch.lateRows = await timed(batch, 'letters', () => printLateRows(tools, batch))
   batch.state = await timed(batch, 'state', () => printState(session, plan, batch, tools.spool))
   batch.keyed = await timed(batch, 'state', () => printKept(tools, batch))
-  batch.counted = await timed(batch, 'books', () => countBatch(session, plan, batch.names, batch.range))
+  batch.left = await timed(batch, 'exchange', () => leave(tools, batch))
+  batch.counted = await timed(batch, 'books', () =>
+    countBatch(session, plan, batch.names, batch.range, judgedLater(batch)),
+  )
 }
 
 async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Promise<Batch['sinks'][number]> {
@@ -331,6 +348,21 @@ async function printDeleted(
   })
 }
 
+async function leave({ leaves, session, spool }: BatchTools, { names, range, number }: Batch): Promise<Left[]> {
+  const left: Left[] = []
+  for (const [i, exchange] of (leaves?.exchanges ?? []).entries()) {
+    const at = join(spool, `${number}-left-${i}`)
+    const rows = { from: names.of(exchange.from), staged: names.staged, where: range.where, at, number }
+    left.push(await leaveRows(session, exchange, { ...rows, buckets: leaves?.place.buckets ?? 1 }))
+  }
+  return left
+}
+
+// Rows that came in and were left for the next stage: they get their verdict there.
+function judgedLater({ left }: Batch): number {
+  return left.reduce((sum, { exchange, rows }) => sum + (exchange.ofInput ? rows : 0), 0)
+}
+
 async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   await releasePrinted(batch)
   batch.done.clear()
@@ -341,17 +373,19 @@ async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   batch.lateRows = undefined
   batch.state = undefined
   batch.keyed = undefined
+  batch.left = []
   batch.counted = undefined
   await runSteps(tools, batch, () => true)
 }
 
 async function releasePrinted(batch: Batch): Promise<void> {
-  const { sinks, messages, deadLetters, dedupKeys, lateRows, state, keyed } = batch
+  const { sinks, messages, deadLetters, dedupKeys, lateRows, state, keyed, left } = batch
   const rows = [
     ...sinks.flatMap(({ rows, fresh, deleted }) => [rows, fresh, deleted]),
     ...messages.map(({ rows }) => rows),
   ]
   for (const printed of [...rows, deadLetters, dedupKeys, lateRows, state, keyed]) await printed?.release()
+  for (const { at } of left) await rm(at, { recursive: true, force: true })
 }
 
 async function timed<T>(batch: Batch, phase: string, work: () => Promise<T>): Promise<T> {

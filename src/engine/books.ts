@@ -17,7 +17,7 @@ import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/t
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
-import type { Names } from './relations.ts'
+import { isFed, type Names } from './relations.ts'
 
 export interface Counted {
   /** As far as DuckDB knows them. */
@@ -26,7 +26,14 @@ export interface Counted {
   stepRows: Record<string, number>
 }
 
-export async function countBatch(session: DuckSession, plan: Plan, names: Names, range: Range): Promise<Counted> {
+/** `judgedLater`: so many of its rows are left for another batch, whose books they are in. */
+export async function countBatch(
+  session: DuckSession,
+  plan: Plan,
+  names: Names,
+  range: Range,
+  judgedLater = 0,
+): Promise<Counted> {
   // what one step hands on is what the next one takes: each relation is counted once
   const counted = new Map<string, number>()
   const count = async (relation: string): Promise<number> => {
@@ -41,7 +48,7 @@ export async function countBatch(session: DuckSession, plan: Plan, names: Names,
   const verdicts = branches(plan)
     ? await countBranches(session, plan, names, range, [])
     : await countInLine(count, plan, names, range)
-  return { verdicts, stepRows }
+  return { verdicts: { ...verdicts, rowsIn: verdicts.rowsIn - judgedLater }, stepRows }
 }
 
 async function countBranches(
@@ -234,11 +241,6 @@ function makesNothing(step: Step): boolean {
 /** Whether it must be known of each row what a table did with it, because the row has other ways to go. */
 export function branches(plan: Plan): boolean {
   return plan.steps.filter((step) => (isSink(step) || makesRows(step)) && takesInputRows(plan, step)).length > 1
-}
-
-// Whether the batch has rows for a step; some go on without.
-function isFed(plan: Plan, { from: [from = ''] }: Step): boolean {
-  return plan.steps.some(({ id }) => id === from)
 }
 
 // The rows that a batch has for a window: of one source there may be several inputs.

@@ -41,6 +41,7 @@ export interface PrintedKeyed extends KeyedChange {
 /** What a batch changes, printed for the store. */
 export async function printKept(tools: BatchTools, batch: Batch): Promise<PrintedKeyed | undefined> {
   const { plan, session, spool } = tools
+  if (batch.time.atOnce) return undefined
   // after the end of event time no pair changes, and nothing that is made of pairs; other totals go on
   const ends = (step: Step): boolean => batch.time.final && (step.op === 'pairs' || !takesInputRows(plan, step))
   const partsOf = (steps: Step[]) => steps.flatMap((step) => keptParts(plan, step, batch.names, batch.time))

@@ -76,9 +76,9 @@ export class PipelineTime {
     const watermarks = this.#watermarks
     if (watermarks === undefined) return noTime
     const before = watermarks.committed
-    if (this.#options.bounded) return { before, after: before, updates: false, final: false }
+    if (this.#options.bounded) return { before, after: before, updates: false, final: false, atOnce: false }
     const shown = range.source === undefined ? undefined : { source: range.source, seen }
-    return { before, after: watermarks.after(shown, lags), updates: this.#isDue(), final: false }
+    return { before, after: watermarks.after(shown, lags), updates: this.#isDue(), final: false, atOnce: false }
   }
 
   /**
@@ -101,7 +101,7 @@ export class PipelineTime {
     // whatever is kept goes, so that nothing is closed twice
     const forgets = ends && moves
     if (!changes && !closes && !forgets) return undefined
-    return { before, after, updates: changes, final: ends }
+    return { before, after, updates: changes, final: ends, atOnce: false }
   }
 
   /** What the database has, this worker goes on from. */

@@ -6,7 +6,8 @@ import { operators } from '../operators/index.ts'
 import type { KeptPart } from '../operators/keyed.ts'
 import type { Relation } from '../operators/operator.ts'
 import { type PairsRun, pairsEvents, pairsKept, pairsRelations } from '../operators/pairs.ts'
-import { type TotalRun, totalDeltas, totalKept, totalRelations } from '../operators/total.ts'
+import { pairsAtOnce } from '../operators/pairs-at-once.ts'
+import { type TotalRun, totalAtOnce, totalDeltas, totalKept, totalRelations } from '../operators/total.ts'
 import { type WindowRun, windowRelations } from '../operators/window.ts'
 import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
@@ -30,9 +31,11 @@ export interface BatchTime {
   updates: boolean
   /** Nothing will follow. */
   final: boolean
+  /** All rows there will ever be of its keys are in the batch, and nothing is stored of them. */
+  atOnce: boolean
 }
 
-export const noTime: BatchTime = { before: undefined, after: undefined, updates: true, final: false }
+export const noTime: BatchTime = { before: undefined, after: undefined, updates: true, final: false, atOnce: false }
 
 export interface Names {
   /** With the steps that a batch of another source has no rows for. */
@@ -133,10 +136,12 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
       })
     case 'pairs': {
       const run = pairsRun(plan, step, names, time)
+      if (time.atOnce) return pairsAtOnce(run)
       return [pairsEvents(run), ...pairsRelations(run)]
     }
     case 'total': {
       const run = totalRun(plan, step, names)
+      if (time.atOnce) return totalAtOnce(run)
       return [...totalDeltas(run), ...totalRelations(run)]
     }
     case 'anomalies':
@@ -163,8 +168,13 @@ export function keptParts(plan: Plan, step: Step, names: Names, time: BatchTime)
 
 function pairsRun(plan: Plan, step: PairsStep, names: Names, { before, after }: BatchTime): PairsRun {
   const [from = ''] = step.from
-  const input = plan.steps.some(({ id }) => id === from) ? names.into(step) : undefined
+  const input = isFed(plan, step) ? names.into(step) : undefined
   return { step, input, columns: columnsAt(names.plan, from), out: names.of(step.id), before, after }
+}
+
+/** Whether a batch has rows for a step; some go on without. Between stages of a run a step reads a source. */
+export function isFed(plan: Plan, { from: [from = ''] }: Step): boolean {
+  return plan.steps.some(({ id }) => id === from) || Object.hasOwn(plan.sources, from)
 }
 
 function totalRun(plan: Plan, step: TotalStep, names: Names): TotalRun {

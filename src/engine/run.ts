@@ -7,16 +7,17 @@ import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asDiskFull, diskFull, MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { Plan } from '../plan/plan.ts'
+import { endOfTime, type Plan } from '../plan/plan.ts'
 import { emptyRange, type Limits, type Range, type SourceReader } from '../sources/source.ts'
 import { codeOf, isTransient } from '../store/connection.ts'
-import type { BatchKind, CommitOutcome, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
+import type { BatchKind, CommitOutcome, Committed, Lease, LeaseAnswer, Store, Verdicts } from '../store/store.ts'
 import { Archiver, type ArchiverOptions, type ArchiverState } from './archive.ts'
 import { type Batch, type BatchTools, commitBatch, operateBatch, positionsOf, stageBatch } from './batch.ts'
 import { BatchLimits } from './batch-limits.ts'
 import type { Duck, DuckSession } from './duckdb.ts'
 import { type EffectTools, runEffects } from './effects.ts'
 import type { KeyFilter } from './key-filter.ts'
+import { KeyedRun, type KeyedRunOptions } from './keyed-run.ts'
 import { landedRows } from './landed-rows.ts'
 import { topicSinks } from './outbox.ts'
 import { PipelineTime } from './pipeline-time.ts'
@@ -48,6 +49,8 @@ export interface WorkerOptions {
   bounded: boolean
   /** Nothing follows a bounded run: its last batch closes every window, and nothing is kept of any. */
   final?: boolean
+  /** Of a bounded run whose rows of a key are judged together (`keyed-run.ts`). */
+  keyed?: Pick<KeyedRunOptions, 'folder' | 'output' | 'request' | 'rows'>
   now?: () => number
   /** Told when nothing is left to do, which goes on when this resolves. Without it a worker waits for its source. */
   onIdle?: () => Promise<void>
@@ -66,6 +69,9 @@ const ledgerKeptMs = 7 * 24 * 3_600_000
 const foldEveryMs = 3_600_000
 
 const lookForRoomMs = 1000
+
+/** Of a batch whose size is told in rows: only very long rows come to so many. */
+const keyedBytes = 512_000_000
 
 const backOff = { firstMs: 100, mostMs: 10_000 }
 
@@ -93,6 +99,8 @@ class Worker implements AsyncDisposable {
   readonly #progress = noProgress()
   #lease: Lease | undefined
   #reader: SourceReader | undefined
+  /** The same reader, of a run whose rows of a key are judged together. */
+  #keyed: KeyedRun | undefined
   readonly #filters = new Map<string, KeyFilter>()
   #wantedBy: string | undefined
   #lost: string | undefined
@@ -117,7 +125,8 @@ class Worker implements AsyncDisposable {
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
     this.#options = options
     this.#sessions = sessions
-    this.#limits = new BatchLimits(options.limits)
+    const { keyed, limits } = options
+    this.#limits = new BatchLimits(keyed === undefined ? limits : { rows: keyed.rows, bytes: keyedBytes })
     this.#now = options.now ?? Date.now
     const { plan, store, spool, bounded, final = false } = options
     this.#time = new PipelineTime({ plan, store, spool, session: sessions[0], bounded, final, now: this.#now })
@@ -221,11 +230,21 @@ class Worker implements AsyncDisposable {
     await runEffects(this.#effectTools())
     this.#startArchiver(committed.batch)
     await this.#startPublisher(committed.batch)
-    this.#reader ??= await this.#options.openReader()
+    this.#reader ??= await this.#openReader(committed)
     await this.#reader.rewind()
     this.#say({ is: 'running' })
     log.info('running', { pipeline: plan.name, epoch: answer.lease.epoch, batch: committed.batch })
     return true
+  }
+
+  async #openReader({ watermark = 0 }: Committed): Promise<SourceReader> {
+    const { keyed, openReader, plan, store, final = false } = this.#options
+    const reader = await openReader()
+    if (keyed === undefined) return reader
+    const atOnce = final && watermark < endOfTime && !(await store.keepsByKey(plan.name))
+    const startedAt = new Date(this.#now())
+    this.#keyed = await KeyedRun.open({ ...keyed, plan, store, sql: this.#sessions[0], atOnce, startedAt }, reader)
+    return this.#keyed
   }
 
   #startArchiver(committed: number): void {
@@ -378,6 +397,7 @@ class Worker implements AsyncDisposable {
         if (failure !== undefined) throw failure
         idleSince ??= performance.now()
         const isDone = bounded && !(reader.unsettled && performance.now() - idleSince < patienceMs)
+        if (isDone && (await this.#keyed?.advance())) continue
         const time = await this.#time.withoutRows(reader.lags(), isDone)
         if (time !== undefined) {
           next++
@@ -391,6 +411,7 @@ class Worker implements AsyncDisposable {
         }
         if (isDone) {
           await this.#effects
+          await this.#keyed?.finish()
           await this.#archiver?.finish()
           await this.#untilPublished()
           return 'done'
@@ -404,14 +425,15 @@ class Worker implements AsyncDisposable {
       // there is more: it is read while this one is staged, and staged while this one is operated on
       if (isFull && this.#limits.areWhole) this.#ahead = this.#take(reader)
       next++
-      const tools = this.#tools(next)
+      const tools = this.#tools(next, range)
       const batch = taken.batch ?? (await stageBatch(tools, next, range, startedAt))
       this.#staged.push(batch)
       await this.#committing
       if (failure !== undefined) throw failure
       if (signal.aborted) break
       if (this.#ahead !== undefined) this.#ahead = this.#stageAhead(this.#ahead, next + 1)
-      await operateBatch(tools, batch, this.#time.withRows(batch, lags))
+      const time = this.#time.withRows(batch, lags)
+      await operateBatch(tools, batch, { ...time, atOnce: this.#keyed?.atOnce === true })
       commit(batch, tools)
       if (!bounded && !isFull) {
         // a small batch: let rows gather, and leave the processor to the commit
@@ -435,7 +457,10 @@ class Worker implements AsyncDisposable {
     const stage = async (): Promise<Taken> => {
       const taken = await taking
       if (taken.range === undefined) return taken
-      return { ...taken, batch: await stageBatch(this.#tools(number), number, taken.range, taken.startedAt) }
+      return {
+        ...taken,
+        batch: await stageBatch(this.#tools(number, taken.range), number, taken.range, taken.startedAt),
+      }
     }
     return inHand(stage())
   }
@@ -479,14 +504,19 @@ class Worker implements AsyncDisposable {
     this.#say(this.#progress.state)
   }
 
-  #tools(number: number): BatchTools {
+  #tools(number: number, range?: Range): BatchTools {
     const { plan, store, spool } = this.#options
     const session = this.#sessions[number % 2 === 0 ? 0 : 1]
-    return { plan, store, spool, session, filters: this.#filters, time: this.#time.tools }
+    const tools = { plan, store, spool, session, filters: this.#filters, time: this.#time.tools }
+    if (this.#keyed === undefined || range === undefined) return tools
+    const stage = this.#keyed.stageOf(range)
+    const { place } = this.#keyed
+    return { ...tools, plan: stage.plan, ...(place ? { leaves: { exchanges: stage.leaves, place } } : {}) }
   }
 
   async #commit(batch: Batch, tools: BatchTools): Promise<void> {
     const { kind, log, plan, watch } = this.#options
+    await this.#keyed?.begin()
     const lease = this.#lease
     if (lease === undefined) throw new MillraceError('LEASE_LOST', { message: 'there is no lease', at: plan.name })
     const landing = performance.now()
@@ -531,8 +561,8 @@ class Worker implements AsyncDisposable {
   }
 
   #effectTools(): EffectTools {
-    const { plan, store, effects, archive } = this.#options
-    return { plan, store, archived: archive !== undefined, ...effects }
+    const { store, effects, archive } = this.#options
+    return { plan: this.#keyed?.plan ?? this.#options.plan, store, archived: archive !== undefined, ...effects }
   }
 
   async #lend(to: string): Promise<void> {

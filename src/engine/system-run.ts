@@ -16,6 +16,7 @@ import { openTopics } from '../sources/topic/open.ts'
 import type { Store } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { type Duck, spoolFolder } from './duckdb.ts'
+import { rowsAtOnce, runsFolder, takesWholeKeys } from './keyed-run.ts'
 import type { LandedRows, Progress } from './progress.ts'
 import { runPipeline } from './run.ts'
 
@@ -30,7 +31,7 @@ export interface SystemRun {
   log: Log
   signal: AbortSignal
   /** A bounded run: over these files, or over what is in the folder now. */
-  bounded?: { inputs: string[] | undefined; again: boolean; final?: boolean }
+  bounded?: { inputs: string[] | undefined; again: boolean; final?: boolean; output?: string | undefined }
   /** A replay, over these dead letters. */
   letters?: ChosenLetters
   onProgress?: (progress: Progress) => void
@@ -97,6 +98,7 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
       mostRows: config.outboxMaxRows,
       patienceMs: publishPatienceMs,
     },
+    ...(bounded !== undefined && takesWholeKeys(plan) ? { keyed: keyedRunOf(bounded, config) } : {}),
     limits: { rows: config.batchMaxRows, bytes: config.batchMaxBytes },
     intervalMs: config.batchIntervalMs,
     owner: ownerName(),
@@ -108,6 +110,14 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     ...(run.onProgress ? { onProgress: run.onProgress } : {}),
     ...(run.watch ? { watch: run.watch } : {}),
   })
+}
+
+// In words, for an interrupted run goes on only when the same is asked for again.
+function keyedRunOf({ inputs, final, again, output }: NonNullable<SystemRun['bounded']>, { dataDirectory }: Config) {
+  const paths = inputs === undefined ? 'what is there' : inputs.map((path) => resolve(path)).join(', ')
+  const request = `${paths}${final === true ? ' --final' : ''}${again ? ' --again' : ''}`
+  const folder = runsFolder(dataDirectory)
+  return { folder, request, rows: rowsAtOnce, output: output === undefined ? undefined : resolve(output) }
 }
 
 /** The plan for these settings. Its folders are absolute: a relative one lies under MILLRACE_DATA, wherever we were called. */

@@ -45,10 +45,6 @@ const sequenceName = (out: string): string => beside(out, 'sequence')
 export function pairsEvents(run: PairsRun): Relation {
   const { step, input, columns, out } = run
   const kept = eventColumns(step)
-  const condition = (expression: PairsStep['open'] | undefined): string =>
-    expression === undefined ? 'false' : `coalesce(${printDuckdb(expression, columns)}, false)`
-  // of the whole row, so that only those that are the same in everything are one
-  const texts = [...columns.map(keptText), 'epoch_us(_time)::varchar', '_open::varchar']
   return {
     name: eventsName(out),
     as: 'table',
@@ -58,16 +54,32 @@ export function pairsEvents(run: PairsRun): Relation {
         ? `select ${[...kept.map(({ name, type }) => `null::${duckdbType(type)} as ${identifier(name)}`), ...noEvents].join(', ')} where false`
         : `select
   _row,
-  ${kept.map(({ name }) => `${identifier(name)},\n  `).join('')}epoch_us(_time) as _us,
+  ${kept.map(({ name }) => `${identifier(name)},\n  `).join('')}_us,
   _open,
   ${keyTextSql(step.by)} as _key,
-  md5(to_json([${texts.join(', ')}])::varchar) as _item
+  ${itemSql(columns)} as _item
+from (
+${eventsSql(run)}
+)`,
+  }
+}
+
+/** The rows that open or close, with `_us` and `_open`. */
+export function eventsSql({ step, input, columns }: PairsRun): string {
+  const condition = (expression: PairsStep['open'] | undefined): string =>
+    expression === undefined ? 'false' : `coalesce(${printDuckdb(expression, columns)}, false)`
+  return `select * exclude (_time, _close), epoch_us(_time) as _us
 from (
   select *, ${condition(step.open)} as _open, ${condition(step.close)} as _close
   from ${input}
 )
-where _open or _close`,
-  }
+where _open or _close`
+}
+
+/** What an event is known by: of the whole row, so that only those that are the same in everything are one. */
+export function itemSql(columns: readonly Column[]): string {
+  const texts = [...columns.map(keptText), '_us::varchar', '_open::varchar']
+  return `md5(to_json([${texts.join(', ')}])::varchar)`
 }
 
 const noEvents = [
@@ -155,8 +167,8 @@ where coalesce(_next_us, _us) >= _newest - ${lateness}`,
 
 const earlier = 'over (partition by _key order by _us rows between unbounded preceding and 1 preceding)'
 
-// Every event with the one before it and the one after it.
-function sequenceSql(step: PairsStep, events: string): string {
+/** Every event with the one before it and the one after it. */
+export function sequenceSql(step: PairsStep, events: string): string {
   const near = (opened: string): string =>
     step.maxGapMs === undefined ? 'true' : `_us - ${opened} <= ${us(step.maxGapMs)}`
   return `with ties as (
@@ -217,7 +229,8 @@ function gapOf({ maxGapMs }: PairsStep): string {
   return maxGapMs === undefined ? 'null' : us(maxGapMs)
 }
 
-function outcomesSql(step: PairsStep, sequence: string, watermarkMs: number | undefined): string {
+/** How each event ended, of a sequence of them. */
+export function outcomesSql(step: PairsStep, sequence: string, watermarkMs: number | undefined): string {
   const carried = eventColumns(step).map(({ name }) => identifier(name))
   const near = (from: string, to: string): string =>
     step.maxGapMs === undefined ? 'true' : `${to} - ${from} <= ${us(step.maxGapMs)}`

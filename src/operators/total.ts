@@ -65,13 +65,12 @@ export function totalDeltas(run: TotalRun): Relation[] {
       select: `select\n  ${keys},\n  _key,\n  sum(_change)::bigint as _rows${added.join('')}\nfrom ${beside(out, 'rows')}\ngroup by ${keys}, _key`,
     },
     ...setsOf(run).map((set): Relation => {
-      const value = identifier(`${set.name}~`)
-      const isList = valueType(set.aggregate, columns).is === 'list'
+      const value = valueOf(set)
       return {
         name: changedName(out, set),
         as: 'table',
         select: `select _key, md5(_value) as _item, _value, sum(_change)::bigint as _n
-from (select _key, _change, ${isList ? `unnest(${value})` : value}::varchar as _value from ${beside(out, 'rows')})
+from (select _key, _change, ${isList(set, columns) ? `unnest(${value})` : value}::varchar as _value from ${beside(out, 'rows')})
 where _value is not null
 group by all
 having sum(_change) <> 0`,
@@ -163,8 +162,13 @@ from ${deltaName(out)} d
 left join ${storedName(out)} s using (_key)
 ${more.join('\n')}`,
   )
-  table(beside(out, 'before'), resultsSql(run, storedName(out), '_was'))
-  table(beside(out, 'after'), resultsSql(run, nowName(out), '_is'))
+  const items =
+    (times: string) =>
+    (set: ValueSet): string =>
+      `select _key, _value as _item, ${times} as _n from ${valuesName(out, set)} where ${times} > 0`
+  const byKey = { select: '_key', group: '_key' }
+  table(beside(out, 'before'), resultsSql(run, { numbers: storedName(out), items: items('_was'), ...byKey }))
+  table(beside(out, 'after'), resultsSql(run, { numbers: nowName(out), items: items('_is'), ...byKey }))
   const columns = step.columns.map(({ name }) => identifier(name)).join(', ')
   const changed = (from: string, other: string, change: number): string =>
     `(select ${columns}, ${change} as _change from ${beside(out, from)}
@@ -174,26 +178,93 @@ ${more.join('\n')}`,
   return relations
 }
 
+/**
+ * The same of keys of which the batch has every row there will ever be: nothing is stored of them, and nothing is taken
+ * back. The last relation, `out`, has them all.
+ */
+export function totalAtOnce(run: TotalRun): Relation[] {
+  const { step, input, columns, out } = run
+  const sets = setsOf(run)
+  const keys = step.by.map((name) => identifier(name)).join(', ')
+  const byKey = { select: `${keyTextSql(step.by)} as _key`, group: keys }
+  const rows = beside(out, 'rows')
+  const values = Object.entries(step.aggregates).map(
+    ([name, aggregate]) => `,\n  ${valueSql(aggregate, columns)} as ${identifier(`${name}~`)}`,
+  )
+  const numbers = numbersOf(run).map(
+    ({ of, aggregate, column, type }) =>
+      `,\n    coalesce(${of(identifier(`${aggregate}~`))}, 0)::${type} as ${identifier(column)}`,
+  )
+  const different = sets.map((set, i) => `, coalesce(m_${i}._more, 0) as ${distinct(set)}`)
+  const counted = sets.map(
+    (set, i) =>
+      `\nleft join (select ${byKey.select}, count(*)::bigint as _more from ${valuesName(out, set)} group by ${byKey.group}) m_${i} using (_key)`,
+  )
+  return [
+    { name: rows, as: 'table', select: `select\n  ${keys}${values.join('')}\nfrom ${input}` },
+    ...setsOf(run).map(
+      (set): Relation => ({
+        name: valuesName(out, set),
+        as: 'table',
+        select: `select ${keys}, _value::varchar as _item, count(*)::bigint as _n
+from (select ${keys}, ${isList(set, columns) ? `unnest(${valueOf(set)})` : valueOf(set)} as _value from ${rows})
+where _value is not null
+group by ${keys}, _value`,
+      }),
+    ),
+    {
+      name: nowName(out),
+      as: 'table',
+      select: `select n.*${different.join('')}
+from (
+  select
+    ${keys},
+    ${byKey.select},
+    count(*)::bigint as _rows${numbers.join('')}
+  from ${rows}
+  group by ${byKey.group}
+) n${counted.join('')}`,
+    },
+    {
+      name: out,
+      as: 'table',
+      select: `select row_number() over () as _row, *, 1 as _change
+from (
+${resultsSql(run, { numbers: nowName(out), items: (set) => `select ${keys}, _item, _n from ${valuesName(out, set)}`, ...byKey })}
+)`,
+    },
+  ]
+}
+
+/** What the aggregates are made of: the numbers of each key, and its items with `_n`, to be grouped. */
+interface Made {
+  numbers: string
+  items(set: ValueSet): string
+  /** The key of a group as `_key`, and by what it is grouped. */
+  select: string
+  group: string
+}
+
 // The aggregates of keys that have rows.
-function resultsSql(run: TotalRun, numbers: string, times: string): string {
-  const { step, columns, out } = run
+function resultsSql(run: TotalRun, made: Made): string {
+  const { step, columns } = run
   const sets = setsOf(run)
   const results = Object.entries(step.aggregates).map(([name, aggregate]) => {
     const { parts, result } = aggregates[aggregate.aggregate]
     const type = valueType(aggregate, columns)
-    const made = result(type).type
+    const resulting = duckdbType(result(type).type)
     if (parts.is === 'numbers') {
       const of = totalParts(aggregate, type).map((part) => identifier('n', `${name}~${part.name}`))
       const sql = parts.result(of, type)
       // a sum of no values is null, and this one has been added to and taken from
       const counted = identifier('n', `${name}~n`)
-      return `(${aggregate.aggregate === 'sum' ? `case when ${counted} > 0 then ${sql} end` : sql})::${duckdbType(made)} as ${identifier(name)}`
+      return `(${aggregate.aggregate === 'sum' ? `case when ${counted} > 0 then ${sql} end` : sql})::${resulting} as ${identifier(name)}`
     }
     const i = sets.findIndex(({ aggregates: shared }) => shared.includes(name))
     const set = sets[i]
     if (set === undefined || parts.is === 'members')
       return `${set === undefined ? '0' : `n.${distinct(set)}`} as ${identifier(name)}`
-    return `coalesce(set_${i}.${identifier(name)}, ${parts.none})::${duckdbType(made)} as ${identifier(name)}`
+    return `coalesce(set_${i}.${identifier(name)}, ${parts.none})::${resulting} as ${identifier(name)}`
   })
   const joins = sets.flatMap((set, i) => {
     if (set.is === 'members') return []
@@ -204,15 +275,15 @@ function resultsSql(run: TotalRun, numbers: string, times: string): string {
     })
     return [
       `left join (
-  select _key, ${values.join(', ')}
-  from (select _key, _value as _item, ${times} as _n from ${valuesName(out, set)} where ${times} > 0)
-  group by _key
+  select ${made.select}, ${values.join(', ')}
+  from (${made.items(set)})
+  group by ${made.group}
 ) set_${i} using (_key)`,
     ]
   })
   return `select
   ${[...step.by.map((name) => `n.${identifier(name)}`), ...results].join(',\n  ')}
-from ${numbers} n
+from ${made.numbers} n
 ${joins.join('\n')}
 where n._rows > 0`
 }
@@ -265,6 +336,15 @@ function setsOf({ step }: Pick<TotalRun, 'step'>): ValueSet[] {
     sets.set(same, set)
   }
   return [...sets.values()]
+}
+
+// The column with an aggregate's value of each row.
+function valueOf(set: ValueSet): string {
+  return identifier(`${set.name}~`)
+}
+
+function isList({ aggregate }: ValueSet, columns: readonly Column[]): boolean {
+  return valueType(aggregate, columns).is === 'list'
 }
 
 function valueType({ of }: Aggregate, columns: readonly Column[]): ColumnType {

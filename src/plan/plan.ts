@@ -218,6 +218,8 @@ export interface TableStep extends StepBase {
   op: 'table'
   table: string
   mode: TableMode
+  /** A bounded run that nothing follows writes its rows as files. Not part of the plan's identity. */
+  whenFinal?: 'files'
 }
 
 /** How rows meet the rows that are there. Keys name columns of the step's input. */
@@ -311,12 +313,15 @@ function stepIdentity(step: Step): unknown {
       return { ...step, threshold: 0 }
     case 'files':
       return { ...step, folder: '' }
+    case 'table': {
+      const { whenFinal, ...own } = step
+      return own
+    }
     case 'select':
     case 'filter':
     case 'dedup':
     case 'pairs':
     case 'total':
-    case 'table':
     case 'topic':
     case 'enqueue':
       return step

@@ -7,26 +7,30 @@ import { type FormatOptions, formatOf } from './file-formats.ts'
 export interface TableSink<Key extends string> {
   readonly table: string
   readonly mode: TableMode
+  readonly whenFinal?: 'files'
   readonly needs: readonly Key[]
 }
 
 /**
  * A table in Postgres, created when it is missing. `oncePer`: the first row of a key wins, over all time, and repeats are
- * counted as duplicates. `key`: a row replaces the one with its key. Neither: every row is added.
+ * counted as duplicates. `key`: a row replaces the one with its key. Neither: every row is added. `whenFinal: 'files'`: of a
+ * pipeline that pairs, a bounded run that nothing follows (`run --final`) writes the rows as Parquet files instead.
  */
 export function table(name: string): TableSink<never>
 export function table<const Key extends string>(
   name: string,
-  options: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[] },
+  options: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[]; whenFinal?: 'files' | 'table' },
 ): TableSink<Key>
 export function table<Key extends string>(
   name: string,
-  options?: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[] },
+  options?: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[]; whenFinal?: 'files' | 'table' },
 ): TableSink<Key> {
   if (options === undefined) return { table: name, mode: { is: 'append' }, needs: [] }
   const named = 'oncePer' in options ? options.oncePer : options.key
   const key = typeof named === 'string' ? [named] : [...named]
-  return { table: name, mode: { is: 'oncePer' in options ? 'insert if new' : 'upsert', key }, needs: key }
+  if ('oncePer' in options) return { table: name, mode: { is: 'insert if new', key }, needs: key }
+  const whenFinal = options.whenFinal === 'files' ? { whenFinal: options.whenFinal } : {}
+  return { table: name, mode: { is: 'upsert', key }, ...whenFinal, needs: key }
 }
 
 /** Files in a folder. */

@@ -116,6 +116,14 @@ async function readMany(
   return { path: into, columns: [...storedKeyedColumns], rows: found.rowCount }
 }
 
+export async function keepsByKey(client: Queries, pipeline: string): Promise<boolean> {
+  const { rows } = await client.query<{ keeps: boolean }>(
+    'select exists (select from millrace.keyed_state where pipeline = $1) as keeps',
+    [pipeline],
+  )
+  return rows[0]?.keeps === true
+}
+
 /** The watermark, in microseconds, after which there is something to say without any row. */
 export async function readNextDue(client: Queries, pipeline: string): Promise<bigint | undefined> {
   const { rows } = await client.query<{ due: string | null }>(

@@ -121,6 +121,10 @@ class MemoryStore implements Store {
     return await writeKeyed(this.#known(pipeline), query)
   }
 
+  async keepsByKey(pipeline: string): Promise<boolean> {
+    return this.#known(pipeline).keyed.size > 0
+  }
+
   async nextDue(pipeline: string): Promise<bigint | undefined> {
     return nextDue(this.#known(pipeline))
   }

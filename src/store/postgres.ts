@@ -25,7 +25,7 @@ import {
 } from './connection.ts'
 import { countDeadLetters, discard, editFields, findDeadLetters } from './dead-letters.ts'
 import { filesOfBatch, findFiles } from './files.ts'
-import { readKeyed, readNextDue } from './keyed-state.ts'
+import { keepsByKey, readKeyed, readNextDue } from './keyed-state.ts'
 import type { TableHabits } from './land-rows.ts'
 import { leaseTimes, livingOwner, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { foldLedger, readLedger, readStatus } from './ledger.ts'
@@ -309,6 +309,10 @@ export class PostgresStore implements Store {
 
   async keyed(pipeline: string, query: KeyedQuery): Promise<RowFile> {
     return await readKeyed(this.#patientPool, pipeline, query)
+  }
+
+  async keepsByKey(pipeline: string): Promise<boolean> {
+    return await keepsByKey(this.#pool, pipeline)
   }
 
   async nextDue(pipeline: string): Promise<bigint | undefined> {

@@ -45,6 +45,8 @@ export interface Store extends AsyncDisposable {
 
   /** What a step keeps of some keys, written into a file. */
   keyed(pipeline: string, query: KeyedQuery): Promise<RowFile>
+  /** Whether anything is kept by key, by any step. */
+  keepsByKey(pipeline: string): Promise<boolean>
   /** The first `due` of what is kept; microseconds. */
   nextDue(pipeline: string): Promise<bigint | undefined>
 

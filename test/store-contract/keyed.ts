@@ -42,6 +42,7 @@ export function keyed(scenario: Scenario): void {
     const { store } = world
     const worker = await work(store)
     assert.equal(await store.nextDue('shop'), undefined)
+    assert.equal(await store.keepsByKey('shop'), false)
     await worker.commit({
       keyed: await change(world, [
         ['pairs', '["a"]', 'one', '{}', '-5'],
@@ -50,6 +51,7 @@ export function keyed(scenario: Scenario): void {
       ]),
     })
     assert.equal(await store.nextDue('shop'), -5n)
+    assert.equal(await store.keepsByKey('shop'), true)
     assert.deepEqual(await read(world, 'pairs', [], -5n), [])
     assert.deepEqual(await read(world, 'pairs', [], -4n), [
       ['["a"]', 'one', '{}', '-5'],

@@ -1,0 +1,69 @@
+/**
+ * Pairs of keys of which a batch has every event there will ever be: nothing is stored of them, nothing will follow, and
+ * so nothing is said that has to be taken back. Where all events of a key are at different instants, which is nearly
+ * always, its neighbours say how an event ends; the events of other keys are put in order as in any batch.
+ */
+import { identifier } from '../plan/identifier.ts'
+import { endOfTime } from '../plan/plan.ts'
+import { keyTextSql } from './keyed.ts'
+import { beside, type Relation } from './operator.ts'
+import { eventsName, eventsSql, itemSql, outcomesSql, type PairsRun, repeatsName, sequenceSql } from './pairs.ts'
+import { lateName } from './window.ts'
+
+/** Relations in order; the last one, `out`, says how every event ended. */
+export function pairsAtOnce(run: PairsRun): Relation[] {
+  const { step, columns, out } = run
+  const tied = beside(out, 'tied')
+  const tiedEvents = beside(out, 'tied_events')
+  const sequence = beside(out, 'sequence')
+  const key = step.by.map((name) => identifier(name))
+  const sameKey = key.map((name) => `e.${name} is not distinct from t.${name}`).join(' and ')
+  const item = itemSql(columns)
+  const untied = `(select *, ${item} as _item from ${eventsName(out)} e anti join ${tied} t on ${sameKey})`
+  return [
+    {
+      name: eventsName(out),
+      as: 'table',
+      select: `select
+  ${columns.map(({ name }) => `${identifier(name)},\n  `).join('')}_us,
+  _open,
+  lead(_us) over line as _next_us,
+  lead(_open) over line as _next_open,
+  lag(_us) over line as _last_us,
+  lag(_open) over line as _last_open
+from (
+${eventsSql(run)}
+)
+window line as (partition by ${key.join(', ')} order by _us)`,
+    },
+    {
+      name: tied,
+      as: 'table',
+      select: `select distinct ${key.join(', ')} from ${eventsName(out)} where _last_us = _us`,
+    },
+    {
+      name: tiedEvents,
+      as: 'table',
+      select: `select
+  * exclude (_next_us, _next_open, _last_us, _last_open),
+  ${keyTextSql(step.by)} as _key,
+  ${item} as _item,
+  row_number() over (partition by _item) as _n
+from ${eventsName(out)} e
+semi join ${tied} t on ${sameKey}`,
+    },
+    { name: lateName(out), as: 'view', select: 'select null::bigint as _row where false' },
+    { name: repeatsName(out), as: 'view', select: `select * from ${tiedEvents} where _n > 1` },
+    { name: sequence, as: 'table', select: sequenceSql(step, `(select * from ${tiedEvents} where _n = 1)`) },
+    {
+      name: out,
+      as: 'table',
+      select: `select row_number() over () as _row, *, 1 as _change
+from (
+${outcomesSql(step, untied, endOfTime)}
+union all by name
+${outcomesSql(step, sequence, endOfTime)}
+)`,
+    },
+  ]
+}
