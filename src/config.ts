@@ -14,6 +14,8 @@ export interface SettingSpec {
   default: string
   /** The only values a text may have. */
   choices?: readonly string[]
+  /** `run` takes it as an option of this name too. */
+  option?: string
   says: string
 }
 

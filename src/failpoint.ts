@@ -23,6 +23,9 @@ export const failpoints = [
   'effects done',
 ] as const
 
+/** A bounded run that goes through buckets: what a batch leaves for the next stage is durable. */
+export const runFailpoints = ['rows left'] as const
+
 /** The steps of archiving, which goes on beside the batches: each is reached on both sides of every file's step. */
 export const archiveFailpoints = [
   'archive write',
@@ -43,6 +46,7 @@ export const ingestFailpoints = ['ingest taken', 'ingest durable'] as const
 
 const known: readonly string[] = [
   ...failpoints,
+  ...runFailpoints,
   ...archiveFailpoints,
   ...publishFailpoints,
   ...logFailpoints,
@@ -51,6 +55,7 @@ const known: readonly string[] = [
 
 export type Failpoint =
   | (typeof failpoints)[number]
+  | (typeof runFailpoints)[number]
   | (typeof archiveFailpoints)[number]
   | (typeof publishFailpoints)[number]
   | (typeof logFailpoints)[number]

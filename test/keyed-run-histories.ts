@@ -7,7 +7,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { takesWholeKeys } from '../src/engine/keyed-run.ts'
 import { MillraceError } from '../src/errors.ts'
-import { arm, failpoints } from '../src/failpoint.ts'
+import { arm, failpoints, runFailpoints } from '../src/failpoint.ts'
 import { memoryDatabase, openMemoryStore } from '../src/store/memory.ts'
 import { type Bench, randomFrom } from './histories.ts'
 import { memoryIntake } from './intake.ts'
@@ -61,7 +61,10 @@ export async function checkKeyedRun(bench: Bench, seed: number): Promise<boolean
     const before = await store.ledger(plan.name, {})
     const known = before.flatMap((line) => rowsOf(line, feeds))
     await arrive(upTo(pick([3, 30, 80])))
-    await play(maybe(0.6) ? 'final' : 'bounded', maybe(0.7) ? `${pick(failpoints)}@${1 + upTo(6)}=throw` : undefined)
+    await play(
+      maybe(0.6) ? 'final' : 'bounded',
+      maybe(0.7) ? `${pick([...failpoints, ...runFailpoints])}@${1 + upTo(6)}=throw` : undefined,
+    )
 
     const { batch: last = 0 } = before.at(-1) ?? {}
     const arrived = feeds.flatMap(({ source, partition, rows: fed }) =>

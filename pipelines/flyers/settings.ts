@@ -21,6 +21,7 @@ export const settings: Record<string, SettingSpec> = {
     type: 'text',
     default: 'files',
     choices: ['files', 'table'],
+    option: 'sessions',
     says: 'where `run flyers --final` puts sessions: into Parquet files of the run, or into their table',
   },
 }

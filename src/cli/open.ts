@@ -28,8 +28,12 @@ export function systemSettings(): Record<string, SettingSpec> {
   return Object.assign({}, ...knownSystems().map((system) => system.settings))
 }
 
-export function readConfig({ quiet = false } = {}): { config: Config; log: Log } {
-  const loaded = loadConfig(systemSettings())
+/** `given`: variables that the command line sets. */
+export function readConfig({ quiet = false, given = {} }: { quiet?: boolean; given?: Record<string, string> } = {}): {
+  config: Config
+  log: Log
+} {
+  const loaded = loadConfig(systemSettings(), { ...process.env, ...given })
   const tls = loaded.database === undefined ? [] : tlsDisagreements(loaded.database.url)
   const config = { ...loaded, warnings: [...loaded.warnings, ...tls] }
   const log = createLog(config.logLevel)

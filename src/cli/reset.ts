@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { forgetRuns, runsFolder } from '../engine/keyed-run.ts'
 import { ownerName, planOf } from '../engine/system-run.ts'
 import { MillraceError } from '../errors.ts'
 import { identifier } from '../plan/identifier.ts'
@@ -48,6 +49,7 @@ export const reset: Verb = {
         plan,
         before.tables.map(({ table }) => identifier(...table.split('.'))),
       )
+      await forgetRuns(runsFolder(config.dataDirectory), plan.name)
       // makes the tables of a plan that has changed
       await store.register(plan)
     } finally {

@@ -1,13 +1,49 @@
+import { parseArgs } from 'node:util'
+import { systems } from '../../pipelines/index.ts'
 import { MillraceError } from '../errors.ts'
 import type { Store } from '../store/store.ts'
+import type { System } from '../system.ts'
 import { runShown } from './bounded-run.ts'
 import { commandLog, openDuck, openStore, readConfig, systemNamed } from './open.ts'
-import type { Verb } from './verb.ts'
-import { jsonOption } from './verb.ts'
+import { isModulePath } from './own-system.ts'
+import { jsonOption, type Options, parseOptions, textOption, type Verb, type VerbOption } from './verb.ts'
+
+// The settings of a system that are options too.
+function optionsOf({ name, settings }: System): Record<string, VerbOption> {
+  return Object.fromEntries(
+    Object.entries(settings).flatMap(([variable, { option, says, choices }]) => {
+      if (option === undefined) return []
+      return [
+        [option, { type: 'string', says: `of ${name}: ${variable}, ${says}`, ...(choices ? { takes: choices } : {}) }],
+      ]
+    }),
+  )
+}
+
+/** Those of the systems that ship; a pipeline of one's own may have others. */
+const shippedOptions: Record<string, VerbOption> = Object.assign({}, ...systems.map(optionsOf))
+
+// One that belongs to another system would be ignored otherwise.
+function settingsOf(system: System, options: Options): Record<string, string> {
+  const given: Record<string, string> = {}
+  for (const option of Object.keys(shippedOptions)) {
+    if (options[option] === undefined || optionsOf(system)[option] !== undefined) continue
+    throw new MillraceError('WRONG_USAGE', { at: `--${option}`, message: `${system.name} has no such option` })
+  }
+  for (const [variable, { option }] of Object.entries(system.settings)) {
+    const value = option === undefined ? undefined : textOption(options, option)
+    if (value !== undefined) given[variable] = value
+  }
+  return given
+}
 
 export const run: Verb = {
   says: 'Runs a pipeline over what is there now, then stops with the books.',
-  usage: '<pipeline> [--input PATH...] [--again] [--from-beginning] [--final] [--json]',
+  usage: `<pipeline> [--input PATH...] [--again] [--from-beginning] [--final] [--output DIR] ${Object.entries(
+    shippedOptions,
+  )
+    .map(([name, { takes }]) => `[--${name} ${Array.isArray(takes) ? takes.join('|') : 'VALUE'}]`)
+    .join(' ')} [--json]`,
   options: {
     input: {
       type: 'string',
@@ -24,8 +60,19 @@ export const run: Verb = {
       type: 'boolean',
       says: 'nothing will follow: the last windows are closed, and whatever comes later is late',
     },
+    output: {
+      type: 'string',
+      says: 'where rows go that a --final run writes as files; MILLRACE_DATA/runs/<run> when not given',
+      takes: 'a path',
+    },
     once: { type: 'boolean', says: 'accepted, and says what a run does anyway' },
+    ...shippedOptions,
     ...jsonOption,
+  },
+  async ownOptions(args) {
+    const { positionals } = parseArgs({ args, options: parseOptions(run.options), strict: false })
+    const [name] = positionals
+    return name !== undefined && isModulePath(name) ? optionsOf(await systemNamed(name)) : {}
   },
   examples: [
     'millrace run shop-events --input events.csv',
@@ -40,7 +87,7 @@ export const run: Verb = {
     if (more.length > 0 && !Array.isArray(options['input'])) {
       throw new MillraceError('WRONG_USAGE', { message: `what is "${more[0]}"?`, hint: 'files are given with --input' })
     }
-    const { config } = readConfig()
+    const { config } = readConfig({ given: settingsOf(system, options) })
     const started = performance.now()
     await using opened = await openStore(config, commandLog(config), { signal })
     if (options['from-beginning'] === true) await mustBeNew(opened.store, system.name)
@@ -56,6 +103,7 @@ export const run: Verb = {
           inputs: inputs.length === 0 ? undefined : inputs,
           again: options['again'] === true,
           final: options['final'] === true,
+          output: textOption(options, 'output'),
         },
         onProblem: (problem) => problems.push(problem),
       },
@@ -74,6 +122,7 @@ export const run: Verb = {
       dead: books.dead,
       batches: result.batches,
       files_quarantined: result.filesQuarantined,
+      ...(result.files === undefined ? {} : { files: result.files }),
       seconds,
     }
     if (options['json'] === true) out(JSON.stringify(summary))

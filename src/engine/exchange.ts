@@ -5,6 +5,7 @@
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { asDiskFull, MillraceError } from '../errors.ts'
+import { failpoint } from '../failpoint.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { Range, Sql, Where } from '../sources/source.ts'
 import type { Store } from '../store/store.ts'
@@ -70,6 +71,7 @@ export async function keepRows(
       for (const file of await readdir(at, { recursive: true })) await makeDurable(join(at, file))
       await rename(at, target)
       await makeDurable(dirname(target))
+      await failpoint('rows left')
     } catch (error) {
       throw asDiskFull(error, target)
     }

@@ -10,6 +10,7 @@ import { type FilesStep, type Plan, planHash, type TableStep } from '../plan/pla
 import type { Lag, Limits, Range, SourceReader, Sql } from '../sources/source.ts'
 import type { Position, Store } from '../store/store.ts'
 import { bucketRange, dropExchange, type ExchangePlace, findBuckets } from './exchange.ts'
+import { fileSinks } from './file-sink.ts'
 import { type Exchange, type Stage, stagesOf } from './stages.ts'
 
 export interface KeyedRunOptions {
@@ -87,7 +88,7 @@ export class KeyedRun implements SourceReader {
     const { plan, folder, request, atOnce, sql, startedAt } = options
     const [version] = await sql.rows<{ version: string }>('select version() as version')
     const duckdb = version?.version ?? ''
-    const unfinished = await findRuns(folder, plan.name, false)
+    const unfinished = await findRuns(folder, plan.name)
     for (const { id, file } of unfinished) {
       if (file.request === request && file.plan === planHash(plan) && file.duckdb === duckdb) {
         return new KeyedRun(options, inner, id, file)
@@ -154,14 +155,19 @@ export class KeyedRun implements SourceReader {
     return true
   }
 
-  /** Everything is in the tables. */
-  async finish(): Promise<void> {
-    const { folder } = this.#options
+  /** Everything is in the tables, or in files, whose folder is answered. */
+  async finish(): Promise<string | undefined> {
+    const { folder, output } = this.#options
     const own = join(folder, this.#id)
     await rm(join(own, 'buckets'), { recursive: true, force: true })
-    const outputs = (await readdir(own)).filter((name) => name !== runFile)
-    if (outputs.length === 0) await rm(own, { recursive: true })
-    else await this.#save({ ...this.#file, finished: true })
+    const plain = new Set(fileSinks(this.#options.plan).map(({ id }) => id))
+    const written = fileSinks(this.plan).some(({ id }) => !plain.has(id))
+    if (!written || output !== undefined) {
+      await rm(own, { recursive: true })
+      return written ? output : undefined
+    }
+    await this.#save({ ...this.#file, finished: true })
+    return own
   }
 
   /** Before a batch commits something that only this run knows how to go on with. */
@@ -231,18 +237,17 @@ const mostBuckets = 1024
 
 /** Forgets the interrupted runs of a pipeline. */
 export async function forgetRuns(folder: string, pipeline: string): Promise<void> {
-  for (const { id } of await findRuns(folder, pipeline, false))
-    await rm(join(folder, id), { recursive: true, force: true })
+  for (const { id } of await findRuns(folder, pipeline)) await rm(join(folder, id), { recursive: true, force: true })
 }
 
-async function findRuns(folder: string, pipeline: string, finished: boolean): Promise<{ id: string; file: RunFile }[]> {
+async function findRuns(folder: string, pipeline: string): Promise<{ id: string; file: RunFile }[]> {
   const found: { id: string; file: RunFile }[] = []
   for (const id of await readdir(folder).catch(() => [])) {
     const text = await readFile(join(folder, id, runFile), 'utf8').catch(() => undefined)
     if (text === undefined) continue
     // as: we wrote it, and whole
     const file = JSON.parse(text) as RunFile
-    if (file.pipeline === pipeline && file.finished === finished) found.push({ id, file })
+    if (file.pipeline === pipeline && !file.finished) found.push({ id, file })
   }
   return found
 }

@@ -27,6 +27,8 @@ export interface Progress {
   lastPhases?: Record<string, number>
   lastLatencyMs?: number
   retries: number
+  /** The folder of the files that a final run writes in place of tables, when it has written some. */
+  files?: string
   /** Of a pipeline that archives its files. */
   archiver?: ArchiverState
   /** Of a pipeline that publishes to topics. */

@@ -411,7 +411,8 @@ class Worker implements AsyncDisposable {
         }
         if (isDone) {
           await this.#effects
-          await this.#keyed?.finish()
+          const files = await this.#keyed?.finish()
+          if (files !== undefined) this.#progress.files = files
           await this.#archiver?.finish()
           await this.#untilPublished()
           return 'done'

@@ -113,11 +113,13 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
 }
 
 // In words, for an interrupted run goes on only when the same is asked for again.
-function keyedRunOf({ inputs, final, again, output }: NonNullable<SystemRun['bounded']>, { dataDirectory }: Config) {
+function keyedRunOf({ inputs, final, again, output }: NonNullable<SystemRun['bounded']>, config: Config) {
   const paths = inputs === undefined ? 'what is there' : inputs.map((path) => resolve(path)).join(', ')
   const request = `${paths}${final === true ? ' --final' : ''}${again ? ' --again' : ''}`
-  const folder = runsFolder(dataDirectory)
-  return { folder, request, rows: rowsAtOnce, output: output === undefined ? undefined : resolve(output) }
+  const folder = runsFolder(config.dataDirectory)
+  // larger than any other batch, unless somebody has said how large they may be
+  const isSet = config.resolved.some(({ name, from }) => name === 'BATCH_MAX_ROWS' && from !== 'default')
+  return { folder, request, rows: isSet ? config.batchMaxRows : rowsAtOnce, output: output === undefined ? undefined : resolve(output) }
 }
 
 /** The plan for these settings. Its folders are absolute: a relative one lies under MILLRACE_DATA, wherever we were called. */

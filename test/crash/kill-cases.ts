@@ -74,10 +74,11 @@ export async function killRun(
   command: string[],
   { point, occurrence }: KillCase,
   dead: () => Promise<void> = async () => {},
+  env: Record<string, string> = {},
 ): Promise<void> {
-  await using doomed = world.start(command, { MILLRACE_FAILPOINT: `${point}@${occurrence}=kill` })
+  await using doomed = world.start(command, { ...env, MILLRACE_FAILPOINT: `${point}@${occurrence}=kill` })
   assert.deepEqual(await doomed.ended(), { code: null, signal: 'SIGKILL' }, doomed.story())
   await dead()
-  await using second = world.start(command)
+  await using second = world.start(command, env)
   assert.deepEqual(await second.ended(), { code: 0, signal: null }, second.story())
 }
