@@ -9,7 +9,15 @@ import { failpoint } from '../failpoint.ts'
 import { keyedName } from '../operators/dedup.ts'
 import { checkedName, uncheckedSql } from '../operators/validate.ts'
 import { identifier } from '../plan/identifier.ts'
-import { type FilesStep, isChanging, type Plan, type Step, type TableStep, type TopicStep } from '../plan/plan.ts'
+import {
+  type FilesStep,
+  isChanging,
+  type Plan,
+  type Step,
+  type TableStep,
+  type TopicStep,
+  takesInputRows,
+} from '../plan/plan.ts'
 import { copySql, deletedName, keysSql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import {
@@ -205,7 +213,8 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
       if (tools.leaves !== undefined) await keepRows(batch.left, tools.leaves.place, epoch, batch.number)
       for (const step of fileSinks(plan)) {
         const rows = sinkRowsSql(batch, step, outcomes)
-        await writePending(session, tools.spool, plan, step, { rows, epoch, number: batch.number })
+        const ordered = !batch.time.atOnce || takesInputRows(plan, step)
+        await writePending(session, tools.spool, plan, step, { rows, epoch, number: batch.number, ordered })
       }
       return await settleVerdicts(session, plan, batch.names, batch.range, counted.verdicts, outcomes)
     },

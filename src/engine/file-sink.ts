@@ -20,11 +20,11 @@ export async function writePending(
   spool: string,
   plan: Plan,
   step: FilesStep,
-  batch: { rows: string; epoch: number; number: number },
+  batch: { rows: string; epoch: number; number: number; ordered: boolean },
 ): Promise<number> {
   const pending = pendingPath(plan.name, step, batch.epoch, batch.number)
   const written = join(spool, `${batch.number}-${step.id}`)
-  const rows = await session.run(writeFileSql(step, batch.rows, written))
+  const rows = await session.run(writeFileSql(step, batch.rows, written, batch.ordered))
   if (rows === 0) {
     await rm(written, { force: true })
     return 0

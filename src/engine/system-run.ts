@@ -119,7 +119,12 @@ function keyedRunOf({ inputs, final, again, output }: NonNullable<SystemRun['bou
   const folder = runsFolder(config.dataDirectory)
   // larger than any other batch, unless somebody has said how large they may be
   const isSet = config.resolved.some(({ name, from }) => name === 'BATCH_MAX_ROWS' && from !== 'default')
-  return { folder, request, rows: isSet ? config.batchMaxRows : rowsAtOnce, output: output === undefined ? undefined : resolve(output) }
+  return {
+    folder,
+    request,
+    rows: isSet ? config.batchMaxRows : rowsAtOnce,
+    output: output === undefined ? undefined : resolve(output),
+  }
 }
 
 /** The plan for these settings. Its folders are absolute: a relative one lies under MILLRACE_DATA, wherever we were called. */

@@ -8,7 +8,7 @@ export const filter: Operator<FilterStep> = {
   verdict: 'filtered',
   relations(step, { input, out, inputColumns }) {
     return [
-      { name: out, as: 'table', select: `select *\nfrom ${input}\nwhere ${printDuckdb(step.where, inputColumns)}` },
+      { name: out, as: 'view', select: `select *\nfrom ${input}\nwhere ${printDuckdb(step.where, inputColumns)}` },
     ]
   },
 }

@@ -57,7 +57,8 @@ semi join ${tied} t on ${sameKey}`,
     { name: sequence, as: 'table', select: sequenceSql(step, `(select * from ${tiedEvents} where _n = 1)`) },
     {
       name: out,
-      as: 'table',
+      // who reads it needs few of its columns
+      as: 'view',
       select: `select row_number() over () as _row, *, 1 as _change
 from (
 ${outcomesSql(step, untied, endOfTime)}

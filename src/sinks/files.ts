@@ -3,8 +3,8 @@ import { identifier, sqlText } from '../plan/identifier.ts'
 import type { FileFormat, FilesStep } from '../plan/plan.ts'
 import { jsonValueSql } from './json.ts'
 
-/** Writes these rows, which have the step's columns, in arrival order. */
-export function writeFileSql(step: FilesStep, rows: string, path: string): string {
+/** Writes these rows, which have the step's columns: in arrival order, or as they come when that says nothing. */
+export function writeFileSql(step: FilesStep, rows: string, path: string, ordered: boolean): string {
   const columns = step.columns.map((column) => {
     const name = identifier(column.name)
     return step.format.is === 'json lines' ? `  ${jsonValueSql(column)} as ${name}` : `  ${name}`
@@ -14,8 +14,7 @@ select
 ${columns.join(',\n')}
 from (
 ${rows}
-)
-order by _row
+)${ordered ? '\norder by _row' : ''}
 ) to ${sqlText(path)} (${formatSql(step.format)})`
 }
 
