@@ -1,14 +1,16 @@
 import { randomInt } from 'node:crypto'
-import { appendFile, mkdir } from 'node:fs/promises'
+import { appendFile, mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { systems } from '../../pipelines/index.ts'
 import type { Config } from '../config.ts'
 import { rotate } from '../engine/effects.ts'
+import { planOf } from '../engine/system-run.ts'
 import { MillraceError } from '../errors.ts'
 import type { GenerateSummary, System } from '../system.ts'
 import { readConfig, systemNamed } from './open.ts'
 import { isModulePath } from './own-system.ts'
+import { convertToParquet, csvBeside } from './sample-parquet.ts'
 import { openSampleTopics } from './sample-topics.ts'
 import { counted } from './text.ts'
 import {
@@ -187,13 +189,15 @@ export async function runGenerator(
   const log = join(config.dataDirectory, 'logs', 'generator_metrics.log')
   await mkdir(join(config.dataDirectory, 'logs'), { recursive: true })
   let lastFile: string | undefined
+  const parquet = request.to !== undefined && /\.parquet$/i.test(request.to) ? request.to : undefined
+  const to = parquet === undefined ? request.to : csvBeside(parquet)
   const note = async (made: Record<string, unknown>): Promise<void> => {
     await rotate(log)
     await appendFile(log, `${JSON.stringify({ time: new Date().toISOString(), pipeline: system.name, ...made })}\n`)
   }
   await using topics = openSampleTopics({
     config,
-    to: request.to,
+    to,
     async onAppended(appended) {
       onEvents?.(appended.events)
       await note({ ...appended })
@@ -210,17 +214,29 @@ export async function runGenerator(
     live: request.seed === undefined,
     badPercent: request.badPercent,
     duplicatePercent: request.duplicatePercent,
-    to: request.to,
+    to,
     options: { ...Object.fromEntries(usual), ...request.options },
     topic: topics.topic,
     signal,
     async onFile(file) {
+      if (parquet !== undefined) {
+        await convertToParquet(file.path, parquet, planOf(system, config))
+        file = { ...file, path: parquet, bytes: (await stat(parquet)).size }
+      }
       lastFile = file.path
       onEvents?.(file.events)
       await note({ ...file })
     },
   })
   const written = signal.aborted ? undefined : await topics.finish()
+  if (parquet !== undefined && written !== undefined) {
+    await rm(written)
+    throw new MillraceError('WRONG_USAGE', {
+      at: `--to ${parquet}`,
+      message: `the generator of ${system.name} writes messages, each a line of JSON`,
+      hint: 'give a name that ends with .jsonl',
+    })
+  }
   return {
     ...summary,
     files: summary.files + (written === undefined ? 0 : 1),

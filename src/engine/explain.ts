@@ -61,7 +61,7 @@ export function explain(plan: Plan): Explanation {
           ? [`copy (\n${copySql(step, names.of(step.id), step.mode.is === 'upsert')}\n) to '<spool>.csv' (format csv)`]
           : []),
         ...(step.op === 'files'
-          ? [writeFileSql(step, `select * from ${names.of(step.from[0] ?? '')}`, '<folder>/<day>/<batch>')]
+          ? [writeFileSql(step, `select * from ${names.of(step.from[0] ?? '')}`, '<folder>/<day>/<batch>', true)]
           : []),
         ...(step.op === 'topic'
           ? [

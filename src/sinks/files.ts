@@ -29,7 +29,8 @@ function formatSql(format: FileFormat): string {
     case 'json lines':
       return 'format json'
     case 'parquet':
-      return 'format parquet, compression zstd'
+      // zstd takes twice the time for a third less
+      return 'format parquet, compression snappy'
   }
 }
 
