@@ -1,6 +1,6 @@
 /** flyers from files in place of its topic: any of three formats gives the same tables, and a wrong input says why. */
 import assert from 'node:assert/strict'
-import { mkdtempDisposable, writeFile } from 'node:fs/promises'
+import { mkdtempDisposable, readdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -8,6 +8,7 @@ import { generate } from '../pipelines/flyers/generate.ts'
 import { flyers } from '../pipelines/flyers/pipeline.ts'
 import { sampleRequest } from '../pipelines/sample-request.ts'
 import { telemetra } from '../pipelines/telemetra/pipeline.ts'
+import { runGenerator } from '../src/cli/generate.ts'
 import { loadConfig } from '../src/config.ts'
 import { Duck, spoolFolder } from '../src/engine/duckdb.ts'
 import { runSystem } from '../src/engine/system-run.ts'
@@ -72,6 +73,57 @@ test('CSV, JSON lines and Parquet, one or several, give the same tables', async 
   const both = await run(flyers, folder.path, [csv, lines])
   assert.deepEqual([both.users, both.merchants], [fromCsv.users, fromCsv.merchants])
   assert.equal(both.books.rowsIn, 4000)
+})
+
+test('the generator writes Parquet whose columns have types, unless some of their texts are wrong', async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-flyers-'))
+  const config = loadConfig(flyers.settings, { MILLRACE_DATA: folder.path }, folder.path)
+  const typesOf = async (path: string) => {
+    await using duck = await Duck.open({
+      folders: [folder.path],
+      temporary: join(folder.path, 'reading'),
+      memoryLimitMb: 256,
+      threads: 1,
+    })
+    using session = await duck.connect()
+    const columns = await session.rows<{ column_name: string; column_type: string }>(
+      `describe select * from read_parquet('${path}')`,
+    )
+    return columns.map(({ column_type: type }) => type)
+  }
+  const request = { count: 3000, durationSeconds: 30_000, seed: 3, badPercent: 0, duplicatePercent: 1 }
+  const [csv, parquet, bad] = ['a.csv', 'a.parquet', 'bad.parquet'].map((name) => join(folder.path, name)) as [
+    string,
+    string,
+    string,
+  ]
+  const signal = new AbortController().signal
+  for (const to of [csv, parquet]) await runGenerator(flyers, config, { ...request, to }, signal)
+  const made = await runGenerator(flyers, config, { ...request, badPercent: 5, to: bad }, signal)
+  assert.deepEqual(
+    (await readdir(folder.path)).filter((name) => name.startsWith('.')),
+    [],
+    'nothing is left beside',
+  )
+  assert.deepEqual(await typesOf(parquet), ['TIMESTAMP WITH TIME ZONE', ...Array(4).fill('VARCHAR')])
+  assert.deepEqual(await typesOf(bad), Array(5).fill('VARCHAR'))
+  assert.deepEqual(await run(flyers, folder.path, [parquet]), await run(flyers, folder.path, [csv]))
+  assert.equal((await run(flyers, folder.path, [bad])).books.dead, made.bad)
+})
+
+test('a generator of messages does not write Parquet, and says what it does write', async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-flyers-'))
+  const config = loadConfig(telemetra.settings, { MILLRACE_DATA: folder.path }, folder.path)
+  const request = { count: 10, durationSeconds: 10, seed: 3, badPercent: 0, duplicatePercent: 0 }
+  const to = join(folder.path, 'a.parquet')
+  await assert.rejects(
+    runGenerator(telemetra, config, { ...request, to }, new AbortController().signal),
+    /writes messages.*\.jsonl/s,
+  )
+  assert.deepEqual(
+    (await readdir(folder.path)).filter((name) => name.includes('parquet')),
+    [],
+  )
 })
 
 test('a file of which nobody knows what is in it, or to which topic it belongs, is refused', async () => {
