@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { openLocalTopics } from '../src/sources/topic/log/open.ts'
-import { startMillrace } from './crash/process.ts'
+import { eventually, startMillrace } from './crash/process.ts'
 import { type TestDatabase, testDatabase } from './postgres.ts'
 
 describe('generate, into topics', () => {
@@ -96,7 +96,38 @@ describe('generate, into topics', () => {
     assert.ok(writer)
     const said = await ended(1, 'generate', 'telemetra', '--count', '100')
     assert.match(said, /TOPIC_LOCKED: .+ writes this topic \(topic telemetra\.events\.viewer\)/)
-    assert.match(said, /end that one first.*--demo.*--to.*KAFKA_BOOTSTRAP_SERVERS/)
+    assert.match(said, /end that one first.*--to.*KAFKA_BOOTSTRAP_SERVERS/)
+  })
+
+  test('beside a server that writes the topic, the messages go through the server', async () => {
+    const own = join(folder.path, 'beside')
+    const env = { MILLRACE_DATA: own, DATABASE_URL: database.url, PORT: '0' }
+    await using server = startMillrace(['start', 'flyers'], folder.path, env)
+    await server.says('running')
+    const { port } = JSON.parse(await readFile(join(own, 'server.json'), 'utf8'))
+    const posted = await fetch(`http://127.0.0.1:${port}/api/process`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"timestamp":"2026-01-01T00:00:00Z","user_id":"u","event":"flyer_open","flyer_id":"f"}',
+    })
+    assert.equal(posted.status, 200)
+    await using generated = startMillrace(
+      ['generate', 'flyers', '--count', '300', '--seed', '2', '--json'],
+      folder.path,
+      env,
+    )
+    assert.deepEqual(await generated.ended(), { code: 0, signal: null }, generated.story())
+    await eventually(
+      async () => {
+        const { pipelines } = (await (await fetch(`http://127.0.0.1:${port}/api/pipelines`)).json()) as {
+          pipelines: { books: { rows_in: number } }[]
+        }
+        return pipelines.some(({ books }) => books.rows_in === 301)
+      },
+      { what: () => 'all of them are counted' },
+    )
+    await using bad = startMillrace(['generate', 'flyers', '--count', '300', '--bad-percent', '5'], folder.path, env)
+    assert.deepEqual(await bad.ended(), { code: 0, signal: null }, bad.story())
   })
 
   test('options belong to the generator that has them', async () => {

@@ -3,7 +3,9 @@ import { readFileSync, rmSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { WorkerState } from '../engine/progress.ts'
+import { MillraceError } from '../errors.ts'
 
 export interface ServerAddress {
   pid: number
@@ -43,6 +45,47 @@ export async function askServer(address: ServerAddress, waitMs = 2000): Promise<
   if (typeof answer !== 'object' || answer === null || !('pipelines' in answer)) return undefined
   // as: it is our own server, of this data directory
   return Array.isArray(answer.pipelines) ? (answer.pipelines as ServedPipeline[]) : undefined
+}
+
+/** Appends lines of JSON to a topic of the server, and waits while it takes no more. Errors: what the server answers. */
+export async function postLines(address: ServerAddress, topic: string, lines: string): Promise<void> {
+  for (;;) {
+    const { status, retryAfterSeconds, body } = await post(address, `/api/topics/${encodeURIComponent(topic)}`, lines)
+    if (status < 300) return
+    if (status !== 503) {
+      throw new MillraceError('NOT_PUBLISHED', {
+        at: `topic ${topic}`,
+        message: `the server answered ${status}: ${body}`,
+      })
+    }
+    await sleep(1000 * retryAfterSeconds)
+  }
+}
+
+interface Answer {
+  status: number
+  retryAfterSeconds: number
+  body: string
+}
+
+function post({ token, ...address }: ServerAddress, path: string, lines: string): Promise<Answer> {
+  const headers = {
+    'content-type': 'application/x-ndjson',
+    ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+  }
+  return new Promise((resolve, reject) => {
+    const asked = request(`${urlOf(address)}${path}`, { method: 'POST', agent: false, headers }, (response) => {
+      const parts: Buffer[] = []
+      response.on('data', (part: Buffer) => parts.push(part))
+      response.on('error', reject)
+      response.on('end', () => {
+        const retryAfterSeconds = Number(response.headers['retry-after'] ?? 1) || 1
+        resolve({ status: response.statusCode ?? 0, retryAfterSeconds, body: Buffer.concat(parts).toString() })
+      })
+    })
+    asked.on('error', reject)
+    asked.end(lines)
+  })
 }
 
 export function urlOf({ host, port }: { host: string; port: number }): string {
