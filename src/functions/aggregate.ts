@@ -31,6 +31,8 @@ export interface AggregateEntry {
   /** The type of the result; throws WRONG_TYPE for what it cannot be asked of. */
   result(of: ColumnType | undefined): { type: ColumnType; nullable: boolean }
   parts: Parts
+  /** A shorter way where all values, none of them a list, are there at once; null of none. */
+  atOnce?(value: string): string
 }
 
 export type Parts =
@@ -166,6 +168,7 @@ export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
       return { type: integer, nullable: false }
     },
     parts: { is: 'members' },
+    atOnce: (value) => `count(distinct ${value})`,
   },
   top: {
     says: 'The values that come most often, the most frequent first, ties in binary text order; empty of none.',
@@ -190,6 +193,8 @@ export const aggregates: Record<Aggregate['aggregate'], AggregateEntry> = {
       result: () => medianSql,
       none: 'null',
     },
+    atOnce: (value) =>
+      `(quantile_disc(${value}, 0.5)::double + quantile_disc(${value}, 0.5 order by ${value} desc)::double) / 2`,
   },
   counts: {
     says: 'How often each value comes, as a JSON object; empty of none.',

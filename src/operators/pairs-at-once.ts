@@ -19,7 +19,8 @@ export function pairsAtOnce(run: PairsRun): Relation[] {
   const key = step.by.map((name) => identifier(name))
   const sameKey = key.map((name) => `e.${name} is not distinct from t.${name}`).join(' and ')
   const item = itemSql(columns)
-  const untied = `(select *, ${item} as _item from ${eventsName(out)} e anti join ${tied} t on ${sameKey})`
+  // its place in the table: to number the rows anew costs as much as all the rest
+  const untied = `(select *, ${item} as _item, e.rowid as _row from ${eventsName(out)} e anti join ${tied} t on ${sameKey})`
   return [
     {
       name: eventsName(out),
@@ -59,11 +60,11 @@ semi join ${tied} t on ${sameKey}`,
       name: out,
       // who reads it needs few of its columns
       as: 'view',
-      select: `select row_number() over () as _row, *, 1 as _change
+      select: `select *, 1 as _change
 from (
-${outcomesSql(step, untied, endOfTime)}
+${outcomesSql(step, untied, endOfTime, ['_row'])}
 union all by name
-${outcomesSql(step, sequence, endOfTime)}
+${outcomesSql(step, `(select *, (1::bigint << 40) + rowid as _row from ${sequence})`, endOfTime, ['_row'])}
 )`,
     },
   ]

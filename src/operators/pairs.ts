@@ -229,14 +229,19 @@ function gapOf({ maxGapMs }: PairsStep): string {
   return maxGapMs === undefined ? 'null' : us(maxGapMs)
 }
 
-/** How each event ended, of a sequence of them. */
-export function outcomesSql(step: PairsStep, sequence: string, watermarkMs: number | undefined): string {
+/** How each event ended, of a sequence of them. `also`: columns of it that are handed on. */
+export function outcomesSql(
+  step: PairsStep,
+  sequence: string,
+  watermarkMs: number | undefined,
+  also: readonly string[] = [],
+): string {
   const carried = eventColumns(step).map(({ name }) => identifier(name))
   const near = (from: string, to: string): string =>
     step.maxGapMs === undefined ? 'true' : `${to} - ${from} <= ${us(step.maxGapMs)}`
   const replaced = step.close === undefined ? '' : `\n      when _next_open then 'replaced'`
   return `select
-  ${carried.map((name) => `${name},\n  `).join('')}_item as pair_id,
+  ${[...also, ...carried].map((name) => `${name},\n  `).join('')}_item as pair_id,
   case when outcome <> 'orphan' then make_timestamptz(_us) end as opened_at,
   case outcome when 'paired' then make_timestamptz(_next_us) when 'orphan' then make_timestamptz(_us) end as closed_at,
   outcome,

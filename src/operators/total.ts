@@ -167,8 +167,8 @@ ${more.join('\n')}`,
     (set: ValueSet): string =>
       `select _key, _value as _item, ${times} as _n from ${valuesName(out, set)} where ${times} > 0`
   const byKey = { select: '_key', group: '_key' }
-  table(beside(out, 'before'), resultsSql(run, { numbers: storedName(out), items: items('_was'), ...byKey }))
-  table(beside(out, 'after'), resultsSql(run, { numbers: nowName(out), items: items('_is'), ...byKey }))
+  table(beside(out, 'before'), resultsSql(run, { numbers: storedName(out), sets, items: items('_was'), ...byKey }))
+  table(beside(out, 'after'), resultsSql(run, { numbers: nowName(out), sets, items: items('_is'), ...byKey }))
   const columns = step.columns.map(({ name }) => identifier(name)).join(', ')
   const changed = (from: string, other: string, change: number): string =>
     `(select ${columns}, ${change} as _change from ${beside(out, from)}
@@ -184,7 +184,6 @@ ${more.join('\n')}`,
  */
 export function totalAtOnce(run: TotalRun): Relation[] {
   const { step, input, columns, out } = run
-  const sets = setsOf(run)
   const keys = step.by.map((name) => identifier(name)).join(', ')
   const byKey = { select: `${keyTextSql(step.by)} as _key`, group: keys }
   const rows = beside(out, 'rows')
@@ -193,16 +192,25 @@ export function totalAtOnce(run: TotalRun): Relation[] {
   )
   const numbers = numbersOf(run).map(
     ({ of, aggregate, column, type }) =>
-      `,\n    coalesce(${of(identifier(`${aggregate}~`))}, 0)::${type} as ${identifier(column)}`,
+      `,\n  coalesce(${of(identifier(`${aggregate}~`))}, 0)::${type} as ${identifier(column)}`,
   )
-  const different = sets.map((set, i) => `, coalesce(m_${i}._more, 0) as ${distinct(set)}`)
-  const counted = sets.map(
-    (set, i) =>
-      `\nleft join (select ${byKey.select}, count(*)::bigint as _more from ${valuesName(out, set)} group by ${byKey.group}) m_${i} using (_key)`,
-  )
+  const direct = new Map<string, string>()
+  for (const [name, aggregate] of Object.entries(step.aggregates)) {
+    const sql = aggregates[aggregate.aggregate].atOnce?.(identifier(`${name}~`))
+    if (sql !== undefined && valueType(aggregate, columns).is !== 'list') direct.set(name, sql)
+  }
+  const sets = setsOf(run).filter(({ aggregates: names }) => !names.every((name) => direct.has(name)))
+  const all = [...direct].map(([name, sql]) => `,\n  ${sql} as ${identifier(`${name}~all`)}`)
+  const made: Made = {
+    numbers: nowName(out),
+    sets,
+    direct,
+    items: (set) => `select ${keys}, _item, _n from ${valuesName(out, set)}`,
+    ...byKey,
+  }
   return [
     { name: rows, as: 'table', select: `select\n  ${keys}${values.join('')}\nfrom ${input}` },
-    ...setsOf(run).map(
+    ...sets.map(
       (set): Relation => ({
         name: valuesName(out, set),
         as: 'table',
@@ -215,22 +223,19 @@ group by ${keys}, _value`,
     {
       name: nowName(out),
       as: 'table',
-      select: `select n.*${different.join('')}
-from (
-  select
-    ${keys},
-    ${byKey.select},
-    count(*)::bigint as _rows${numbers.join('')}
-  from ${rows}
-  group by ${byKey.group}
-) n${counted.join('')}`,
+      select: `select
+  ${keys},
+  ${byKey.select},
+  count(*)::bigint as _rows${numbers.join('')}${all.join('')}
+from ${rows}
+group by ${byKey.group}`,
     },
     {
       name: out,
       as: 'table',
       select: `select row_number() over () as _row, *, 1 as _change
 from (
-${resultsSql(run, { numbers: nowName(out), items: (set) => `select ${keys}, _item, _n from ${valuesName(out, set)}`, ...byKey })}
+${resultsSql(run, made)}
 )`,
     },
   ]
@@ -239,6 +244,9 @@ ${resultsSql(run, { numbers: nowName(out), items: (set) => `select ${keys}, _ite
 /** What the aggregates are made of: the numbers of each key, and its items with `_n`, to be grouped. */
 interface Made {
   numbers: string
+  sets: ValueSet[]
+  /** Aggregates that are there already, as `<name>~all`. */
+  direct?: ReadonlyMap<string, string>
   items(set: ValueSet): string
   /** The key of a group as `_key`, and by what it is grouped. */
   select: string
@@ -248,7 +256,7 @@ interface Made {
 // The aggregates of keys that have rows.
 function resultsSql(run: TotalRun, made: Made): string {
   const { step, columns } = run
-  const sets = setsOf(run)
+  const { sets, direct } = made
   const results = Object.entries(step.aggregates).map(([name, aggregate]) => {
     const { parts, result } = aggregates[aggregate.aggregate]
     const type = valueType(aggregate, columns)
@@ -260,6 +268,7 @@ function resultsSql(run: TotalRun, made: Made): string {
       const counted = identifier('n', `${name}~n`)
       return `(${aggregate.aggregate === 'sum' ? `case when ${counted} > 0 then ${sql} end` : sql})::${resulting} as ${identifier(name)}`
     }
+    if (direct?.has(name)) return `${identifier('n', `${name}~all`)}::${resulting} as ${identifier(name)}`
     const i = sets.findIndex(({ aggregates: shared }) => shared.includes(name))
     const set = sets[i]
     if (set === undefined || parts.is === 'members')
