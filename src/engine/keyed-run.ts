@@ -16,7 +16,8 @@ import { type Exchange, type Stage, stagesOf } from './stages.ts'
 export interface KeyedRunOptions {
   plan: Plan
   store: Store
-  sql: Sql
+  /** A session of its own: a bucket is looked up while a batch is worked on. It is closed with the run. */
+  sql: Sql & Disposable
   /** Of the runs of all pipelines. */
   folder: string
   /** Where rows go that a final run writes as files; in the run's own folder when left out. */
@@ -205,6 +206,7 @@ export class KeyedRun implements SourceReader {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#options.sql[Symbol.dispose]()
     await this.#inner[Symbol.asyncDispose]()
   }
 
@@ -234,6 +236,11 @@ export class KeyedRun implements SourceReader {
 
 /** Each is a file of every batch. */
 const mostBuckets = 1024
+
+/** What interrupted runs of a pipeline were asked for. */
+export async function interruptedRuns(folder: string, pipeline: string): Promise<string[]> {
+  return (await findRuns(folder, pipeline)).map(({ file }) => file.request)
+}
 
 /** Forgets the interrupted runs of a pipeline. */
 export async function forgetRuns(folder: string, pipeline: string): Promise<void> {

@@ -238,12 +238,19 @@ class Worker implements AsyncDisposable {
   }
 
   async #openReader({ watermark = 0 }: Committed): Promise<SourceReader> {
-    const { keyed, openReader, plan, store, final = false } = this.#options
+    const { keyed, openReader, plan, store, duck, final = false } = this.#options
     const reader = await openReader()
     if (keyed === undefined) return reader
     const atOnce = final && watermark < endOfTime && !(await store.keepsByKey(plan.name))
     const startedAt = new Date(this.#now())
-    this.#keyed = await KeyedRun.open({ ...keyed, plan, store, sql: this.#sessions[0], atOnce, startedAt }, reader)
+    const sql = await duck.connect()
+    try {
+      this.#keyed = await KeyedRun.open({ ...keyed, plan, store, sql, atOnce, startedAt }, reader)
+    } catch (error) {
+      sql.close()
+      await reader[Symbol.asyncDispose]()
+      throw error
+    }
     return this.#keyed
   }
 

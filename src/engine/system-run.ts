@@ -16,7 +16,7 @@ import { openTopics } from '../sources/topic/open.ts'
 import type { Store } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { type Duck, spoolFolder } from './duckdb.ts'
-import { rowsAtOnce, runsFolder, takesWholeKeys } from './keyed-run.ts'
+import { interruptedRuns, rowsAtOnce, runsFolder, takesWholeKeys } from './keyed-run.ts'
 import type { LandedRows, Progress } from './progress.ts'
 import { runPipeline } from './run.ts'
 
@@ -51,6 +51,14 @@ export async function runSystem(run: SystemRun): Promise<Progress> {
     })
   }
   await store.register(plan)
+  for (const request of bounded === undefined
+    ? await interruptedRuns(runsFolder(config.dataDirectory), plan.name)
+    : []) {
+    log.warn('a bounded run was interrupted, and what it has read is not in the tables until it is given again', {
+      pipeline: plan.name,
+      run: request,
+    })
+  }
   const archive = system.archive?.(config.settings)
   const spool = join(spoolFolder(config.dataDirectory), plan.name, `${process.pid}-${randomBytes(4).toString('hex')}`)
   using session = await duck.connect()
