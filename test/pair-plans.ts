@@ -66,6 +66,14 @@ export function pairPlan(name: string, chance: Chance): HistoryShape {
   let after = pairs.into(table('pairs', { key: 'pair_id' }))
   if (maybe(0.3))
     after = after.filter((row) => row.outcome.differsFrom('orphan')).into(table('opens', { key: 'pair_id' }))
+  // by a key that is none of the pairs'
+  if (maybe(0.4)) {
+    after = after.also((beside) =>
+      beside
+        .total('outcome', (row) => someOfPairs(row as Row<Paired>, chance))
+        .into(table('outcomes', { key: 'outcome' })),
+    )
+  }
   if (maybe(0.5)) after = after.filter((row) => row.outcome.equals('paired'))
   const totals = after
     .total([...by] as ['who'], (row) => someOfPairs(row as Row<Paired>, chance))
