@@ -153,10 +153,32 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
         state: names.state(step, 'windows'),
       })
     case 'table':
-      return tableRelations(step, at)
+      return tableRelations(step, { ...at, once: step.mode.is === 'upsert' && isOncePer(plan, from, step.mode.key) })
     case 'files':
     case 'topic':
       return []
+  }
+}
+
+// Whether no two rows of a step, but for those that are taken back, have the same key.
+function isOncePer(plan: Plan, id: string, key: readonly string[]): boolean {
+  const step = plan.steps.find((candidate) => candidate.id === id)
+  switch (step?.op) {
+    case 'total':
+      return step.by.every((name) => key.includes(name))
+    case 'pairs':
+      return key.includes('pair_id')
+    case 'filter':
+      return isOncePer(plan, step.from[0] ?? '', key)
+    case 'select': {
+      const origins = key.flatMap((name) => {
+        const expression = step.select[name]
+        return expression !== undefined && 'column' in expression ? [expression.column] : []
+      })
+      return isOncePer(plan, step.from[0] ?? '', origins)
+    }
+    default:
+      return false
   }
 }
 

@@ -13,10 +13,13 @@ const maxKeyBytes = 2600
 
 /**
  * Relations in order; the last one, `out`, holds the rows that go to the store, and says of each whether its key may be
- * `_known` to the table already.
+ * `_known` to the table already. `once`: no two rows that come have the same key.
  */
-export function tableRelations(step: TableStep, names: { input: string; out: string; changing?: boolean }): Relation[] {
-  const { input, out, changing = false } = names
+export function tableRelations(
+  step: TableStep,
+  names: { input: string; out: string; changing?: boolean; once?: boolean },
+): Relation[] {
+  const { input, out, changing = false, once = false } = names
   if (step.mode.is === 'append') {
     return [{ name: out, as: 'view', select: `select *, false as _known\nfrom ${input}` }]
   }
@@ -37,15 +40,18 @@ export function tableRelations(step: TableStep, names: { input: string; out: str
     const select = `select *, ${known} as _known\nfrom ${input}\nwhere ${bytes} <= ${maxKeyBytes}`
     return [tooLong, { name: out, as: 'view', select }]
   }
-  const unique: Relation = {
-    name: uniqueName(out),
-    as: 'table',
-    // the last row of a key replaces the others
-    select: `select *
+  const fits = `_row not in (select _row from ${keyTooLongName(out)})`
+  const unique: Relation = once
+    ? { name: uniqueName(out), as: 'view', select: `select *\nfrom ${coming}\nwhere ${fits}` }
+    : {
+        name: uniqueName(out),
+        as: 'table',
+        // the last row of a key replaces the others
+        select: `select *
 from ${coming}
 where _row in (select max(_row) from ${coming} group by ${key.join(', ')})
-  and _row not in (select _row from ${keyTooLongName(out)})`,
-  }
+  and ${fits}`,
+      }
   const deleted: Relation = {
     name: deletedName(out),
     as: 'table',
