@@ -1,10 +1,13 @@
-/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
 import { benchBig } from './big.ts'
 import { benchConsume } from './consume.ts'
 import { benchFiles } from './files.ts'
+import { benchFlyers } from './flyers.ts'
+import { flyerFormats } from './flyers-data.ts'
+import { flyerPeers } from './flyers-peers.ts'
 import { benchIngest } from './ingest.ts'
 import { benchLatency, latencySystems } from './latency.ts'
 import { benchLog } from './log.ts'
@@ -27,6 +30,7 @@ npm run bench -- ingest [--seconds N] [--rounds N]
 npm run bench -- consume [--rows N] [--rounds N]
 npm run bench -- publish [--rows N] [--rounds N]
 npm run bench -- windows [--rows N] [--rounds N] [--peers ${windowPeers.join(',')}]
+npm run bench -- flyers [--rows N[,N...]] [--rounds N] [--format ${flyerFormats.join('|')}] [--peers ${flyerPeers.join(',')}]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -43,6 +47,7 @@ async function main(): Promise<number> {
       seconds: { type: 'string', default: '30' },
       gigabytes: { type: 'string', default: '10' },
       files: { type: 'string' },
+      format: { type: 'string', default: 'csv' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -92,6 +97,15 @@ async function main(): Promise<number> {
       const peers = windowPeers.filter((peer) => asked.includes(peer))
       if (peers.length !== asked.length) break
       await benchWindows({ root, rows: count(values.rows), rounds: count(values.rounds), peers, signal: stop.signal })
+      return 0
+    }
+    case 'flyers': {
+      const asked: readonly string[] = values.peers?.split(',') ?? flyerPeers
+      const peers = flyerPeers.filter((peer) => asked.includes(peer))
+      const format = flyerFormats.find((each) => each === values.format)
+      if (peers.length !== asked.length || format === undefined) break
+      const [rows, rounds] = [values.rows.split(',').map(count), count(values.rounds)]
+      await benchFlyers({ root, rows, rounds, format, peers, signal: stop.signal })
       return 0
     }
     case 'publish':

@@ -1,9 +1,10 @@
 /** The peers of the files bench: each lands the same rows in the same table, and is checked. */
 import { join } from 'node:path'
-import { type Command, lastJson, startCommand } from './command.ts'
+import { lastJson } from './command.ts'
+import { type Cost, measured } from './cost.ts'
 import type { Dataset } from './data.ts'
 import { query } from './postgres.ts'
-import { highWaterMark, Peak, processorSeconds, residentOfTree } from './processes.ts'
+import { highWaterMark, residentOfTree } from './processes.ts'
 
 export const peerNames = ['limit', 'copy', 'spark', 'millrace'] as const
 export type PeerName = (typeof peerNames)[number]
@@ -26,14 +27,9 @@ export interface Setting {
 }
 
 /** What it cost a peer to land the rows. */
-export interface Landed {
-  /** The whole command, from its start to its end. */
-  wallSeconds: number
+export interface Landed extends Cost {
   /** Without the start of the program, by its own clock; psql starts at once. */
   workSeconds: number
-  memoryMb: number
-  /** Processor time, which a busy machine stretches less than it does the clock's. */
-  processorSeconds: number
   more?: object
 }
 
@@ -70,17 +66,6 @@ async function psql(url: string, statements: string[], signal: AbortSignal): Pro
   const args = ['-X', '-q', '-v', 'ON_ERROR_STOP=1', ...statements.flatMap((text) => ['-c', text]), url]
   const { cost } = await measured({ program: 'psql', args, signal }, highWaterMark)
   return { ...cost, workSeconds: cost.wallSeconds }
-}
-
-/** Runs a peer's command: what it wrote, and what it cost. */
-async function measured(command: Command, memoryOf: (pid: number) => number) {
-  const started = performance.now()
-  await using running = startCommand(command)
-  using memory = new Peak(() => memoryOf(running.pid))
-  using processor = new Peak(() => processorSeconds(running.pid))
-  const out = await running.ended
-  const wallSeconds = (performance.now() - started) / 1000
-  return { out, cost: { wallSeconds, memoryMb: Math.round(memory.most), processorSeconds: processor.most } }
 }
 
 interface SparkSaid {

@@ -2,9 +2,10 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Broker, noKafka, startBroker } from '../test/kafka-broker.ts'
-import { type Command, lastJson, runCommand, startCommand } from './command.ts'
+import { lastJson, runCommand } from './command.ts'
+import { type Cost, measured } from './cost.ts'
 import { query, startPostgres } from './postgres.ts'
-import { highWaterMark, Peak, processorSeconds, residentOfTree } from './processes.ts'
+import { highWaterMark, residentOfTree } from './processes.ts'
 import { machine, median, printTable, saveResult } from './report.ts'
 
 export const windowPeers = ['millrace', 'spark'] as const
@@ -19,15 +20,11 @@ export interface WindowsOptions {
   signal: AbortSignal
 }
 
-interface Run {
+interface Run extends Cost {
   peer: WindowPeer
   round: number
-  /** The whole command. */
-  seconds: number
   /** Without the start of the program, by its own clock. */
   workSeconds: number
-  processorSeconds: number
-  memoryMb: number
   windows: number
   messages: number
 }
@@ -108,21 +105,6 @@ async function landed(url: string, table: string): Promise<{ windows: number; me
   return found ?? { windows: 0, messages: 0 }
 }
 
-async function measured(
-  command: Command,
-  memoryOf: (pid: number) => number,
-): Promise<{ out: string; cost: Pick<Run, 'seconds' | 'processorSeconds' | 'memoryMb'> }> {
-  const began = performance.now()
-  await using running = startCommand(command)
-  let used = 0
-  using memory = new Peak(() => {
-    used = Math.max(used, processorSeconds(running.pid))
-    return memoryOf(running.pid)
-  })
-  const out = await running.ended
-  return { out, cost: { seconds: (performance.now() - began) / 1000, processorSeconds: used, memoryMb: memory.most } }
-}
-
 // Every message is in as many windows with one as with the other.
 function compare(runs: Run[]): void {
   const [first] = runs
@@ -141,7 +123,7 @@ function print(rows: number, runs: Run[]): void {
       `round ${run.round}, ${run.peer}`,
       run.workSeconds.toFixed(1),
       Math.round(rows / run.workSeconds).toLocaleString('en'),
-      run.seconds.toFixed(1),
+      run.wallSeconds.toFixed(1),
       run.processorSeconds.toFixed(1),
       run.memoryMb.toFixed(0),
     ]),
@@ -152,6 +134,6 @@ function print(rows: number, runs: Run[]): void {
   const ratio = (figure: (run: Run) => number): string => (of('spark', figure) / of('millrace', figure)).toFixed(2)
   process.stdout.write(
     `\nMillrace is ${ratio((run) => run.workSeconds)} times as fast as Spark by work only, ` +
-      `${ratio((run) => run.seconds)} times by the whole command (goal 4, aim 5)\n`,
+      `${ratio((run) => run.wallSeconds)} times by the whole command (goal 4, aim 5)\n`,
   )
 }
