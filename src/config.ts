@@ -125,6 +125,27 @@ export const variables = {
     default: '1000000',
     says: 'messages of a pipeline that wait for their topic; with so many it commits no more until some are published',
   },
+  REDIS_URL: {
+    type: 'secret',
+    default: '',
+    says: 'a Redis that keeps answers for all processes, as redis://user:password@host:port/database, or rediss:// for TLS; empty: each process keeps its own',
+  },
+  CACHE_TTL: { type: 'whole number', default: '3600', says: 'seconds for which an answer is kept at most' },
+  DEAD_LETTERS_KEEP: {
+    type: 'duration',
+    default: '30 days',
+    says: 'how long dead letters stay in the database after they were replayed or discarded; then they go to archived/ under MILLRACE_DATA. Open ones stay',
+  },
+  LATE_ROWS_KEEP: {
+    type: 'duration',
+    default: '30 days',
+    says: 'how long late rows stay in the database; then they go to archived/ under MILLRACE_DATA',
+  },
+  TASKS_KEEP: {
+    type: 'duration',
+    default: '30 days',
+    says: 'how long a task that has failed for good is kept, so that it can be run again',
+  },
   STARTUP_WAIT: {
     type: 'duration',
     default: '120 s',
@@ -156,6 +177,9 @@ export interface Config {
   batchMaxBytes: number
   batchIntervalMs: number
   outboxMaxRows: number
+  cache: CacheSettings
+  /** For how long what is done with stays in the database. */
+  keep: { deadLettersMs: number; lateRowsMs: number; tasksMs: number }
   startupWaitMs: number
   memoryLimitMb: number
   /** Values of the systems' own variables, by variable. */
@@ -164,6 +188,13 @@ export interface Config {
   warnings: string[]
   /** Every variable as it was resolved, secrets masked, in order. */
   resolved: { name: string; value: string; from: 'environment' | '.env' | 'default' }[]
+}
+
+/** Where answers are kept, and for how long. */
+export interface CacheSettings {
+  /** Undefined: in each process. */
+  redisUrl: string | undefined
+  ttlSeconds: number
 }
 
 /** What is taken over HTTP. */
@@ -256,6 +287,12 @@ export function loadConfig(
     batchMaxBytes: atLeast('BATCH_MAX_BYTES', number('BATCH_MAX_BYTES'), 1024),
     batchIntervalMs: number('BATCH_INTERVAL'),
     outboxMaxRows: atLeast('OUTBOX_MAX_ROWS', number('OUTBOX_MAX_ROWS'), 1),
+    cache: { redisUrl: redisUrl(word('REDIS_URL')), ttlSeconds: atLeast('CACHE_TTL', number('CACHE_TTL'), 1) },
+    keep: {
+      deadLettersMs: number('DEAD_LETTERS_KEEP'),
+      lateRowsMs: number('LATE_ROWS_KEEP'),
+      tasksMs: number('TASKS_KEEP'),
+    },
     startupWaitMs: number('STARTUP_WAIT'),
     memoryLimitMb: Math.floor(atLeast('MEMORY_LIMIT', number('MEMORY_LIMIT'), 64_000_000) / 1_000_000),
     settings: Object.fromEntries(Object.keys(systemSettings).map((name) => [name, values[name] ?? ''])),
@@ -330,6 +367,17 @@ function atLeast(name: string, value: number, least: number): number {
 function atMost(name: string, value: number, most: number): number {
   if (value <= most) return value
   throw new MillraceError('INVALID_SETTING', { at: name, message: `${value} is more than ${most}` })
+}
+
+function redisUrl(value: string): string | undefined {
+  if (value === '') return undefined
+  if (/^rediss?:$/.test(URL.parse(value)?.protocol ?? '')) return value
+  throw new MillraceError('INVALID_SETTING', {
+    at: 'REDIS_URL',
+    // it may have a password in it
+    message: 'it is no address of a Redis',
+    hint: 'write it as redis://host:port/database, or rediss:// for TLS',
+  })
 }
 
 function portOf(name: string, value: number): number {

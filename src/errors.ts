@@ -47,6 +47,9 @@ export const errorCodes = {
   BROKER_REFUSED: 'Kafka refused a request that should have worked',
   RECORD_TOO_LARGE: 'a record is larger than the topic takes',
   NOT_PUBLISHED: 'messages of committed rows wait for a topic that does not take them',
+  // what goes on beside the pipelines
+  CACHE_FAILED: 'the cache does not answer: answers are made without it',
+  NO_SUCH_TASK: 'there is no such task',
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
   NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',

@@ -90,6 +90,12 @@ export interface Flow<C extends Columns> {
   /** Writes the rows, and hands the same rows on. */
   into(sink: TableSink<keyof C & string> | FilesSink | TopicSink<keyof C & string>): Flow<C>
 
+  /**
+   * Asks, in the transaction of each batch, for a task of the system: once for each value of a column, which is the task's
+   * key, of the rows for which `when` is true.
+   */
+  enqueue(task: string, options: { key: keyof C & string; when?: (row: Row<C>) => Value<'boolean'> }): Flow<C>
+
   /** A branch: takes the rows of this place, beside whatever follows. */
   also(branch: (flow: Flow<C>) => Flow<Columns>): Flow<C>
 }
@@ -387,6 +393,13 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
 
     into(sink) {
       const step = 'table' in sink ? tableStep(sink) : 'topic' in sink ? topicStep(sink) : filesStep(sink)
+      return flow<C>({ ...plan, steps: [...plan.steps, step] }, at, columns)
+    },
+
+    enqueue(task, { key, when }) {
+      const id = freshId(plan, 'enqueue')
+      const asked = when === undefined ? {} : { when: when(row(id)).expression }
+      const step: Step = { id, op: 'enqueue', from: [at], task, key, ...asked, columns }
       return flow<C>({ ...plan, steps: [...plan.steps, step] }, at, columns)
     },
 

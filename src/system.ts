@@ -26,6 +26,12 @@ export interface System {
   routes?: Route[]
   /** Addresses of its own that take events. */
   posts?: PostRoute[]
+  /** Addresses of its own that answer in their own way. */
+  gets?: GetRoute[]
+  /** What is done behind commits, by name: plans, routes and schedules ask for it. */
+  tasks?: Record<string, Task>
+  /** When tasks are asked for by the clock. */
+  schedules?: Schedule[]
   /** How the page draws the answers. */
   charts?: Chart[]
 }
@@ -51,7 +57,64 @@ export type RouteParameter =
 export interface RouteTools {
   /** Reads Postgres, in a transaction that cannot write. */
   sql(statement: string, values?: unknown[]): Promise<Record<string, unknown>[]>
+  cache: Cache
+  /** Asks for a task of the system, for each of these keys: it runs outside of the request. */
+  enqueue(task: string, keys: string[]): Promise<void>
   signal: AbortSignal
+}
+
+/** Answers that are kept for a while: in Redis, where there is one, else in this process. */
+export interface Cache {
+  /**
+   * What is kept under a key, else what `make` answers, which is kept for CACHE_TTL unless it is undefined, or was dropped
+   * by a task meanwhile. A fault of the cache is no fault of the request.
+   */
+  through<T>(key: string, make: () => Promise<T | undefined>): Promise<T | undefined>
+}
+
+/** An address of the system's own. */
+export interface GetRoute {
+  /** `/analytics/jobs/:job_id`. */
+  path: string
+  says: string
+  /** What each parameter of its path is. */
+  params?: Record<string, string>
+  query?: Record<string, RouteParameter>
+  /** What it answers by status, beside the problems that any address can answer with. */
+  answers: Record<number, { says: string; schema?: Record<string, unknown> }>
+  handle(
+    request: { params: Record<string, string>; query: Record<string, string | number> },
+    tools: RouteTools,
+  ): Promise<RouteAnswer>
+}
+
+/** Background work. It is asked for by key, and a key that is asked for again before it runs is run once. */
+export interface Task {
+  says: string
+  /** So many keys at a time: 1 when left out. When a run of several fails, each of them is run alone. */
+  atOnce?: number
+  /** How often a key that fails is tried again, 5 times when left out, and how long after the first failure, 1 second: then twice as long, and so on. */
+  retries?: { times: number; afterSeconds: number }
+  /** Everything it writes is one transaction, of which no other worker runs a key at the same time. */
+  run(request: { keys: string[]; settings: SettingValues }, tools: TaskTools): Promise<void>
+}
+
+export interface TaskTools {
+  /** Reads and writes, in the transaction of this run. */
+  sql(statement: string, values?: unknown[]): Promise<Record<string, unknown>[]>
+  /** Asks for a task, if the transaction commits. */
+  enqueue(task: string, keys: string[]): Promise<void>
+  /** Drops what caches keep under these keys, once the transaction has committed. */
+  drop(keys: string[]): Promise<void>
+  signal: AbortSignal
+}
+
+/** Asks for a task with the key '' by the database's clock, once for all workers. */
+export interface Schedule {
+  task: string
+  everyMs(settings: SettingValues): number
+  /** Also when a worker starts. */
+  atStart?: boolean
 }
 
 /** An address of the system's own that takes events, and answers in its own way. */
@@ -62,7 +125,7 @@ export interface PostRoute {
   query?: Record<string, RouteParameter>
   /** What it answers by status, beside the problems that any address can answer with. */
   answers: Record<number, { says: string; schema?: Record<string, unknown> }>
-  handle(request: { query: Record<string, string | number>; body: EventBody }, tools: PostTools): Promise<PostAnswer>
+  handle(request: { query: Record<string, string | number>; body: EventBody }, tools: PostTools): Promise<RouteAnswer>
 }
 
 /** A body as it was sent. */
@@ -75,9 +138,17 @@ export interface EventBody {
 }
 
 export interface PostTools extends RouteTools {
+  /**
+   * The events of a body, unpacked and cut where they lie, and what cannot be one. A body of which it is not known where
+   * its events are ends the request with a problem.
+   */
+  events(body: EventBody): Promise<PostedEvent[]>
   /** Appends the events of a body to a topic. What is wrong with the body ends the request with a problem. */
   ingest(topic: string, body: EventBody, options?: IngestOptions): Promise<Ingested>
 }
+
+/** An event's JSON as it was sent; or why there is none. */
+export type PostedEvent = { is: 'event'; text: string } | { is: 'rejected'; code: string; message: string }
 
 export interface IngestOptions {
   /** Resolves when every pipeline that reads the topic, and this server knows, has committed them; after INGEST_WAIT in any case. */
@@ -136,6 +207,18 @@ export interface Rejection {
   message: string
 }
 
+export type RouteAnswer = PostAnswer | { problem: RouteProblem }
+
+/** What is wrong with a request: it is answered as problem+json. */
+export interface RouteProblem {
+  status: 400 | 404 | 409 | 422
+  /** In capitals: it is what programs go by. */
+  code: string
+  detail: string
+  hint?: string
+  errors?: readonly object[]
+}
+
 export interface PostAnswer {
   /** 200, unless it says otherwise. */
   status?: number
@@ -191,6 +274,8 @@ export interface Generator {
   says: string
   /** The options that mean something to it, beside those every generator has. */
   options?: Record<string, { default: string; says: string }>
+  /** It can also write its tables itself, with --bulk. */
+  bulk?: true
   /** Writes sample data by the same road a user's would take, until the signal or the count ends it. */
   run(request: GenerateRequest): Promise<GenerateSummary>
 }
@@ -210,6 +295,8 @@ export interface GenerateRequest {
   duplicatePercent: number
   /** A file to write instead of the usual road. */
   to: string | undefined
+  /** With --bulk: the database, and the system's tasks. */
+  bulk?: Pick<TaskTools, 'sql' | 'enqueue'> | undefined
   /** Those of `Generator.options`, each with what was given or its default. */
   options: Record<string, string>
   /** Where messages go. Nothing is opened before the first append; with `to` they become lines of that file. */

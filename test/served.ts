@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systems } from '../pipelines/index.ts'
+import { openCache } from '../src/cache/open.ts'
 import { type Config, loadConfig } from '../src/config.ts'
 import { Duck, spoolFolder } from '../src/engine/duckdb.ts'
 import { runSystem } from '../src/engine/system-run.ts'
@@ -60,7 +61,7 @@ export async function openServed(options: { page?: string } = {}): Promise<Serve
   Object.assign(board, { store, duck })
   const log = createLog('error', { write: () => {} })
   const { signal } = new AbortController()
-  const desk = { board, config, log, signal }
+  const desk = { board, config, log, signal, cache: openCache(config, log) }
   const server = stack.use(
     await openServer({ host: '127.0.0.1', port: 0, desk, notReady: async () => undefined, ...options }),
   )

@@ -3,6 +3,7 @@ import { request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { openCache } from '../src/cache/open.ts'
 import { createLog } from '../src/log.ts'
 import { notReady } from '../src/server/board.ts'
 import { openServer } from '../src/server/server.ts'
@@ -276,7 +277,13 @@ describe('the server refuses', () => {
     await writeTokens(path, [reader.kept, writer.kept])
     const told: string[] = []
     const log = createLog('debug', { write: (line) => told.push(line) })
-    const desk = { board, config: served.config, log, signal: new AbortController().signal }
+    const desk = {
+      board,
+      config: served.config,
+      log,
+      signal: new AbortController().signal,
+      cache: openCache(served.config, log),
+    }
     await using guarded = await openServer({
       host: '127.0.0.1',
       port: 0,
@@ -370,7 +377,8 @@ test('a question that takes the database too long ends with a problem that says 
     handle: (_, { sql }) => sql('select pg_cancel_backend(pg_backend_pid()), pg_sleep(60)'),
   }
   const slow = { ...line, system: { ...line.system, name: 'slow', routes: [route] } }
-  const desk = { config, log: createLog('error', { write: () => {} }), signal: new AbortController().signal }
+  const log = createLog('error', { write: () => {} })
+  const desk = { config, log, signal: new AbortController().signal, cache: openCache(config, log) }
   const lines = new Map([['slow', slow]])
   await using server = await openServer({
     host: '127.0.0.1',

@@ -8,7 +8,7 @@ import { rotate } from '../engine/effects.ts'
 import { planOf } from '../engine/system-run.ts'
 import { MillraceError } from '../errors.ts'
 import type { GenerateSummary, System } from '../system.ts'
-import { readConfig, systemNamed } from './open.ts'
+import { commandLog, openStore, readConfig, systemNamed } from './open.ts'
 import { isModulePath } from './own-system.ts'
 import { convertToParquet, csvBeside } from './sample-parquet.ts'
 import { openSampleTopics } from './sample-topics.ts'
@@ -35,6 +35,10 @@ const usualOptions: Record<string, VerbOption> = {
   'bad-percent': { type: 'string', says: 'of the events, so many are wrong in some way' },
   'duplicate-percent': { type: 'string', says: 'of the events, so many repeat an earlier one' },
   to: { type: 'string', says: 'write this file instead', takes: 'a path' },
+  bulk: {
+    type: 'boolean',
+    says: 'write straight into the tables, of a pipeline that can; its tasks find the rows there',
+  },
   ...jsonOption,
 }
 
@@ -43,7 +47,7 @@ const shippedOptions: Record<string, VerbOption> = Object.assign({}, ...systems.
 
 export const generate: Verb = {
   says: 'Makes sample data, by the same road a user would take.',
-  usage: `<pipeline> [--events-per-second N] [--duration S] [--count N] [--seed N] [--bad-percent P] [--duplicate-percent P] [--to FILE] ${Object.keys(
+  usage: `<pipeline> [--events-per-second N] [--duration S] [--count N] [--seed N] [--bad-percent P] [--duplicate-percent P] [--to FILE] [--bulk] ${Object.keys(
     shippedOptions,
   )
     .map((name) => `[--${name} N]`)
@@ -71,7 +75,7 @@ export const generate: Verb = {
     else {
       const { bad, late = 0, duplicates } = summary
       const wrong = bad + late + duplicates === 0 ? '' : `, ${wrongOnes(bad, late, duplicates)}`
-      out(`${counted(summary.events, 'event')} in ${placeOf(summary, topics)}${wrong}`)
+      out(`${counted(summary.events, 'event')} in ${placeOf(summary, topics, request.bulk === true)}${wrong}`)
       if (lastFile !== undefined) out(`the last one is ${lastFile}`)
       if (request.seed === undefined) out(`drawn with seed ${summary.seed}; times are now`)
     }
@@ -79,7 +83,8 @@ export const generate: Verb = {
   },
 }
 
-function placeOf({ files }: GenerateSummary, topics: readonly string[]): string {
+function placeOf({ files }: GenerateSummary, topics: readonly string[], bulk: boolean): string {
+  if (bulk) return 'the database'
   if (topics.length === 0) return counted(files, 'file')
   return `${topics.length === 1 ? 'the topic' : 'the topics'} ${topics.join(' and ')}`
 }
@@ -127,6 +132,7 @@ export function requestOf(options: Options): Request {
     badPercent: percentOption(options, 'bad-percent'),
     duplicatePercent: percentOption(options, 'duplicate-percent'),
     to: textOption(options, 'to'),
+    bulk: options['bulk'] === true,
   }
 }
 
@@ -170,6 +176,8 @@ export interface Request {
   badPercent: number
   duplicatePercent: number
   to?: string | undefined
+  /** Straight into the tables. */
+  bulk?: boolean
   /** Those of the system's own generator that were given. */
   options?: Record<string, string>
 }
@@ -185,7 +193,12 @@ export async function runGenerator(
   if (system.generate === undefined) {
     throw new MillraceError('NOT_SUPPORTED', { at: system.name, message: 'this pipeline has no generator' })
   }
+  if (request.bulk === true && system.generate.bulk !== true) {
+    throw new MillraceError('WRONG_USAGE', { at: '--bulk', message: `the generator of ${system.name} cannot do that` })
+  }
   const seed = request.seed ?? randomInt(2 ** 31)
+  await using opened = request.bulk === true ? await openStore(config, commandLog(config), { signal }) : undefined
+  await using sessions = opened?.store.sessions(1)
   const log = join(config.dataDirectory, 'logs', 'generator_metrics.log')
   await mkdir(join(config.dataDirectory, 'logs'), { recursive: true })
   let lastFile: string | undefined
@@ -217,6 +230,13 @@ export async function runGenerator(
     to,
     options: { ...Object.fromEntries(usual), ...request.options },
     topic: topics.topic,
+    bulk:
+      opened === undefined || sessions === undefined
+        ? undefined
+        : {
+            sql: async (statement, values) => (await sessions.query(statement, values)).rows,
+            enqueue: (task, keys) => opened.store.requestTask(system.name, task, keys),
+          },
     signal,
     async onFile(file) {
       if (parquet !== undefined) {

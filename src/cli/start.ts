@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systems } from '../../pipelines/index.ts'
+import { openCache } from '../cache/open.ts'
 import type { Config } from '../config.ts'
 import { runSystem } from '../engine/system-run.ts'
 import { MillraceError, messageOf } from '../errors.ts'
@@ -12,6 +13,8 @@ import { openServer, type Server, type ServerOptions } from '../server/server.ts
 import { newToken, openTokenFile } from '../server/tokens.ts'
 import { filesSources } from '../sources/files/waiting.ts'
 import type { System } from '../system.ts'
+import { ownTasks } from '../tasks/own.ts'
+import { runTasks } from '../tasks/runner.ts'
 import { runGenerator } from './generate.ts'
 import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'
@@ -83,8 +86,9 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
   const live = serve && !json && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb'
   const board = newBoard(chosen, config, new Date(), work)
   await mkdir(config.dataDirectory, { recursive: true })
+  await using cache = openCache(config, plainLog)
   // The server comes first: a taken port is told at once, and health answers while the database is waited for.
-  await using server = serve ? await serverOf({ board, config, log: plainLog, signal }) : undefined
+  await using server = serve ? await serverOf({ board, config, log: plainLog, signal, cache }) : undefined
   using summary = live ? liveSummary(board, process.stdout) : undefined
   const log = summary === undefined ? plainLog : logAbove(config, (line) => summary.print(line))
   if (summary === undefined) log.info('configuration', { settings: given(config), data: config.dataDirectory })
@@ -111,6 +115,8 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
     for (const line of lines) summary === undefined ? out(line) : summary.print(line)
     await using duck = await openDuck(config, chosen)
     board.duck = duck
+    await using heard = opened.store.sessions(1)
+    if (serve) cache.follow(heard)
     const tools = { config, log, store: opened.store, duck, signal: stop.signal }
     const pipelines = [...(work ? board.lines.values() : [])].map(async (line) => {
       try {
@@ -134,6 +140,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
         if (!serve) throw error
       }
     })
+    const tasks = work ? [runTasks({ ...tools, ...tasksOf(chosen, config, board), cache })] : []
     const feeds = demo ? chosen.map((system) => feed(system, config, stop.signal, log)) : []
     const up = keepPostgresUp(opened, log, (why) => {
       board.postgresFault = why
@@ -143,10 +150,10 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
     // not waited for at the end: it asks a database that may not answer
     void keepFresh(board, stop.signal)
     try {
-      await (serve ? stopped(stop.signal) : Promise.all(pipelines))
+      await (serve ? stopped(stop.signal) : Promise.all([...pipelines, ...tasks]))
     } finally {
       stop.abort()
-      await Promise.allSettled([...pipelines, ...feeds])
+      await Promise.allSettled([...pipelines, ...tasks, ...feeds])
       closeInTime(failed ? 1 : 0, () => {
         summary?.[Symbol.dispose]()
         if (server !== undefined) removeServerFile(config.dataDirectory)
@@ -162,6 +169,13 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
     if (!signal.aborted) throw error
   }
   return failed ? 1 : 0
+}
+
+function tasksOf(chosen: readonly System[], config: Config, board: Board) {
+  const onFault = (why: string | undefined) => {
+    board.tasksFault = why
+  }
+  return { owners: [...chosen, ownTasks(config)], settings: config.settings, onFault }
 }
 
 async function serverOf(desk: ServerOptions['desk']): Promise<Server> {
@@ -281,7 +295,11 @@ async function keepFresh(board: Board, signal: AbortSignal): Promise<void> {
 async function feed(system: System, config: Config, signal: AbortSignal, log: Log): Promise<void> {
   if (system.generate === undefined) return
   try {
-    await runGenerator(system, config, { eventsPerSecond: 10, badPercent: 2, duplicatePercent: 1 }, signal)
+    // some make so many things and end
+    while (!signal.aborted) {
+      await runGenerator(system, config, { eventsPerSecond: 10, badPercent: 2, duplicatePercent: 1 }, signal)
+      await sleep(1000, undefined, { signal }).catch(() => {})
+    }
   } catch (error) {
     log.warn('the demo feed stopped', { pipeline: system.name, why: messageOf(error) })
   }

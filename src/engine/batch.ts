@@ -49,6 +49,7 @@ import {
   relationsOf,
   replaceSql,
 } from './relations.ts'
+import { printRequests } from './requests.ts'
 import { type Printed, printRows } from './row-file.ts'
 import type { Exchange } from './stages.ts'
 import { type PrintedState, printState } from './state.ts'
@@ -94,6 +95,8 @@ export interface Batch {
   state: PrintedState | undefined
   keyed: PrintedKeyed | undefined
   left: Left[]
+  /** Tasks that it asks for. */
+  requests: Printed | undefined
   /** When every step has run. What the store finds there already comes in the commit. */
   counted: Counted | undefined
   release(session: DuckSession): Promise<void>
@@ -123,6 +126,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     state: undefined,
     keyed: undefined,
     left: [],
+    requests: undefined,
     counted: undefined,
     async release(by) {
       await releasePrinted(batch)
@@ -201,6 +205,7 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     lateRows: batch.lateRows,
     state: batch.state,
     keyed: batch.keyed,
+    requests: batch.requests,
     files: batch.range.files,
     positions: positionsOf(tools, batch),
     watermark: batch.time.after,
@@ -315,6 +320,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   batch.lateRows = await timed(batch, 'letters', () => printLateRows(tools, batch))
   batch.state = await timed(batch, 'state', () => printState(session, plan, batch, tools.spool))
   batch.keyed = await timed(batch, 'state', () => printKept(tools, batch))
+  batch.requests = await timed(batch, 'print', () => printRequests(tools, batch))
   batch.left = await timed(batch, 'exchange', () => leave(tools, batch))
   batch.counted = await timed(batch, 'books', () =>
     countBatch(session, plan, batch.names, batch.range, judgedLater(batch)),
@@ -383,18 +389,20 @@ async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   batch.state = undefined
   batch.keyed = undefined
   batch.left = []
+  batch.requests = undefined
   batch.counted = undefined
   await runSteps(tools, batch, () => true)
 }
 
 async function releasePrinted(batch: Batch): Promise<void> {
-  const { sinks, messages, deadLetters, dedupKeys, lateRows, state, keyed, left } = batch
+  const { sinks, messages, deadLetters, dedupKeys, lateRows, state, keyed, left, requests } = batch
   const rows = [
     ...sinks.flatMap(({ rows, fresh, deleted }) => [rows, fresh, deleted]),
     ...messages.map(({ rows }) => rows),
   ]
   for (const printed of [...rows, deadLetters, dedupKeys, lateRows, state, keyed]) await printed?.release()
   for (const { at } of left) await rm(at, { recursive: true, force: true })
+  for (const printed of [...rows, deadLetters, dedupKeys, lateRows, state, keyed, requests]) await printed?.release()
 }
 
 async function timed<T>(batch: Batch, phase: string, work: () => Promise<T>): Promise<T> {

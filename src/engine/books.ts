@@ -127,7 +127,8 @@ async function countBranches(
   })
 
   for (const step of plan.steps) {
-    if (makesNothing(step) && !('landedIn' in step) && takesInputRows(plan, step))
+    // to ask for a task says nothing of the row
+    if (makesNothing(step) && step.op !== 'enqueue' && !('landedIn' in step) && takesInputRows(plan, step))
       taken.push(`select _row from ${names.of(step.from[0] ?? '')}`)
   }
 
@@ -235,12 +236,17 @@ async function countInLine(
 
 // A sink that leaves no relation behind: its rows are those it reads.
 function makesNothing(step: Step): boolean {
-  return step.op === 'files' || step.op === 'topic'
+  return step.op === 'files' || step.op === 'topic' || step.op === 'enqueue'
 }
 
 /** Whether it must be known of each row what a table did with it, because the row has other ways to go. */
 export function branches(plan: Plan): boolean {
-  return plan.steps.filter((step) => (isSink(step) || makesRows(step)) && takesInputRows(plan, step)).length > 1
+  const ways = plan.steps.filter(
+    (step) => (isSink(step) || makesRows(step)) && step.op !== 'enqueue' && takesInputRows(plan, step),
+  )
+  const beside = (step: Step) =>
+    step.op === 'enqueue' && takesInputRows(plan, step) && !ways.some(({ from }) => from[0] === step.from[0])
+  return ways.length > 1 || plan.steps.some(beside)
 }
 
 // The rows that a batch has for a window: of one source there may be several inputs.

@@ -11,7 +11,6 @@ import { keyTooLongName, postgresType, refusedName } from '../sinks/table.ts'
 import type { Limits, SourceReader } from '../sources/source.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import { type Batch, type BatchTools, operateBatch, stageBatch } from './batch.ts'
-import { isRunnable } from './relations.ts'
 
 export interface Forecast {
   id: number
@@ -105,7 +104,6 @@ async function judge(tools: DryRunTools, batch: Batch): Promise<string> {
       await session.run(`insert into ${notes} select _row, ${i}, ${sqlText(would)}, code, why from (${rows})`)
     }
     const missing = (why: string): string => saySql(`${input} where _row not in (select _row from ${out})`, why)
-    if (!isRunnable(step)) continue
     switch (step.op) {
       case 'validate':
         if (failuresOf(step).length > 0) {
@@ -131,6 +129,7 @@ async function judge(tools: DryRunTools, batch: Batch): Promise<string> {
         if (step.landedIn === undefined) await note('land', saySql(input, `as a message to ${step.topic}`))
         break
       case 'select':
+      case 'enqueue':
         break
     }
   }

@@ -5,11 +5,12 @@ import { totalSays } from '../operators/total.ts'
 import { failuresOf } from '../operators/validate.ts'
 import { type Column, typeName } from '../plan/columns.ts'
 import { type Plan, planHash, type Source, type Step } from '../plan/plan.ts'
+import { requestsSql } from '../sinks/enqueue.ts'
 import { writeFileSql } from '../sinks/files.ts'
 import { copySql, createTableSql } from '../sinks/table.ts'
 import { messagesSql } from '../sinks/topic.ts'
 import { mergeSql } from '../store/merge-sql.ts'
-import { createSql, isRunnable, relationNames, relationsOf } from './relations.ts'
+import { createSql, relationNames, relationsOf } from './relations.ts'
 
 export interface Explanation {
   pipeline: string
@@ -68,6 +69,11 @@ export function explain(plan: Plan): Explanation {
               `copy (\n${messagesSql(step, `select * from ${names.of(step.from[0] ?? '')}`)}\n) to '<spool>.csv' (format csv)`,
             ]
           : []),
+        ...(step.op === 'enqueue'
+          ? [
+              `copy (\n${requestsSql(step, `select * from ${names.of(step.from[0] ?? '')}`)}\n) to '<spool>.csv' (format csv)`,
+            ]
+          : []),
       ],
       store: step.op === 'table' ? [createTableSql(step), mergeSql(step)] : [],
     })),
@@ -88,7 +94,6 @@ function sourceInWords(source: Source): string {
 }
 
 function stepInWords(step: Step): string {
-  if (!isRunnable(step)) return `a step of the kind ${step.op}`
   switch (step.op) {
     case 'validate':
       return operators.validate.says(step)
@@ -128,6 +133,8 @@ function stepInWords(step: Step): string {
       const key = step.key.length === 0 ? '' : `, with ${step.key.join(', ')} as the key`
       return `publishes ${rows} of each batch as messages to the topic ${step.topic}${key}`
     }
+    case 'enqueue':
+      return `asks for the task ${step.task} for each ${step.key}${step.when === undefined ? '' : ' of some rows'}, once it is committed`
   }
 }
 

@@ -1,6 +1,4 @@
 /** The relations of one batch in DuckDB: a schema of its own, and in it one relation per step. */
-
-import { MillraceError } from '../errors.ts'
 import { anomaliesRelations } from '../operators/anomalies.ts'
 import { operators } from '../operators/index.ts'
 import type { KeptPart } from '../operators/keyed.ts'
@@ -71,18 +69,8 @@ export function relationNames(plan: Plan, batch: number | string, state = 'state
   }
 }
 
-// The plan's format has room for more than this version can run.
-const notYet = ['enqueue'] as const
-
-export type RunnableStep = Exclude<Step, { op: (typeof notYet)[number] }>
-
-export function isRunnable(step: Step): step is RunnableStep {
-  return !(notYet as readonly string[]).includes(step.op)
-}
-
 /** Whether a step needs nothing but the batch, so that it can run while the batch before it is being committed. */
 export function isStateless(step: Step): boolean {
-  if (!isRunnable(step)) return false
   switch (step.op) {
     case 'validate':
     case 'select':
@@ -97,18 +85,13 @@ export function isStateless(step: Step): boolean {
     case 'table':
     case 'files':
     case 'topic':
+    case 'enqueue':
       return true
   }
 }
 
 /** What a step makes in DuckDB, in order. */
 export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTime = noTime): Relation[] {
-  if (!isRunnable(step)) {
-    throw new MillraceError('NOT_SUPPORTED', {
-      at: `${plan.name} / ${step.id}`,
-      message: `this version cannot run a step of the kind "${step.op}"`,
-    })
-  }
   const [from = ''] = step.from
   const at = {
     input: names.into(step),
@@ -156,6 +139,7 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
       return tableRelations(step, { ...at, once: step.mode.is === 'upsert' && isOncePer(plan, from, step.mode.key) })
     case 'files':
     case 'topic':
+    case 'enqueue':
       return []
   }
 }

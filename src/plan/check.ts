@@ -70,7 +70,7 @@ export function checkPlan(plan: Plan, types: Types): void {
     if (readers.length === 1 && readers[0]?.op === 'validate') continue
     throw fault(`${plan.name} / ${id}`, 'INVALID_PLAN', 'a source is read by one step, of the kind "validate"')
   }
-  if (!plan.steps.some((step) => ['table', 'topic', 'files', 'enqueue'].includes(step.op))) {
+  if (!plan.steps.some((step) => ['table', 'topic', 'files'].includes(step.op))) {
     throw fault(plan.name, 'INVALID_PLAN', 'the plan has no sink', 'end it with into(table(...))')
   }
 }
@@ -183,7 +183,16 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
       checkTopic(at, step.topic, plan)
       return
     case 'enqueue':
+      same()
       needs([step.key])
+      if (!/^[a-z][a-z0-9_]{0,62}$/.test(step.task)) {
+        throw fault(
+          at,
+          'INVALID_PLAN',
+          `"${step.task}" cannot be the name of a task`,
+          'use lower-case letters, digits and underscores, beginning with a letter',
+        )
+      }
       if (step.when) condition(step.when)
       return
     case 'files':

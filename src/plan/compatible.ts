@@ -1,7 +1,7 @@
 /**
  * Whether a pipeline may go on with what is stored after its plan has changed. Stored state belongs to the plan that made
  * it; what can be added without touching it is a sink, and a nullable column on the way into one. A sink into files or
- * a topic can go, too.
+ * a topic can go, too, and so can what asks for tasks.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { type Column, typeName } from './columns.ts'
@@ -46,7 +46,7 @@ function stepDifferences(before: Plan, after: Plan): string[] {
   for (const step of before.steps) {
     const now = is.get(step.id)
     // what was written or published stays, what waits to be is, and nothing is stored for what is to come
-    if (now === undefined && (step.op === 'files' || step.op === 'topic')) continue
+    if (now === undefined && (step.op === 'files' || step.op === 'topic' || step.op === 'enqueue')) continue
     if (now === undefined) differences.push(`step "${step.id}" (${step.op}) was removed`)
     else differences.push(...stepChanges(step, now).map((change) => `step "${step.id}" ${change}`))
   }

@@ -21,6 +21,8 @@ export interface Board {
   waitingFor: string | undefined
   /** Why the embedded Postgres does not come up again: what the workers meet says less. */
   postgresFault: string | undefined
+  /** Why tasks are not run now. */
+  tasksFault: string | undefined
   phase: 'at work' | 'stopping' | 'stopped'
   readonly lines: Map<string, BoardLine>
   /** Whether somebody looks at the rows of a pipeline as they land, and who is told of them. */
@@ -59,6 +61,7 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date, w
     duck: undefined,
     waitingFor: undefined,
     postgresFault: undefined,
+    tasksFault: undefined,
     phase: 'at work',
     lines: new Map(lines),
     wantsRows: () => false,

@@ -1,9 +1,12 @@
 /** What the routes work with: the board of this process, and what they need to run a replay. */
+import type { OpenCache } from '../cache/cache.ts'
 import type { Config } from '../config.ts'
 import type { Duck } from '../engine/duckdb.ts'
+import { MillraceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { TopicEnds } from '../sources/topic/lag.ts'
 import type { PostgresStore } from '../store/postgres.ts'
+import type { RouteTools, System } from '../system.ts'
 import type { Board, BoardLine } from './board.ts'
 import { ProblemError } from './problem.ts'
 
@@ -11,6 +14,7 @@ export interface Desk {
   board: Board
   config: Config
   log: Log
+  cache: OpenCache
   /** Ends with the process. */
   signal: AbortSignal
   /** Where topics end now. */
@@ -27,6 +31,20 @@ export function storeOf({ board }: Desk): PostgresStore {
 export function duckOf({ board }: Desk): Duck {
   if (board.duck !== undefined) return board.duck
   throw new ProblemError(503, 'NOT_READY', 'the process is still starting')
+}
+
+/** What routes of a system work with. */
+export function toolsFor(desk: Desk, { name, tasks = {} }: System): RouteTools {
+  return {
+    sql: (statement, values) => storeOf(desk).reads.select(statement, values),
+    cache: desk.cache,
+    async enqueue(task, keys) {
+      if (!Object.hasOwn(tasks, task))
+        throw new MillraceError('NO_SUCH_TASK', { at: name, message: `the system has no task "${task}"` })
+      await storeOf(desk).requestTask(name, task, keys)
+    },
+    signal: desk.signal,
+  }
 }
 
 export function lineOf({ board }: Desk, name: string): BoardLine {

@@ -319,6 +319,15 @@ const statusSays: Record<number, string> = {
   507: 'The disk has too little room.',
 }
 
+/** The parts of the path of a route that a system brings. */
+export function pathParameters(params: Record<string, string> = {}): Schema {
+  const properties = Object.entries(params).map(([name, says]) => [
+    name,
+    { type: 'string', maxLength: 500, pattern: withoutNul, description: says },
+  ])
+  return { type: 'object', properties: Object.fromEntries(properties), required: Object.keys(params) }
+}
+
 /** The parameters of a route that a system brings. */
 export function ownParameters({ query = {} }: Pick<Route, 'query'>): Record<string, Schema> {
   return Object.fromEntries(

@@ -21,6 +21,7 @@ import { deadLetterRoutes } from './routes/dead-letters.ts'
 import { eventRoutes } from './routes/events.ts'
 import { ingestRoutes } from './routes/ingest.ts'
 import { lateRowRoutes } from './routes/late-rows.ts'
+import { ownRoutes } from './routes/own.ts'
 import { pipelineRoutes } from './routes/pipelines.ts'
 import { resultRoutes } from './routes/results.ts'
 import { answers, shape, text } from './schemas.ts'
@@ -129,6 +130,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
       lateRowRoutes(asked, desk)
       deadLetterRoutes(asked, desk)
       resultRoutes(asked, desk)
+      ownRoutes(asked, desk)
       eventRoutes(asked, desk)
       healthRoutes(asked, options)
       asked.get('/api/openapi.json', async () => app.swagger())

@@ -12,6 +12,7 @@ import { jsonText } from './json-text.ts'
 import { writeKeyed } from './keyed-state.ts'
 import { copy, landSinks, type TableHabits } from './land-rows.ts'
 import { writeOutbox } from './outbox.ts'
+import { writeRequests } from './requests.ts'
 import { writeState } from './state.ts'
 import { type BatchCommit, type CommitOutcome, deadLetterColumns, lateColumns, rowsOutOf } from './store.ts'
 
@@ -39,6 +40,7 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
     const verdicts = await batch.books(outcomes)
     const messages = (await batch.outbox?.(outcomes)) ?? []
     await writeOutbox(client, messages)
+    if (batch.requests) await writeRequests(client, batch.requests)
     const rowsOut = rowsOutOf(outcomes, messages)
     await writeFiles(client, batch)
     await writePositions(client, batch)

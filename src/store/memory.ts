@@ -292,6 +292,7 @@ function newPipeline(plan: Plan): StoredPipeline {
     paneSets: [],
     keyed: new Map(),
     outbox: [],
+    requests: [],
   }
 }
 

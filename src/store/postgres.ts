@@ -32,6 +32,8 @@ import { foldLedger, readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
 import { countOutbox, forgetPublished, readOutbox } from './outbox.ts'
 import { Reads, selectOnly } from './reads.ts'
+import { requestTask } from './requests.ts'
+import { Sessions } from './sessions.ts'
 import { readState } from './state.ts'
 import type {
   BatchCommit,
@@ -388,6 +390,16 @@ export class PostgresStore implements Store {
     return await selectOnly(this.#patientPool, sql, parameters)
   }
 
+  /** Sessions of their own for who works beside the pipelines: so many at most. */
+  sessions(atMost: number): Sessions {
+    return new Sessions(this.#config, atMost)
+  }
+
+  /** Asks for a task of a pipeline, for each of these keys. */
+  async requestTask(pipeline: string, task: string, keys: readonly string[]): Promise<void> {
+    await requestTask(this.#pool, pipeline, task, keys)
+  }
+
   /** Whether the database answers: asked once for all who would like to know at a time. */
   async answers(): Promise<void> {
     this.#answer ??= this.#pool.query('select 1').finally(() => {
@@ -412,7 +424,7 @@ export class PostgresStore implements Store {
         'pane_numbers',
         'pane_sets',
         'keyed_state',
-        ...(tables.length > 0 ? ['dead_letters', 'late_rows', 'outbox'] : []),
+        ...(tables.length > 0 ? ['dead_letters', 'late_rows', 'outbox', 'task_requests'] : []),
       ]
       for (const name of forgotten) await client.query(`delete from millrace.${name} where pipeline = $1`, [plan.name])
       await client.query(

@@ -144,6 +144,8 @@ export interface BatchCommit {
   state?: StateChange | undefined
   /** What changes in what steps keep by key. */
   keyed?: KeyedChange | undefined
+  /** Columns: `requestColumns`. Tasks that are asked for. */
+  requests?: RowFile | undefined
   files: FileProgress[]
   positions: Position[]
   /** Where the batch moves the watermark; it never moves back. */
@@ -164,6 +166,8 @@ export interface BatchCommit {
 
 /** The columns of `BatchCommit.lateRows`, in order. */
 export const lateColumns = ['step', 'place', 'event_time', 'window_start', 'late_by_ms', 'raw'] as const
+
+export const requestColumns = ['task', 'key'] as const
 
 export interface OutboxRows {
   step: string

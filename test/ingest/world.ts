@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { openCache } from '../../src/cache/open.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { Duck, spoolFolder } from '../../src/engine/duckdb.ts'
 import { runSystem } from '../../src/engine/system-run.ts'
@@ -11,6 +12,7 @@ import { openServer, type ServerOptions } from '../../src/server/server.ts'
 import { openLocalTopics } from '../../src/sources/topic/log/open.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { System } from '../../src/system.ts'
+import { runTasks } from '../../src/tasks/runner.ts'
 import { testDatabase } from '../postgres.ts'
 import { type ReadRecord, readAll } from '../topic-contract/world.ts'
 import { clicks, clicksTopic } from './clicks.ts'
@@ -46,7 +48,8 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
   const board = newBoard([system], config, new Date())
   const log = createLog('error', { write: () => {} })
   const stop = new AbortController()
-  const desk = { board, config, log, signal: stop.signal }
+  const cache = stack.use(openCache(config, log))
+  const desk = { board, config, log, signal: stop.signal, cache }
   if (database) {
     const { url } = stack.use(await testDatabase())
     const migrations = system.migrations ? [{ owner: system.name, folder: system.migrations }] : []
@@ -60,6 +63,7 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
       }),
     )
     await store.register(system.plan(config.settings))
+    cache.follow(stack.use(store.sessions(1)))
     Object.assign(board, { store, duck })
   }
   const server = stack.use(
@@ -95,10 +99,12 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
         ...(told ? { onProgress: (progress) => note(board, line, progress) } : {}),
       })
       running.catch(() => {})
+      const tasks = runTasks({ owners: [system], settings: config.settings, store, cache, log, signal: end.signal })
       return {
         async [Symbol.asyncDispose]() {
           end.abort()
           await running
+          await tasks
         },
       }
     },

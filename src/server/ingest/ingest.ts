@@ -6,7 +6,7 @@ import { failpoint } from '../../failpoint.ts'
 import { isTopicName } from '../../sources/topic/log/layout.ts'
 import { openTopics } from '../../sources/topic/open.ts'
 import type { Appended, TopicReader, Topics, Values } from '../../sources/topic/topic.ts'
-import type { CommittedEvents, EventBody, Ingested, IngestOptions } from '../../system.ts'
+import type { CommittedEvents, EventBody, Ingested, IngestOptions, PostedEvent } from '../../system.ts'
 import { type Desk, duckOf, storeOf } from '../desk.ts'
 import { ProblemError } from '../problem.ts'
 import { commitsOf, type Since } from './commits.ts'
@@ -20,6 +20,9 @@ import { unpack } from './unpack.ts'
 /** Bodies that are packed or large may take much memory: so many of them are worked on at once. */
 const largeAtOnce = 4
 const largeBytes = 1_000_000
+
+/** Of a body of JSON: what is wrong with one event, and with no other. */
+const partial = new Set(['NOT_AN_OBJECT', 'ROW_TOO_LONG'])
 
 /** What is open of a topic that is known here. */
 interface Place {
@@ -72,6 +75,25 @@ export class Ingest implements AsyncDisposable {
     return { ...ingested, location, committed }
   }
 
+  /** The events of a body, and what cannot be one. */
+  async events(body: EventBody): Promise<PostedEvent[]> {
+    const isLarge = body.encoding !== undefined || body.bytes.length > largeBytes
+    const cut = () => this.#cut(body)
+    const { bytes, spans, faults } = isLarge ? await this.#turns.take(cut) : await cut()
+    // behind these it is not known what is an event
+    const broken = faults.filter(({ code, line }) => line === undefined && !partial.has(code))
+    if (broken.length > 0 || faults.length >= faultsTold) throw badEvents(broken.length > 0 ? broken : faults)
+    const told = new Map(faults.map((fault) => [fault.index, fault]))
+    let at = 0
+    return Array.from({ length: spans.length / 2 + faults.length }, (_, index): PostedEvent => {
+      const fault = told.get(index)
+      if (fault !== undefined) return { is: 'rejected', code: fault.code, message: fault.message }
+      const [from, to] = spans.subarray(at, at + 2)
+      at += 2
+      return { is: 'event', text: bytes.toString('utf8', from, to) }
+    })
+  }
+
   /** What became of events that were posted at a time; undefined when not all are committed yet. */
   async committed(topic: string, ranges: readonly Appended[], atMs: number): Promise<CommittedEvents | undefined> {
     const { uses } = await this.#placeOf(topic)
@@ -92,16 +114,21 @@ export class Ingest implements AsyncDisposable {
     return landed
   }
 
-  async #valuesOf({ bytes: sent, type, encoding }: EventBody): Promise<Values> {
+  async #valuesOf(body: EventBody): Promise<Values> {
+    const { bytes, spans, faults } = await this.#cut(body)
+    if (faults.length > 0) throw badEvents(faults)
+    return { bytes, spans }
+  }
+
+  async #cut({ bytes: sent, type, encoding }: EventBody): Promise<Values & { faults: EventFault[] }> {
     const { eventBytes, unpackedBytes } = this.#desk.config.ingest
     // as it came from the socket
     const packed = Buffer.from(sent.buffer, sent.byteOffset, sent.length)
     const bytes = await unpack(packed, encoding, unpackedBytes)
     const { spans, faults } = cutEvents(bytes, formOf(type), eventBytes)
-    if (faults.length > 0) throw badEvents(faults)
-    if (spans.length > 2 * mostEvents)
+    if (faults.length === 0 && spans.length > 2 * mostEvents)
       throw new ProblemError(413, 'TOO_LARGE', `the body has more than ${mostEvents} events`, 'post them in parts')
-    return { bytes, spans }
+    return { bytes, spans, faults }
   }
 
   async #try(uses: readonly TopicUse[], values: Values): Promise<void> {

@@ -1,12 +1,12 @@
 /** Events posted to topics, and to addresses that systems bring for themselves. */
-import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchemaCompiler } from 'fastify'
-import type { EventBody, Ingested, PostRoute } from '../../system.ts'
+import type { EventBody, Ingested, PostRoute, System } from '../../system.ts'
 import type { Desk } from '../desk.ts'
-import { storeOf } from '../desk.ts'
+import { toolsFor } from '../desk.ts'
 import { Bodies } from '../ingest/bodies.ts'
 import { bodyTypes, type Ingest, wrongType } from '../ingest/ingest.ts'
 import { topicsRead } from '../ingest/positions.ts'
+import { ownAnswers, sendAnswer } from '../own-answers.ts'
 import { ProblemError } from '../problem.ts'
 import {
   answers,
@@ -32,7 +32,7 @@ export function ingestRoutes(
     takeBytes(scope, desk, validators)
     topicRoute(scope, desk, ingest)
     for (const { system } of desk.board.lines.values())
-      for (const route of system.posts ?? []) ownRoute(scope, desk, ingest, route)
+      for (const route of system.posts ?? []) ownRoute(scope, desk, ingest, system, route)
   })
   commitsRoute(app, desk, ingest)
 }
@@ -134,12 +134,8 @@ function bodyOf({ body, headers }: FastifyRequest<{ Body: Buffer | undefined }>)
   }
 }
 
-function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, route: PostRoute): void {
+function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, system: System, route: PostRoute): void {
   const properties = ownParameters(route)
-  const own = Object.entries(route.answers).map(([status, { says, schema }]) => [
-    status,
-    { description: says, content: { 'application/json': { schema: schema ?? {} } } },
-  ])
   const problems = Object.fromEntries([...anyProblems, ...ownProblems].map((status) => [status, problemAnswer(status)]))
   scope.post<{ Querystring: Record<string, string | number>; Body: Buffer | undefined }>(
     route.path,
@@ -150,7 +146,7 @@ function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, route: Pos
         querystring: { type: 'object', properties, additionalProperties: false },
         headers: idempotencyKey,
         body: eventBody,
-        response: { ...problems, ...Object.fromEntries(own) },
+        response: { ...problems, ...ownAnswers(route.answers) },
       },
       // what a system answers is its own
       serializerCompiler: () => JSON.stringify,
@@ -159,22 +155,14 @@ function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, route: Pos
       const told = await route.handle(
         { query: request.query, body: bodyOf(request) },
         {
-          sql: (statement, values) => storeOf(desk).reads.select(statement, values),
+          ...toolsFor(desk, system),
+          events: (body) => ingest.events(body),
           ingest: (topic, body, options) => ingest.post(topic, body, options),
-          signal: desk.signal,
         },
       )
-      reply
-        .code(told.status ?? 200)
-        .type('application/json')
-        .headers(told.headers ?? {})
-      return isStream(told.body) ? reply.send(Readable.from(told.body)) : told.body
+      return sendAnswer(reply, told)
     },
   )
-}
-
-function isStream(body: unknown): body is AsyncIterable<string> {
-  return typeof body === 'object' && body !== null && Symbol.asyncIterator in body
 }
 
 function commitsRoute(app: FastifyInstance, desk: Desk, ingest: Ingest): void {

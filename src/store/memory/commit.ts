@@ -61,6 +61,7 @@ export async function commitBatch(
   const verdicts = await batch.books(outcomes)
   const written = (await batch.outbox?.(outcomes)) ?? []
   const messages = await readMessages(written, batch.batch)
+  const requests = batch.requests ? await readRows(batch.requests) : []
   await failpoint('after positions')
   await failpoint('commit sent')
 
@@ -91,6 +92,7 @@ export async function commitBatch(
   changeState(pipeline)
   changeKeyed(pipeline)
   pipeline.outbox.push(...messages)
+  for (const { task, key } of requests) pipeline.requests.push({ task: task ?? '', key: key ?? '', batch: batch.batch })
   pipeline.watermark = highest(pipeline.watermark, batch.watermark)
   for (const file of batch.files) pipeline.files.set(pair(file.source, file.id), { ...file, batch: batch.batch })
   for (const position of batch.positions) {

@@ -41,6 +41,8 @@ export interface StoredPipeline {
   keyed: Map<string, Row>
   /** In the order in which they are published. */
   outbox: OutboxMessage[]
+  /** Tasks that batches have asked for. */
+  requests: { task: string; key: string; batch: number }[]
 }
 
 export function memoryDatabase(now: () => number): MemoryDatabase {
