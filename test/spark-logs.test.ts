@@ -6,6 +6,7 @@ import { randomFrom } from '../pipelines/sample-random.ts'
 import { sparkLogs } from '../pipelines/spark-logs/pipeline.ts'
 import { eventually } from './crash/process.ts'
 import { type Answer, type IngestWorld, ingestWorld, post as postTo } from './ingest/world.ts'
+import { noRedis, startRedis } from './redis.ts'
 
 type Event = Record<string, unknown>
 
@@ -491,6 +492,65 @@ describe('GET /analytics', { concurrency: 1 }, () => {
     })
     assert.deepEqual(await summary('2024-03-30'), [])
     assert.deepEqual(await summary('2024-03-31'), [[1, 'data_engineer_1']])
+  })
+})
+
+describe('with Redis', { concurrency: 1, skip: noRedis }, () => {
+  test('answers lie there under their keys for CACHE_TTL, one that is pending does not, and a change drops them', async () => {
+    await using redis = await startRedis()
+    await using world = await sparkWorld({ env: { REDIS_URL: redis.url, CACHE_TTL: '1800' } })
+    await using _worker = world.work()
+    await post(world, start(101))
+    await get(world, '/analytics/jobs/101')
+    assert.equal(await redis.client.exists('job_analytics:101'), 0)
+    await post(world, end(101))
+    const job = await computed(world, 101)
+    const summary = (await get(world, '/analytics/summary?date=2024-03-30')).body
+    const keys = ['job_analytics:101', 'analytics_summary:2024-03-30'] as const
+    assert.deepEqual((await redis.client.keys('*')).filter((key) => !key.endsWith(':mark')).sort(), [...keys].sort())
+    assert.deepEqual(JSON.parse((await redis.client.get(keys[0])) ?? ''), job)
+    assert.deepEqual(JSON.parse((await redis.client.get(keys[1])) ?? ''), summary)
+    for (const key of keys) {
+      const left = await redis.client.ttl(key)
+      assert.ok(left > 1700 && left <= 1800, `${key} stays for ${left} s`)
+    }
+    await post(world, task(101, 'late'))
+    await eventually(async () => (await redis.client.exists([...keys])) === 0, { what: () => 'both are dropped' })
+    assert.equal((await get(world, '/analytics/jobs/101')).body.task_count, 1)
+    assert.equal((await get(world, '/analytics/summary?date=2024-03-30')).body.totals.task_count, 1)
+  })
+
+  test('when it is killed, the API answers from Postgres', async () => {
+    await using redis = await startRedis()
+    await using world = await sparkWorld({ env: { REDIS_URL: redis.url } })
+    await using _worker = world.work()
+    await post(world, [start(1), end(1)])
+    const job = await computed(world, 1)
+    await redis.kill()
+    assert.deepEqual((await get(world, '/analytics/jobs/1')).body, job)
+    assert.equal((await get(world, '/analytics/summary?date=2024-03-30')).status, 200)
+    assert.equal((await post(world, [start(2), end(2), task(1, 'late')])).status, 201)
+    assert.equal((await computed(world, 2)).job_id, 2)
+    await settled(world)
+    assert.equal((await get(world, '/analytics/jobs/1')).body.task_count, 1)
+  })
+
+  test('what could not be dropped while it was silent is dropped when it answers', async () => {
+    await using redis = await startRedis()
+    await using world = await sparkWorld({ env: { REDIS_URL: redis.url } })
+    await using _worker = world.work()
+    await post(world, [start(1), end(1)])
+    await computed(world, 1)
+    redis.freeze()
+    await post(world, task(1, 'late'))
+    await settled(world)
+    redis.thaw()
+    await eventually(async () => (await get(world, '/analytics/jobs/1')).body.task_count === 1, {
+      what: () => 'the old answer is gone',
+    })
+    await eventually(async () => (await rows(world, 'select from millrace.cache_drops')).length === 0, {
+      what: () => 'nothing is left to drop',
+    })
   })
 })
 

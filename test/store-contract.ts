@@ -14,6 +14,7 @@ import { outbox } from './store-contract/outbox.ts'
 import { progress } from './store-contract/progress.ts'
 import { refusals } from './store-contract/refusals.ts'
 import { registering } from './store-contract/registering.ts'
+import { requests } from './store-contract/requests.ts'
 import { tables } from './store-contract/tables.ts'
 import { windows } from './store-contract/windows.ts'
 import type { OpenedStore, Scenario } from './store-contract/world.ts'
@@ -46,5 +47,6 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
     windows(scenario)
     keyed(scenario)
     outbox(scenario)
+    requests(scenario)
   })
 }

@@ -16,6 +16,7 @@ import { run } from './run.ts'
 import { sql } from './sql.ts'
 import { serve, start, work } from './start.ts'
 import { status } from './status.ts'
+import { tasksList, tasksRetry } from './tasks.ts'
 import { labelledLines, wrapped } from './text.ts'
 import { tokensAdd, tokensList, tokensRevoke } from './tokens.ts'
 import type { Verb } from './verb.ts'
@@ -38,6 +39,8 @@ export const verbs: Record<string, Verb> = {
   'dead-letters edit': edit,
   'dead-letters replay': replay,
   'dead-letters discard': discard,
+  'tasks list': tasksList,
+  'tasks retry': tasksRetry,
   reset,
   migrate,
   'tokens add': tokensAdd,

@@ -73,6 +73,7 @@ export class ProblemError extends Error {
 const statuses: Record<string, number> = {
   UNKNOWN_PIPELINE: 404,
   NO_SUCH_DEAD_LETTER: 404,
+  NO_SUCH_TASK: 404,
   DEAD_LETTER_SETTLED: 409,
   UNKNOWN_COLUMN: 404,
   WRONG_USAGE: 400,

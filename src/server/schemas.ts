@@ -287,6 +287,31 @@ export const idempotencyKey: Schema = {
   },
 }
 
+export const taskSchema = shape(
+  {
+    id: text,
+    pipeline: text,
+    task: text,
+    key: text,
+    state: { enum: ['waiting', 'running', 'failed, tried again', 'dead'] },
+    failures: count,
+    asked_at: moment,
+    next_at: { ...orNull(moment), description: 'when it is run, of one that waits' },
+    failed_at: orNull(moment),
+    why: { ...orNull(text), description: 'what the last failure said' },
+  },
+  'A task that was asked for and is not done.',
+)
+
+export const taskCountSchema = shape({
+  pipeline: text,
+  task: text,
+  waiting: count,
+  running: count,
+  retrying: count,
+  dead: count,
+})
+
 /** The problems any address can answer with, and those of its own. */
 export function answers(success: Schema, ...own: number[]): Record<number, Schema> {
   return Object.fromEntries([

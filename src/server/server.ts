@@ -24,6 +24,7 @@ import { lateRowRoutes } from './routes/late-rows.ts'
 import { ownRoutes } from './routes/own.ts'
 import { pipelineRoutes } from './routes/pipelines.ts'
 import { resultRoutes } from './routes/results.ts'
+import { taskRoutes } from './routes/tasks.ts'
 import { answers, shape, text } from './schemas.ts'
 import type { TokenFile } from './tokens.ts'
 
@@ -131,6 +132,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
       deadLetterRoutes(asked, desk)
       resultRoutes(asked, desk)
       ownRoutes(asked, desk)
+      taskRoutes(asked, desk)
       eventRoutes(asked, desk)
       healthRoutes(asked, options)
       asked.get('/api/openapi.json', async () => app.swagger())

@@ -12,6 +12,10 @@ storeContract('memory', async () => {
     rowsOf: async (table) => database.rowsOf(table),
     lateRows: async () =>
       database.lateRows.map((row) => ['step', 'place', 'late_by_ms', 'raw', 'batch'].map((name) => row[name] ?? null)),
+    requests: async () =>
+      [...database.pipelines.values()].flatMap(({ requests }) =>
+        requests.map(({ task, key, batch }) => [task, key, batch]),
+      ),
     again: async () => openMemoryStore(database),
     expire: async (pipeline) => database.expire(pipeline),
     close: async () => await store[Symbol.asyncDispose](),

@@ -46,6 +46,10 @@ storeContract('Postgres', async () => {
       )
       return rows.map((row) => Object.values(row).map(String))
     },
+    async requests() {
+      const { rows } = await client.query('select task, key, batch from millrace.task_requests order by id')
+      return rows.map(({ task, key, batch }) => [task, key, batch])
+    },
     again: open,
     async expire(pipeline) {
       await client.query(

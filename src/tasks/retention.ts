@@ -1,7 +1,7 @@
 /**
  * What is old leaves the database: dead letters that are done with, and late rows, go into files of JSON lines, packed, of
  * which each holds what one statement has found. A file is whole and on the disk before its rows are deleted; if the
- * transaction fails after that, they are written again under the same name.
+ * transaction fails after that, they are written again: a row may be in two files, and its number tells.
  */
 import { mkdir, open, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path'

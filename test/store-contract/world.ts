@@ -23,6 +23,8 @@ export interface OpenedStore {
   rowsOf(table: string): Promise<Record<string, string | null>[]>
   /** Of every late row: step, place, milliseconds, text and batch. */
   lateRows(): Promise<(string | null)[][]>
+  /** Of every task that is asked for: its name, key and batch. */
+  requests(): Promise<(string | number)[][]>
   /** A second opening of the same data, as another worker would. The scenario closes it. */
   again(): Promise<Store>
   /** Lets the lease of a living owner run out, as if its process were stopped or cut off. */
