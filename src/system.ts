@@ -244,6 +244,8 @@ export interface Chart {
   limit?: { value: number; label: string }
   /** What happened along it: rows of another route, marked on the line that their `by` names, or else on the axis. */
   marks?: ChartMarks
+  /** What the reader may choose: parameters of the route, each with what it is called. */
+  asks?: Record<string, string>
   refreshSeconds: number
 }
 

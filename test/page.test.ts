@@ -139,6 +139,7 @@ const views: View[] = [
   },
   { name: 'no-such-letters', hash: '#/dead-letters?code=NO_SUCH', shows: 'None like that' },
   { name: 'live', hash: '#/live', shows: 'Waiting for rows' },
+  { name: 'tasks', hash: '#/tasks', shows: 'no such customer' },
   { name: 'results', hash: '#/results', shows: '34 % of those before' },
   { name: 'results-of-one', hash: '#/results/user-activity', shows: 'p99' },
   {
@@ -507,6 +508,22 @@ inChromium('more than 10,000 dead letters are scrolled through, with few of them
   await page.locator('#letter-1').waitFor()
   assert.ok(most < 60, `${most} options in the page at once`)
   assert.equal(await page.locator('#letter-1').getAttribute('aria-posinset'), '10400')
+})
+
+inChromium('dead tasks are told with why they failed, and run again one by one or together', async () => {
+  await using mock = await openMockServer()
+  await using tab = await openTab(browser, `${mock.url}/#/tasks`, { width: 1440, scheme: 'light' })
+  const { page } = tab
+  await page.getByText('the bank does not answer').waitFor()
+  await page.getByText('1 waiting, 1 running, 1 tried again, 2 dead').waitFor()
+  await page
+    .getByRole('row', { name: /no such customer/ })
+    .getByRole('button', { name: 'Run again' })
+    .click()
+  await page.getByText('2 waiting, 1 running, 1 tried again, 1 dead').waitFor()
+  await page.getByRole('button', { name: 'Run 1 dead task again' }).click()
+  await page.getByText('3 waiting, 1 running, 1 tried again, 0 dead').waitFor()
+  assert.equal(await page.getByRole('button', { name: /again/ }).count(), 0)
 })
 
 inChromium('the keyboard alone is enough: skip, go, choose, open, close', async () => {

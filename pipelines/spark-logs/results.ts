@@ -1,4 +1,5 @@
 import type { Chart, Route } from 'millrace'
+import { intOf } from './analytics.ts'
 
 const day = {
   type: 'string',
@@ -44,6 +45,43 @@ export const routes: Route[] = [
         limit  $2`,
         [query['day'], query['limit']],
       ),
+  },
+  {
+    name: 'job',
+    says: 'The events of a job, in the order of their times',
+    query: {
+      job_id: {
+        type: 'string',
+        maxLength: 11,
+        default: '',
+        says: 'the number of the job; the one that ended last, when left out',
+      },
+      limit,
+    },
+    answers: {
+      timestamp: 'timestamp',
+      event: 'text',
+      user: 'text',
+      task_id: 'text',
+      successful: 'text',
+      duration_ms: 'number',
+      status: 'text',
+    },
+    async handle({ query }, { sql }) {
+      const told = String(query['job_id'])
+      return await sql(
+        `
+        select timestamp, event::text, "user", task_id, coalesce(log ->> 'successful', log ->> 'job_result') as successful,
+               case when jsonb_typeof(log -> 'duration_ms') = 'number' then (log ->> 'duration_ms')::float8 end as duration_ms,
+               status::text
+        from   raw_logs
+        where  job_id = coalesce($1::int, (select job_id from job_analytics order by end_time desc, job_id desc limit 1))
+        and    ($1::int is not null or $2 = '')
+        order by timestamp, event, task_id
+        limit  $3`,
+        [intOf(told) ?? null, told, query['limit']],
+      )
+    },
   },
   {
     name: 'days',
@@ -99,12 +137,23 @@ export const charts: Chart[] = [
     refreshSeconds: 5,
   },
   {
-    title: 'Jobs of the last day',
-    says: 'the last first',
+    title: 'Jobs of a day',
+    says: 'the last first; of the last day, unless one is named',
     route: 'jobs?limit=50',
     draws: 'table',
     x: 'job_id',
     y: ['success_rate'],
+    asks: { day: 'Day' },
+    refreshSeconds: 5,
+  },
+  {
+    title: 'One job',
+    says: 'its events; of the job that ended last, unless one is named',
+    route: 'job?limit=100',
+    draws: 'table',
+    x: 'timestamp',
+    y: ['duration_ms'],
+    asks: { job_id: 'Job' },
     refreshSeconds: 5,
   },
 ]

@@ -13,6 +13,7 @@ import { TokenDialog } from './parts/token-dialog.tsx'
 import { PipelineView } from './pipeline/pipeline-view.tsx'
 import { ResultsView } from './results/results-view.tsx'
 import { type Route, route } from './route.ts'
+import { TasksView } from './tasks.tsx'
 import { chooseTheme, theme, themes } from './theme.ts'
 
 export function App() {
@@ -88,6 +89,8 @@ function View({ here }: { here: Route }) {
       return <DeadLetters query={here.query} />
     case 'live':
       return <LiveView query={here.query} />
+    case 'tasks':
+      return <TasksView />
     case 'results':
       return <ResultsView system={here.system} />
     case 'nowhere':
@@ -108,6 +111,7 @@ function Header({ here }: { here: Route }) {
     { href: '#/', text: 'Overview', current: here.view === 'overview' || here.view === 'pipeline' },
     { href: '#/dead-letters', text: 'Dead letters', current: here.view === 'dead letters', count: open },
     { href: '#/live', text: 'Live', current: here.view === 'live' },
+    { href: '#/tasks', text: 'Tasks', current: here.view === 'tasks' },
     { href: '#/results', text: 'Results', current: here.view === 'results' },
   ]
   return (
@@ -221,6 +225,8 @@ function titleOf(here: Route): string {
       return 'Dead letters'
     case 'live':
       return 'Live'
+    case 'tasks':
+      return 'Tasks'
     case 'results':
       return 'Results'
     case 'nowhere':

@@ -6,6 +6,7 @@ export type Route =
   | { view: 'pipeline'; pipeline: string; section: Section; query: URLSearchParams }
   | { view: 'dead letters'; query: URLSearchParams }
   | { view: 'live'; query: URLSearchParams }
+  | { view: 'tasks' }
   | { view: 'results'; system: string | undefined }
   | { view: 'nowhere'; path: string }
 
@@ -32,6 +33,7 @@ export function routeOf(hash: string): Route {
   }
   if (first === 'dead-letters') return { view: 'dead letters', query: new URLSearchParams(query) }
   if (first === 'live') return { view: 'live', query: new URLSearchParams(query) }
+  if (first === 'tasks') return { view: 'tasks' }
   if (first === 'results') return { view: 'results', system: second }
   return { view: 'nowhere', path }
 }

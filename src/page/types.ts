@@ -195,6 +195,24 @@ export interface Replay {
   left: string[]
 }
 
+export interface Task {
+  id: string
+  pipeline: string
+  task: string
+  key: string
+  state: 'waiting' | 'running' | 'failed, tried again' | 'dead'
+  failures: number
+  asked_at: string
+  why: string | null
+}
+
+export interface Tasks {
+  tasks: Task[]
+  counts: { pipeline: string; task: string; waiting: number; running: number; retrying: number; dead: number }[]
+  /** Why none is run now. */
+  fault: string | null
+}
+
 export interface Chart {
   title: string
   says?: string
@@ -206,6 +224,8 @@ export interface Chart {
   unit?: string
   limit?: { value: number; label: string }
   marks?: { route: string; x: string; label: string; says: string }
+  /** What the reader may say, by parameter of the route, and what it is called. */
+  asks?: Record<string, string>
   refresh_seconds: number
 }
 

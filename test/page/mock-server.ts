@@ -141,6 +141,7 @@ export async function openMockServer(options: MockOptions = {}): Promise<MockSer
     send(response, 200, said)
   }
 
+  const tasks = makeTasks()
   const answerTo = (method: string, url: URL, body: unknown): unknown => {
     const query = url.searchParams
     const words = url.pathname.split('/').slice(2).map(decodeURIComponent)
@@ -163,6 +164,7 @@ export async function openMockServer(options: MockOptions = {}): Promise<MockSer
         systems: pipelines.map(({ pipeline, says }) => ({ name: pipeline, says, charts: charts[pipeline] ?? [] })),
       }
     }
+    if (words[0] === 'tasks') return method === 'POST' ? runAgain(tasks, body) : tasksOf(tasks)
     if (words[0] === 'results') return makeResults(url.pathname, random, now())
     if (words[0] !== 'dead-letters') return undefined
     if (method === 'GET' && words[1] === undefined) {
@@ -363,4 +365,60 @@ async function sendFile(response: ServerResponse, path: string): Promise<void> {
 if (import.meta.main) {
   const server = await openMockServer({ port: Number(process.argv[2] ?? 4041), alive: true })
   process.stdout.write(`${server.url}\n`)
+}
+
+interface MockTask {
+  id: string
+  pipeline: string
+  task: string
+  key: string
+  state: string
+  failures: number
+  asked_at: string
+  next_at: null
+  failed_at: null
+  why: string | null
+}
+
+function makeTasks(): MockTask[] {
+  const task = (n: number, state: string, failures: number, why: string | null): MockTask => ({
+    id: `00000000-0000-4000-8000-00000000000${n}`,
+    pipeline: 'shop-events',
+    task: 'sum_up',
+    key: `customer-${n}`,
+    state,
+    failures,
+    asked_at: '2026-01-01T12:00:00.000Z',
+    next_at: null,
+    failed_at: null,
+    why,
+  })
+  const why = 'duplicate key value violates unique constraint "customers_pkey" <b>of which there is more to say</b>'
+  return [
+    task(1, 'dead', 6, why),
+    task(2, 'dead', 6, 'no such customer'),
+    task(3, 'failed, tried again', 2, 'the bank does not answer'),
+    task(4, 'running', 0, null),
+    task(5, 'waiting', 0, null),
+  ]
+}
+
+function tasksOf(tasks: MockTask[]) {
+  const counted = (state: string) => tasks.filter((task) => task.state === state).length
+  const counts = {
+    pipeline: 'shop-events',
+    task: 'sum_up',
+    waiting: counted('waiting'),
+    running: counted('running'),
+    retrying: counted('failed, tried again'),
+    dead: counted('dead'),
+  }
+  return { tasks, counts: [counts], fault: null }
+}
+
+function runAgain(tasks: MockTask[], body: unknown) {
+  // as: what the page sends, which is what is tested
+  const { ids } = body as { ids: string[] }
+  for (const task of tasks) if (ids.includes(task.id)) task.state = 'waiting'
+  return { retried: ids.length }
 }

@@ -1,8 +1,9 @@
 /** One chart with its title, its table for whoever would rather read, and its data to take along. */
 import { useEffect, useState } from 'preact/hooks'
-import { type Problem, useAnswer } from '../api.ts'
+import { type Problem, useAnswer, withQuery } from '../api.ts'
 import { Downloads } from '../parts/downloads.tsx'
 import { ProblemNotice } from '../parts/notice.tsx'
+import { TypedField } from '../parts/typed-field.tsx'
 import type { Chart, Results } from '../types.ts'
 import { Bars, Funnel } from './bars.tsx'
 import { isPoint } from './chart-data.ts'
@@ -10,7 +11,9 @@ import { Plot } from './plot.tsx'
 import { ResultsTable } from './results-table.tsx'
 
 export function ChartCard({ chart }: { chart: Chart }) {
-  const { answer, problem, again } = useAnswer<Results>(chart.route)
+  const [said, say] = useState<Record<string, string>>({})
+  const path = withQuery(chart.route, said)
+  const { answer, problem, again } = useAnswer<Results>(path)
   const { answer: marks, problem: marksProblem, again: marksAgain } = useAnswer<Results>(chart.marks?.route)
   const [asTable, setAsTable] = useState(false)
   useEffect(() => {
@@ -37,6 +40,18 @@ export function ChartCard({ chart }: { chart: Chart }) {
           </button>
         )}
       </header>
+      {chart.asks !== undefined && (
+        <form class="chart-asks" aria-label={`What ${chart.title} is of`} onSubmit={(event) => event.preventDefault()}>
+          {Object.entries(chart.asks).map(([name, label]) => (
+            <TypedField
+              key={name}
+              name={label}
+              value={said[name] ?? ''}
+              onChange={(value) => say((before) => ({ ...before, [name]: value }))}
+            />
+          ))}
+        </form>
+      )}
       <div class="chart-body">
         {problem !== undefined && <ProblemNotice problem={problem} />}
         {marksProblem !== undefined && problem === undefined && <ProblemNotice problem={marksProblem} />}
@@ -50,7 +65,7 @@ export function ChartCard({ chart }: { chart: Chart }) {
       </div>
       <footer class="chart-foot">
         <span class="quiet">Take it as</span>
-        <Downloads path={chart.route} name={nameOf(chart)} what={chart.title} failed={setFailure} />
+        <Downloads path={path} name={nameOf(chart)} what={chart.title} failed={setFailure} />
       </footer>
     </article>
   )
