@@ -29,7 +29,10 @@ export async function generate(request: GenerateRequest, clock: Clock = systemCl
   const { bulk, to } = request
   const events = openEvents(request)
   const topic = request.topic(logsTopic)
-  for await (const { events: wanted, firstMs, stepMs } of portions('spark-logs', request, {
+  // a table is filled at once
+  const pace =
+    bulk === undefined ? request : { ...request, eventsPerSecond: undefined, count: request.count ?? most(request) }
+  for await (const { events: wanted, firstMs, stepMs } of portions('spark-logs', pace, {
     clock,
     everyMs: eventsEveryMs,
   })) {
@@ -48,7 +51,6 @@ export async function generate(request: GenerateRequest, clock: Clock = systemCl
   return { ...events.counts, files: 0 }
 }
 
-// What is wrong in some way no table takes: it is left out here.
 async function insert(sql: NonNullable<GenerateRequest['bulk']>['sql'], events: readonly LogEvent[]): Promise<void> {
   await sql(
     `
@@ -78,7 +80,9 @@ interface Job {
 }
 
 function openEvents(request: GenerateRequest) {
-  const { badPercent, duplicatePercent, count, bulk, seed } = request
+  const { duplicatePercent, count, bulk, seed } = request
+  // what is wrong in some way no table takes
+  const badPercent = bulk === undefined ? request.badPercent : 0
   const random = randomFrom(seed)
   const below = (n: number) => Math.floor(random() * n)
   const most = count === undefined ? wholeOption(request, 'jobs') : Number.POSITIVE_INFINITY
@@ -131,7 +135,7 @@ function openEvents(request: GenerateRequest) {
       const chance = random() * 100
       const timeMs = firstMs + i * stepMs
       const again = recent[below(Math.min(good, eventsRemembered))]
-      if (chance < badPercent && bulk === undefined) {
+      if (chance < badPercent) {
         const timestamp = new Date(timeMs).toISOString()
         const fault = faults[below(faults.length)]
         counts.bad++
@@ -157,6 +161,11 @@ function openEvents(request: GenerateRequest) {
       return begun >= most && open.length === 0
     },
   }
+}
+
+// As many events as the jobs can have.
+function most(request: GenerateRequest): number {
+  return wholeOption(request, 'jobs') * (mostTasks + 2)
 }
 
 function wholeOption({ options }: GenerateRequest, name: string): number {
