@@ -3,7 +3,14 @@ import { test } from 'node:test'
 import { requestOf } from './generate.ts'
 
 test('what is not given has its usual value: a rate without a count, no rate with one', () => {
-  const usual = { durationSeconds: undefined, seed: undefined, badPercent: 0, duplicatePercent: 0, to: undefined }
+  const usual = {
+    durationSeconds: undefined,
+    seed: undefined,
+    badPercent: 0,
+    duplicatePercent: 0,
+    to: undefined,
+    bulk: false,
+  }
   assert.deepEqual(requestOf({}), { ...usual, eventsPerSecond: 10, count: undefined })
   assert.deepEqual(requestOf({ count: '100' }), { ...usual, eventsPerSecond: undefined, count: 100 })
   assert.deepEqual(
