@@ -119,9 +119,11 @@ export interface Schedule {
 
 /** An address of the system's own that takes events, and answers in its own way. */
 export interface PostRoute {
-  /** Below `/api/`, such as `/api/process`. */
+  /** Such as `/api/process`. */
   path: string
   says: string
+  /** It takes bodies with whatever in place of an event, and says of each what became of it. */
+  judges?: 'each event'
   query?: Record<string, RouteParameter>
   /** What it answers by status, beside the problems that any address can answer with. */
   answers: Record<number, { says: string; schema?: Record<string, unknown> }>

@@ -411,8 +411,8 @@ describe('GET /analytics', { concurrency: 1 }, () => {
       await post(world, start(44))
     }
     assert.deepEqual((await get(world, '/analytics/jobs/44')).body, { job_id: 44, status: 'pending', known: true })
-    assert.deepEqual(await rows(world, 'select task, key from millrace.task_requests'), [
-      { task: 'compute_job_analytics', key: '44' },
+    assert.deepEqual(await rows(world, `select distinct task from millrace.task_requests where key = '44'`), [
+      { task: 'compute_job_analytics' },
     ])
     await using _worker = world.work()
     await post(world, end(44))

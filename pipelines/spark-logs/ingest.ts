@@ -44,6 +44,7 @@ const results = {
 
 export const ingestRoute: PostRoute = {
   path: '/logs/ingest',
+  judges: 'each event',
   says: 'Takes events of Spark jobs, as an object, an array or NDJSON, and answers when they are in raw_logs',
   query: {
     wait: { type: 'integer', minimum: 0, maximum: 1, default: 1, says: '0: the answer is 202 once they are durable' },
@@ -85,12 +86,16 @@ function refusal({ code, message }: Extract<PostedEvent, { is: 'rejected' }>, in
 }
 
 // A row that has the id of an event was made by it. Of the others it is looked at the row of their key.
-async function judge({ sql }: PostTools, sent: Sent[], rejected: ReadonlyMap<string, Reason>): Promise<Result[]> {
-  const found = await sql('select id from raw_logs where id = any($1::uuid[])', [sent.map(({ id }) => id)])
-  const stored = new Set(found.map(({ id }) => id))
+async function judge(tools: PostTools, sent: Sent[], rejected: ReadonlyMap<string, Reason>): Promise<Result[]> {
+  const stored = await storedOf(
+    tools,
+    sent.map(({ id }) => id),
+  )
   const others = sent.filter(({ id }) => !stored.has(id) && !rejected.has(id))
   const there =
-    others.length === 0 ? [] : await sql(thereSql, [others.map(({ index }) => index), others.map(({ text }) => text)])
+    others.length === 0
+      ? []
+      : await tools.sql(thereSql, [others.map(({ index }) => index), others.map(({ text }) => text)])
   const same = new Map(there.map(({ index, same }) => [index, same]))
   return sent.map(({ index, id }) => {
     if (stored.has(id)) return { index, status: 'stored' }
@@ -98,6 +103,36 @@ async function judge({ sql }: PostTools, sent: Sent[], rejected: ReadonlyMap<str
     if (reason !== undefined) return { index, status: 'rejected', ...reason }
     return { index, status: same.get(index) === true ? 'duplicate' : 'conflicting' }
   })
+}
+
+/** Rows that are looked for together: those who wait for the same batch wake at once. */
+interface Lookup {
+  ids: string[]
+  found: Promise<Set<unknown>>
+}
+
+// By the signal that ends the server, for each has a database of its own: the one that is under way, and the one behind it.
+const lookups = new WeakMap<AbortSignal, { now: Promise<unknown>; next: Lookup | undefined }>()
+
+// Which of these ids are those of rows.
+async function storedOf({ sql, signal }: PostTools, ids: string[]): Promise<Set<unknown>> {
+  const state = lookups.get(signal) ?? { now: Promise.resolve(), next: undefined }
+  lookups.set(signal, state)
+  if (state.next !== undefined) {
+    state.next.ids.push(...ids)
+    return await state.next.found
+  }
+  const all = [...ids]
+  const look = async (): Promise<Set<unknown>> => {
+    state.next = undefined
+    const rows = await sql('select id from raw_logs where id = any($1::uuid[])', [all])
+    return new Set(rows.map(({ id }) => id))
+  }
+  // whatever became of the one before it
+  const found = state.now.then(look, look)
+  state.next = { ids: all, found }
+  state.now = found
+  return await found
 }
 
 interface Reason {

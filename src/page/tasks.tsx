@@ -80,11 +80,13 @@ function TaskTables({ tasks: { tasks, counts }, again }: { tasks: Tasks; again()
         <table>
           <thead>
             <tr>
-              {['State', 'Pipeline', 'Task', 'Key', 'Failures', 'Asked at', 'Why it failed', ''].map((title) => (
-                <th key={title} scope="col" class={title === 'Failures' ? 'number' : undefined}>
-                  {title === '' ? <span class="unseen">What to do</span> : title}
-                </th>
-              ))}
+              {['State', 'Pipeline', 'Task', 'Key', 'Failures', 'Asked at', 'Why it failed', 'What to do'].map(
+                (title) => (
+                  <th key={title} scope="col" class={title === 'Failures' ? 'number' : undefined}>
+                    {title}
+                  </th>
+                ),
+              )}
             </tr>
           </thead>
           <tbody>

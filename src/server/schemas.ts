@@ -348,7 +348,7 @@ const statusSays: Record<number, string> = {
 export function pathParameters(params: Record<string, string> = {}): Schema {
   const properties = Object.entries(params).map(([name, says]) => [
     name,
-    { type: 'string', maxLength: 500, pattern: withoutNul, description: says },
+    { type: 'string', maxLength: 200, pattern: withoutNul, description: says },
   ])
   return { type: 'object', properties: Object.fromEntries(properties), required: Object.keys(params) }
 }

@@ -56,11 +56,10 @@ function takeBytes(scope: FastifyInstance, { config }: Desk, validators: Fastify
 }
 
 const event = { type: 'object', additionalProperties: true }
-const eventBody = {
-  content: {
-    'application/json': { schema: { anyOf: [event, { type: 'array', items: event }] } },
-    'application/x-ndjson': { schema: text },
-  },
+const eventBody = bodyOfJson({ anyOf: [event, { type: 'array', items: event }] })
+
+function bodyOfJson(schema: object): object {
+  return { content: { 'application/json': { schema }, 'application/x-ndjson': { schema: text } } }
 }
 
 // Those that are read here stand in the document.
@@ -145,7 +144,7 @@ function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, system: Sy
         summary: route.says,
         querystring: { type: 'object', properties, additionalProperties: false },
         headers: idempotencyKey,
-        body: eventBody,
+        body: route.judges === 'each event' ? bodyOfJson({}) : eventBody,
         response: { ...problems, ...ownAnswers(route.answers) },
       },
       // what a system answers is its own
