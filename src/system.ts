@@ -26,8 +26,12 @@ export interface System {
   routes?: Route[]
   /** Addresses of its own that take events. */
   posts?: PostRoute[]
+  /** Addresses of its own that answer questions, in its own way. */
+  gets?: GetRoute[]
   /** How the page draws the answers. */
   charts?: Chart[]
+  /** Work beside the batches. */
+  followers?: Follower[]
 }
 
 export type RouteColumn = 'text' | 'integer' | 'number' | 'timestamp'
@@ -51,6 +55,8 @@ export type RouteParameter =
 export interface RouteTools {
   /** Reads Postgres, in a transaction that cannot write. */
   sql(statement: string, values?: unknown[]): Promise<Record<string, unknown>[]>
+  /** Reads files that a follower keeps, with a select of DuckDB. */
+  files(follower: string, select: (folder: string) => string): Promise<Record<string, unknown>[]>
   signal: AbortSignal
 }
 
@@ -142,6 +148,69 @@ export interface PostAnswer {
   headers?: Record<string, string>
   /** A text for each part is streamed as it comes; anything else is sent as JSON. */
   body: AsyncIterable<string> | unknown
+}
+
+/** An address of the system's own that answers a question, in its own way. */
+export interface GetRoute {
+  /** Below `/api/`, with parameters such as `:id`. */
+  path: string
+  says: string
+  query?: Record<string, RouteParameter>
+  handle(
+    request: { params: Record<string, string>; query: Record<string, string | number> },
+    tools: RouteTools,
+  ): Promise<GetAnswer>
+}
+
+export interface GetAnswer {
+  /** 200, unless it says otherwise. */
+  status?: number
+  headers?: Record<string, string>
+  /** `application/json`, unless it says otherwise. */
+  type?: string
+  /** A text or bytes are sent as they are, parts as they come; anything else is sent as JSON. */
+  body: AsyncIterable<string | Uint8Array> | Uint8Array | string | unknown
+}
+
+/**
+ * Work that goes on beside the batches of a system: it looks at something outside again and again, and keeps results up
+ * with it. It may run in several processes at once, so each of its transactions makes sure by itself that what it goes on
+ * from is still so.
+ */
+export interface Follower {
+  name: string
+  says: string
+  /** How long it rests when there was nothing to do. */
+  everyMs(settings: SettingValues): number
+  /** What DuckDB may use of memory; more goes to disk. */
+  memoryMb: number
+  /** Does what there is to do now, and answers whether there was anything. */
+  round(tools: FollowerTools): Promise<boolean>
+}
+
+export interface FollowerTools {
+  settings: SettingValues
+  /** Its own folder, which is kept, and which routes read with `files`. */
+  folder: string
+  /** Its own folder, for what passes between DuckDB and Postgres. */
+  scratch: string
+  /** A DuckDB of its own, which reaches these two folders and nothing else. */
+  duck: {
+    run(statement: string): Promise<number>
+    rows(select: string): Promise<Record<string, unknown>[]>
+  }
+  /** One transaction of Postgres: when `work` throws, nothing of it has happened. */
+  write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T>
+  now(): number
+  /** Something is wrong that concerns a part of the work only. */
+  warn(message: string, fields: Record<string, unknown>): void
+  signal: AbortSignal
+}
+
+export interface WriteTransaction {
+  sql(statement: string, values?: unknown[]): Promise<Record<string, unknown>[]>
+  /** Rows of a CSV file without header, where an empty field is null and `""` an empty text. */
+  copy(table: string, columns: readonly string[], path: string): Promise<void>
 }
 
 /** What the page draws of the rows of a route; it knows nothing else of a system. */

@@ -776,7 +776,7 @@ describe('results', () => {
       })
       const rows = await route.handle(
         { query: Object.fromEntries(given) },
-        { sql: world.sql, signal: new AbortController().signal },
+        { sql: world.sql, files: async () => [], signal: new AbortController().signal },
       )
       assert.ok(rows.length > 0, address)
       assert.deepEqual(Object.keys(rows[0] ?? {}), Object.keys(route.answers), address)

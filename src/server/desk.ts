@@ -1,9 +1,10 @@
 /** What the routes work with: the board of this process, and what they need to run a replay. */
 import type { Config } from '../config.ts'
-import type { Duck } from '../engine/duckdb.ts'
+import { type Duck, followerFolder } from '../engine/duckdb.ts'
 import type { Log } from '../log.ts'
 import type { TopicEnds } from '../sources/topic/lag.ts'
 import type { PostgresStore } from '../store/postgres.ts'
+import type { RouteTools } from '../system.ts'
 import type { Board, BoardLine } from './board.ts'
 import { ProblemError } from './problem.ts'
 
@@ -34,4 +35,16 @@ export function lineOf({ board }: Desk, name: string): BoardLine {
   if (line !== undefined) return line
   const names = [...board.lines.keys()].join(', ')
   throw new ProblemError(404, 'UNKNOWN_PIPELINE', `there is no pipeline "${name}" here`, `there is ${names}`)
+}
+
+/** What an address of a system works with. */
+export function routeTools(desk: Desk, system: string): RouteTools {
+  return {
+    sql: (statement, values) => storeOf(desk).reads.select(statement, values),
+    async files(follower, select) {
+      using session = await duckOf(desk).connect()
+      return await session.rows(select(followerFolder(desk.config, system, follower)))
+    },
+    signal: desk.signal,
+  }
 }

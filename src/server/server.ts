@@ -19,6 +19,7 @@ import { type Meter, metricsRoute } from './metrics.ts'
 import { errorsPage, ProblemError, problem, problemOf, sendProblem } from './problem.ts'
 import { deadLetterRoutes } from './routes/dead-letters.ts'
 import { eventRoutes } from './routes/events.ts'
+import { getRoutes } from './routes/gets.ts'
 import { ingestRoutes } from './routes/ingest.ts'
 import { lateRowRoutes } from './routes/late-rows.ts'
 import { pipelineRoutes } from './routes/pipelines.ts'
@@ -129,6 +130,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
       lateRowRoutes(asked, desk)
       deadLetterRoutes(asked, desk)
       resultRoutes(asked, desk)
+      getRoutes(asked, desk)
       eventRoutes(asked, desk)
       healthRoutes(asked, options)
       asked.get('/api/openapi.json', async () => app.swagger())

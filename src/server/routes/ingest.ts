@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchemaCompiler } from 'fastify'
 import type { EventBody, Ingested, PostRoute } from '../../system.ts'
 import type { Desk } from '../desk.ts'
-import { storeOf } from '../desk.ts'
+import { routeTools } from '../desk.ts'
 import { Bodies } from '../ingest/bodies.ts'
 import { bodyTypes, type Ingest, wrongType } from '../ingest/ingest.ts'
 import { topicsRead } from '../ingest/positions.ts'
@@ -32,7 +32,7 @@ export function ingestRoutes(
     takeBytes(scope, desk, validators)
     topicRoute(scope, desk, ingest)
     for (const { system } of desk.board.lines.values())
-      for (const route of system.posts ?? []) ownRoute(scope, desk, ingest, route)
+      for (const route of system.posts ?? []) ownRoute(scope, desk, ingest, system.name, route)
   })
   commitsRoute(app, desk, ingest)
 }
@@ -134,7 +134,7 @@ function bodyOf({ body, headers }: FastifyRequest<{ Body: Buffer | undefined }>)
   }
 }
 
-function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, route: PostRoute): void {
+function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, system: string, route: PostRoute): void {
   const properties = ownParameters(route)
   const own = Object.entries(route.answers).map(([status, { says, schema }]) => [
     status,
@@ -159,9 +159,8 @@ function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, route: Pos
       const told = await route.handle(
         { query: request.query, body: bodyOf(request) },
         {
-          sql: (statement, values) => storeOf(desk).reads.select(statement, values),
+          ...routeTools(desk, system),
           ingest: (topic, body, options) => ingest.post(topic, body, options),
-          signal: desk.signal,
         },
       )
       reply

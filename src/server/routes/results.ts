@@ -1,7 +1,7 @@
 /** Results of each system, by the routes it brings; and as files to take away. */
 import type { FastifyInstance } from 'fastify'
 import type { Route, System } from '../../system.ts'
-import { type Desk, storeOf } from '../desk.ts'
+import { type Desk, routeTools } from '../desk.ts'
 import { download, formatParameter, rowsInAnyFormat } from '../download.ts'
 import { answers, listOf, ownParameters, shape, text } from '../schemas.ts'
 
@@ -62,11 +62,7 @@ function addRouteAt(app: FastifyInstance, desk: Desk, system: System, route: Rou
     },
     async (request, reply) => {
       const { format, ...given } = request.query
-      const { reads } = storeOf(desk)
-      const rows = await route.handle(
-        { query: given },
-        { sql: (statement, values) => reads.select(statement, values), signal: desk.signal },
-      )
+      const rows = await route.handle({ query: given }, routeTools(desk, system.name))
       if (format === undefined) {
         reply.type('application/json')
         return { columns: columns.map(([name, type]) => ({ name, type })), rows }
