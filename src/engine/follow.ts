@@ -1,4 +1,5 @@
 /** The followers of a system: each in turns of its own, with a DuckDB of its own, until it is told to stop. */
+import { randomBytes } from 'node:crypto'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -30,12 +31,12 @@ async function run(following: Following, follower: Follower): Promise<void> {
   const { system, config, store, log, signal, bounded } = following
   const place = `${system.name}-${follower.name}`
   const folder = followerFolder(config, system.name, follower.name)
-  const scratch = join(spoolFolder(config.dataDirectory), `${place}-${process.pid}`)
+  const own = `${place}-${process.pid}-${randomBytes(4).toString('hex')}`
+  const scratch = join(spoolFolder(config.dataDirectory), own)
   await mkdir(folder, { recursive: true })
-  await rm(scratch, { recursive: true, force: true })
   await using duck = await Duck.open({
     folders: [folder, scratch],
-    temporary: join(config.dataDirectory, 'duckdb', String(process.pid), place),
+    temporary: join(config.dataDirectory, 'duckdb', String(process.pid), own),
     memoryLimitMb: Math.max(config.memoryLimitMb, follower.memoryMb),
     threads: 2,
   })

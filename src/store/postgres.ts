@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { asDiskFull, MillraceError } from '../errors.ts'
+import { failpoint } from '../failpoint.ts'
 import { planChange } from '../plan/compatible.ts'
 import { identifier } from '../plan/identifier.ts'
 import { type Plan, planHash } from '../plan/plan.ts'
@@ -367,16 +368,21 @@ export class PostgresStore implements Store {
 
   /** A transaction of a follower; it may take long. */
   async write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
-    return await inTransaction(this.#patientPool, (client) =>
-      work({
+    await failpoint('follow begun')
+    const result = await inTransaction(this.#patientPool, async (client) => {
+      const written = await work({
         sql: async (statement, values = []) => (await client.query(statement, values)).rows,
         copy: async (table, columns, path) => {
           const names = columns.map((name) => identifier(name)).join(', ')
           const into = client.query(copyFrom(`copy ${identifier(table)} (${names}) from stdin (format csv)`))
           await pump(createReadStream(path, { highWaterMark: 1024 * 1024 }), into)
         },
-      }),
-    )
+      })
+      await failpoint('follow written')
+      return written
+    })
+    await failpoint('follow committed')
+    return result
   }
 
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {

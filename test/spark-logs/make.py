@@ -91,10 +91,11 @@ def streaming(spark):
         .writeStream.outputMode("complete")
         .format("memory")
         .queryName("per_second")
-        .trigger(processingTime="500 milliseconds")
+        .trigger(processingTime="2 seconds")
         .start()
     )
-    query.awaitTermination(6)
+    while len(query.recentProgress) < 4:
+        time.sleep(0.1)
     query.stop()
     bad = rows.selectExpr("assert_true(value < 0)").writeStream.format("noop").queryName("bad").start()
     try:

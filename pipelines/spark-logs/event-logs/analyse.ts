@@ -98,7 +98,7 @@ const ofTasks = [
      median(finished_ms - launched_ms) filter (reason = 'Success') as task_ms_median,
      max(finished_ms - launched_ms) filter (reason = 'Success') as task_ms_max,
      coalesce(sum(finished_ms - launched_ms) filter (ended and reason not in ('Success', 'Resubmitted')), 0) as retried_ms,
-     ${summed.map((name) => `${name === 'peak_memory' ? 'max' : 'sum'}(${name}) filter (ended and reason <> 'Resubmitted') as ${name}`).join(', ')}
+     ${summed.map((name) => `sum(${name}) filter (ended and reason <> 'Resubmitted') as ${name}`).join(', ')}
    from   tasks
    group by all`,
   `create or replace temp table kills as
@@ -214,7 +214,7 @@ function jobs(key: string): string[] {
        (select ${clean('min("User")')} from events where event = 'SparkListenerApplicationStart') as "user",
        case when e.result.Result = 'JobSucceeded' then 'SUCCEEDED' when e.job_id is not null then 'FAILED' else 'RUNNING' end as status,
        ${at('s.started_ms')} as started_at, ${at('e.ended_ms')} as ended_at,
-       greatest(0, e.ended_ms - s.started_ms) as duration_ms, ${clean('e.result.Exception.Message')} as error,
+       case when e.ended_ms < s.started_ms then 0 else e.ended_ms - s.started_ms end as duration_ms, ${clean('e.result.Exception.Message')} as error,
        ${json('s.stage_ids')} as stage_ids,
        coalesce(list_sum(list_transform(list_filter(s.infos, lambda i: i."Completion Time" is null), lambda i: i."Number of Tasks")), 0)::int as tasks,
        coalesce(o.active_tasks, 0) as active_tasks, coalesce(o.completed_tasks, 0) as completed_tasks,
@@ -359,8 +359,8 @@ function app(key: string, { lines, badLines, bytes, marks, pricePerCoreHour }: S
         greatest(max(Timestamp), max("Submission Time"), max("Completion Time"), max(time), max("Stage Info"."Completion Time")) as last_ms,
         any_value({'jvm': "JVM Information", 'spark': "Spark Properties", 'hadoop': "Hadoop Properties", 'system': "System Properties",
           'metrics': "Metrics Properties", 'classpath': "Classpath Entries"}) filter (event = 'SparkListenerEnvironmentUpdate') as environment,
-        list({'id': "Resource Profile Id", 'executor': "Executor Resource Requests", 'task': "Task Resource Requests"})
-          filter (event = 'SparkListenerResourceProfileAdded') as profiles
+        list_sort(list(distinct {'id': "Resource Profile Id", 'executor': "Executor Resource Requests", 'task': "Task Resource Requests"})
+          filter (event = 'SparkListenerResourceProfileAdded')) as profiles
       from   events
     ), last_of_tasks as (
       select max(greatest(launched_ms, finished_ms)) as ms from tasks

@@ -28,7 +28,8 @@ export function appOf(attempts: Row[]): Row {
         startTime: dateOf(row['started_at'] ?? notYet),
         endTime: dateOf(end),
         lastUpdated: dateOf(row['read_at']),
-        duration: row['duration_ms'],
+        // of one that has not ended Spark tells none
+        duration: row['ended_at'] === null ? 0 : row['duration_ms'],
         sparkUser: row['user'] ?? '',
         completed: row['ended_at'] !== null,
         appSparkVersion: row['spark_version'] ?? '',
@@ -165,7 +166,7 @@ export function executorOf(row: Row, app: Row): Row {
     totalTasks: row['total_tasks'],
     // of a driver Spark tells the time of the application
     totalDuration: isDriver ? app['duration_ms'] : row['total_ms'],
-    totalGCTime: isDriver ? 0 : row['gc_ms'],
+    totalGCTime: row['gc_ms'],
     totalInputBytes: row['input_bytes'],
     totalShuffleRead: row['shuffle_read'],
     totalShuffleWrite: row['shuffle_write'],
@@ -217,9 +218,10 @@ export function taskOf(row: Row, logs: Record<string, unknown>): Row {
     speculative: row['speculative'],
     accumulatorUpdates: [],
     ...given('errorMessage', row['error']),
-    ...(row['has_metrics'] === true ? { taskMetrics: taskMetricsOf(row) } : {}),
+    // one that was lost with its executor has measured nothing
+    ...(running ? {} : { taskMetrics: taskMetricsOf(row) }),
     executorLogs: logs[String(row['executor'])] ?? {},
-    schedulerDelay: row['has_metrics'] === true && !running ? schedulerDelay(row, duration) : 0,
+    schedulerDelay: running ? 0 : schedulerDelay(row, duration),
     gettingResultTime: gettingResult > 0 ? n(row, 'finished_ms') - gettingResult : 0,
   }
 }

@@ -146,7 +146,10 @@ const ofApp: Address[] = [
   {
     path: '/executors',
     says: 'The executors that are active',
-    answer: async (asked) => (await executors(asked)).filter(({ isActive }) => isActive === true),
+    async answer(asked) {
+      const active = (await executors(asked)).filter(({ isActive }) => isActive === true)
+      return active.sort((a, b) => Number(b['id'] === 'driver') - Number(a['id'] === 'driver'))
+    },
   },
   { path: '/allexecutors', says: 'All executors, also those that were removed', answer: executors },
   {
@@ -207,7 +210,7 @@ export const apiRoutes: GetRoute[] = [
   },
   {
     path: '/api/v1/applications',
-    says: 'The applications, the newest first',
+    says: 'The applications, the one that ended last first; those that have not ended come last',
     query: textQuery({
       status: 'completed or running; without it both',
       minDate: 'started at this time or later',
@@ -287,7 +290,7 @@ async function applications(query: Query, { sql }: RouteTools): Promise<Row[]> {
     `
     with chosen as (
       -- an application is chosen when one of its attempts is; the end of one that runs is now
-      select app_id, max(started_at) as newest
+      select app_id, max(ended_at) as newest, max(started_at) as started
       from   spark_apps
       where  ($1::text[] is null or (case when ended_at is null then 'RUNNING' else 'COMPLETED' end) = any($1))
       and    ($2::timestamptz is null or started_at >= $2)
@@ -295,14 +298,14 @@ async function applications(query: Query, { sql }: RouteTools): Promise<Row[]> {
       and    ($4::timestamptz is null or coalesce(ended_at, now()) >= $4)
       and    ($5::timestamptz is null or coalesce(ended_at, now()) <= $5)
       group by app_id
-      order by newest desc nulls last, app_id desc
+      order by newest desc nulls last, started desc nulls last, app_id desc
       limit  $6
     )
     select ${appColumns}
     from   chosen
     join   spark_apps using (app_id)
     join   spark_event_logs using (app_id, attempt)
-    order by newest desc nulls last, app_id desc, length(attempt) desc, attempt desc`,
+    order by newest desc nulls last, started desc nulls last, app_id desc, length(attempt) desc, attempt desc`,
     [statuses, ...dates, limit],
   )
   const apps = new Map<unknown, Row[]>()
@@ -337,7 +340,7 @@ function whole(value: string | number | undefined, what: string): number {
 
 async function executors({ app, tools }: Asked): Promise<Row[]> {
   const rows = await tools.sql(
-    'select * from spark_executors where app_id = $1 and attempt = $2 order by added_at, executor',
+    'select * from spark_executors where app_id = $1 and attempt = $2 order by executor collate "C"',
     keyOf(app),
   )
   return rows.map((row) => executorOf(row, app))

@@ -16,7 +16,7 @@ import { printTables, replaceRows } from './tables.ts'
 import type { FileEnd } from './unpack.ts'
 
 /** Parts of a log that has grown often are made one. */
-const mostParts = 24
+const mostParts = 12
 /** What nothing refers to may still be read by somebody who asked a moment ago, or be written by another process. */
 const unusedKeptMs = 600_000
 

@@ -53,7 +53,9 @@ function blockAt(input: Buffer, at: number): Block | undefined {
   const end = at + headBytes + packedBytes
   if (end > input.length) return undefined
   const packed = input.subarray(at + headBytes, end)
-  const unpacked = method === 0x10 ? packed : unpackBlock(packed, bytes)
+  const isPacked = method === 0x20
+  if (!isPacked && (method !== 0x10 || packedBytes !== bytes)) throw new Lz4Damaged('a block of no known method')
+  const unpacked = isPacked ? unpackBlock(packed, bytes) : packed
   if (bytes > 0 && (xxHash32(unpacked, checksumSeed) & checksumBits) !== checksum) {
     throw new Lz4Damaged('a block that does not fit its checksum')
   }

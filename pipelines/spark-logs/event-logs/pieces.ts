@@ -19,6 +19,8 @@ export interface Read {
 }
 
 export const pieceBytes = 64 * 1024 * 1024
+/** Short lines are as wide in DuckDB as long ones. */
+const pieceLines = 100_000
 export const longestLine = 16 * 1024 * 1024
 const newline = 10
 
@@ -43,12 +45,13 @@ export async function* pieces(
     const path = `${scratch}/piece-${process.pid}-${number++}.jsonl`
     await using file = await open(path, 'w')
     let bytes = 0
+    let lines = 0
     const write = async (chunk: Buffer): Promise<void> => {
       await writeAll(file, chunk)
       bytes += chunk.length
       read.upTo += chunk.length
     }
-    while (bytes < most) {
+    while (bytes < most && lines < pieceLines) {
       const { value, done } = await source.next()
       if (done === true) {
         ended = true
@@ -78,6 +81,7 @@ export async function* pieces(
         skipping = false
       } else if (carried.length > 0) await write(carried)
       await write(value.subarray(start, end))
+      lines += linesIn(value)
       carried = Buffer.from(value.subarray(end))
     }
     if (bytes > 0) return { path, bytes }
@@ -100,6 +104,12 @@ export async function* pieces(
     const left = await ahead.catch(() => undefined)
     if (left !== undefined) await rm(left.path, { force: true })
   }
+}
+
+function linesIn(chunk: Buffer): number {
+  let lines = 0
+  for (let at = chunk.indexOf(newline); at >= 0; at = chunk.indexOf(newline, at + 1)) lines++
+  return lines
 }
 
 async function writeAll(file: FileHandle, chunk: Buffer): Promise<void> {

@@ -19,6 +19,8 @@ export interface Stretch {
 }
 
 const chunkBytes = 1024 * 1024
+/** Fewer bytes are no head of a frame that could be judged. */
+const frameHeadBytes = 18
 
 /** Gives what can be unpacked, and then says how the file ends. */
 export async function* unpacked({ path, codec, bytes, from }: Stretch): AsyncGenerator<Buffer, FileEnd> {
@@ -27,15 +29,19 @@ export async function* unpacked({ path, codec, bytes, from }: Stretch): AsyncGen
   if (start >= bytes) return 'whole'
   const file = createReadStream(path, { start, end: bytes - 1, highWaterMark: chunkBytes })
   let toSkip = skipsInFile ? 0 : from
+  const decoder = decoderOf(codec)
   try {
-    for await (const chunk of decoded(file, codec)) {
+    for await (const chunk of decoder === undefined ? plainOrLz4(file, codec) : piped(file, decoder)) {
       if (toSkip >= chunk.length) toSkip -= chunk.length
       else {
         yield toSkip === 0 ? chunk : chunk.subarray(toSkip)
         toSkip = 0
       }
     }
-    return 'whole'
+    // where a frame should begin and does not, Node ends without a word
+    const left = decoder === undefined ? 0 : bytes - decoder.bytesWritten
+    if (left === 0) return 'whole'
+    return left < frameHeadBytes ? 'cut' : 'damaged'
   } catch (error) {
     const end = endOf(error)
     if (end === undefined) throw error
@@ -45,23 +51,27 @@ export async function* unpacked({ path, codec, bytes, from }: Stretch): AsyncGen
   }
 }
 
-function decoded(file: Readable, codec: Codec): AsyncIterable<Buffer> {
+type Decoder = ReturnType<typeof createGunzip> | ReturnType<typeof createZstdDecompress>
+
+function decoderOf(codec: Codec): Decoder | undefined {
   switch (codec) {
-    case 'plain':
-      return file
     case 'zstd':
-      return piped(file, createZstdDecompress({ chunkSize: chunkBytes }))
+      return createZstdDecompress({ chunkSize: chunkBytes })
     case 'gzip':
-      return piped(file, createGunzip({ chunkSize: chunkBytes }))
+      return createGunzip({ chunkSize: chunkBytes })
+    case 'plain':
     case 'lz4':
-      return unpackLz4(file)
+      return undefined
   }
 }
 
-function piped(file: Readable, decoder: NodeJS.ReadWriteStream & { destroy(error?: Error): unknown }) {
+function plainOrLz4(file: Readable, codec: Codec): AsyncIterable<Buffer> {
+  return codec === 'lz4' ? unpackLz4(file) : file
+}
+
+function piped(file: Readable, decoder: Decoder): AsyncIterable<Buffer> {
   file.on('error', (error) => decoder.destroy(error))
-  // as: what unpacks bytes gives bytes
-  return file.pipe(decoder) as AsyncIterable<Buffer>
+  return file.pipe(decoder)
 }
 
 // Undefined: the file could not be read, which is no property of its bytes.
