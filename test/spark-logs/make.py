@@ -64,7 +64,8 @@ def skew(spark):
 
 def spill(spark):
     """A sort that may keep few rows in memory."""
-    spark.range(0, 400_000, 1, 2).selectExpr("uuid() as u", "id").sort("u").selectExpr("max(u)").collect()
+    rows = spark.range(0, 400_000, 1, 2).selectExpr("uuid() as u", "id").repartition(2)
+    rows.sortWithinPartitions("u").write.format("noop").mode("overwrite").save()
 
 
 def sql(spark):

@@ -145,20 +145,18 @@ async function follow(tools: FollowerTools, log: EventLog, before: Stored | unde
   const printed = await printTables(tools)
   try {
     await tools.write(async (transaction) => {
-      const [held] = await transaction.sql(
-        'select rounds from spark_event_logs where app_id = $1 and attempt = $2 for update',
-        [log.appId, log.attempt],
-      )
       const isNew = before === undefined
-      // another process was faster: what it has read is not what this one went on from
-      if (held?.['rounds'] !== before?.rounds) return
-      await transaction.sql(
+      const rounds = before?.rounds ?? 0
+      const [held] = await transaction.sql(
         `
-        insert into spark_event_logs (app_id, attempt, path, mark, position, parts, rounds, read_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
+        insert into spark_event_logs as l (app_id, attempt, path, mark, position, parts, rounds, read_at)
+        values ($1, $2, $3, $4, $5, $6, $7::int + 1, $8)
         on conflict (app_id, attempt) do update
         set    path = excluded.path, mark = excluded.mark, position = excluded.position, parts = excluded.parts,
-               rounds = excluded.rounds, read_at = excluded.read_at`,
+               rounds = excluded.rounds, read_at = excluded.read_at
+        -- unless another process was faster: what it has read is not what this one went on from
+        where  l.rounds = $7 and $7 > 0
+        returning l.rounds`,
         [
           log.appId,
           log.attempt,
@@ -166,10 +164,11 @@ async function follow(tools: FollowerTools, log: EventLog, before: Stored | unde
           log.mark,
           JSON.stringify(position),
           JSON.stringify(parts),
-          (before?.rounds ?? 0) + 1,
+          rounds,
           new Date(now()),
         ],
       )
+      if (held === undefined) return
       for (const table of printed) await replaceRows(transaction, table, { ...log, isNew })
     })
   } finally {
