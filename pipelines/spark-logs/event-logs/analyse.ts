@@ -57,7 +57,10 @@ export const tasksDistinct = `
 const jobsAndStages = [
   `create or replace temp table job_starts as
    select "Job ID" as job_id, min("Submission Time") as started_ms, any_value("Stage IDs") as stage_ids,
-     any_value("Stage Infos") as infos, any_value(Properties) as properties
+     -- what is long of a stage is told below
+     any_value(list_transform("Stage Infos", lambda i: {'id': i."Stage ID", 'name': i."Stage Name",
+       'tasks': i."Number of Tasks", 'completed_ms': i."Completion Time"})) as infos,
+     any_value(Properties) as properties
    from   events
    where  event = 'SparkListenerJobStart' and "Job ID" is not null
    group by 1`,
@@ -66,20 +69,29 @@ const jobsAndStages = [
    from   events
    where  event = 'SparkListenerJobEnd' and "Job ID" is not null
    group by 1`,
-  `create or replace temp table stage_infos as
+  // a table that goes to disk when it is large, which what groups hold cannot
+  `create or replace temp table stages_told as
    with told as (
-     select unnest(infos) as info, 0 as said_by, null as properties from job_starts
+     select unnest("Stage Infos") as info, 0 as said_by, null as properties from events where event = 'SparkListenerJobStart'
      union all
      select "Stage Info", case event when 'SparkListenerStageCompleted' then 2 else 1 end,
        case event when 'SparkListenerStageSubmitted' then Properties end
      from   events
      where  event in ('SparkListenerStageSubmitted', 'SparkListenerStageCompleted')
    )
-   select info."Stage ID" as stage_id, coalesce(info."Stage Attempt ID", 0) as stage_attempt,
-     arg_max(info, said_by) as info, max(said_by) as said_by, any_value(properties) as properties
+   select info."Stage ID" as stage_id, coalesce(info."Stage Attempt ID", 0) as stage_attempt, info, said_by, properties
    from   told
-   where  info."Stage ID" is not null
-   group by all`,
+   where  info."Stage ID" is not null`,
+  `create or replace temp table stage_infos as
+   with best as (
+     select stage_id, stage_attempt, arg_max(rowid, said_by) as place, any_value(properties) as properties
+     from   stages_told
+     group by all
+   )
+   select t.stage_id, t.stage_attempt, t.info, t.said_by, b.properties
+   from   stages_told t
+   join   best b on t.rowid = b.place`,
+  'drop table stages_told',
   `create or replace temp table listed_stages as
    select job_id, unnest(stage_ids) as stage_id from job_starts`,
 ]
@@ -207,7 +219,7 @@ function jobs(key: string): string[] {
        group by 1
      )
      select ${key}, k.job_id,
-       ${clean(`list_last(list_sort(list_transform(s.infos, lambda i: {'id': i."Stage ID", 'name': i."Stage Name"}))).name`)} as name,
+       ${clean(`list_last(list_sort(s.infos)).name`)} as name,
        ${clean('s.properties."spark.job.description"')} as description,
        ${clean('s.properties."spark.jobGroup.id"')} as job_group,
        coalesce(to_json(list_sort(list_filter(string_split(${clean('s.properties."spark.job.tags"')}, ','), lambda t: t <> ''))), '[]') as tags,
@@ -216,7 +228,7 @@ function jobs(key: string): string[] {
        ${at('s.started_ms')} as started_at, ${at('e.ended_ms')} as ended_at,
        case when e.ended_ms < s.started_ms then 0 else e.ended_ms - s.started_ms end as duration_ms, ${clean('e.result.Exception.Message')} as error,
        ${json('s.stage_ids')} as stage_ids,
-       coalesce(list_sum(list_transform(list_filter(s.infos, lambda i: i."Completion Time" is null), lambda i: i."Number of Tasks")), 0)::int as tasks,
+       coalesce(list_sum(list_transform(list_filter(s.infos, lambda i: i.completed_ms is null), lambda i: i.tasks)), 0)::int as tasks,
        coalesce(o.active_tasks, 0) as active_tasks, coalesce(o.completed_tasks, 0) as completed_tasks,
        coalesce(o.skipped_tasks, 0) as skipped_tasks, coalesce(o.failed_tasks, 0) as failed_tasks,
        coalesce(o.killed_tasks, 0) as killed_tasks, coalesce(n.indices, 0) as completed_indices,
