@@ -1,4 +1,4 @@
-/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers | spark-logs`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
@@ -16,6 +16,7 @@ import { benchOpenPage } from './open-page.ts'
 import { peerNames } from './peers.ts'
 import { benchPublish } from './publish.ts'
 import { benchRead } from './read.ts'
+import { benchSparkLogs } from './spark-logs.ts'
 import { benchWindows, windowPeers } from './windows.ts'
 
 const usage = `npm run bench -- files [--rows N] [--rounds N] [--peers ${peerNames.join(',')}]
@@ -31,6 +32,7 @@ npm run bench -- consume [--rows N] [--rounds N]
 npm run bench -- publish [--rows N] [--rounds N]
 npm run bench -- windows [--rows N] [--rounds N] [--peers ${windowPeers.join(',')}]
 npm run bench -- flyers [--rows N[,N...]] [--rounds N] [--format ${flyerFormats.join('|')}] [--peers ${flyerPeers.join(',')}]
+npm run bench -- spark-logs [--megabytes N] [--rounds N]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -48,6 +50,7 @@ async function main(): Promise<number> {
       gigabytes: { type: 'string', default: '10' },
       files: { type: 'string' },
       format: { type: 'string', default: 'csv' },
+      megabytes: { type: 'string', default: '431' },
       help: { type: 'boolean', default: false },
     },
   })
@@ -119,6 +122,9 @@ async function main(): Promise<number> {
       await benchArchive({ root, files, rounds, signal: stop.signal })
       return 0
     }
+    case 'spark-logs':
+      await benchSparkLogs({ root, megabytes: count(values.megabytes), rounds: count(values.rounds) })
+      return 0
     case 'many-files': {
       const [files, seconds] = [count(values.files ?? '100000'), count(values.seconds)]
       await benchManyFiles({ root, files, seconds, signal: stop.signal })

@@ -53,6 +53,8 @@ export type {
   Compression,
   EventBody,
   EventRange,
+  Follower,
+  FollowerTools,
   GeneratedFile,
   GenerateRequest,
   GenerateSummary,
@@ -77,4 +79,5 @@ export type {
   System,
   Task,
   TaskTools,
+  WriteTransaction,
 } from './system.ts'

@@ -34,6 +34,8 @@ export interface System {
   schedules?: Schedule[]
   /** How the page draws the answers. */
   charts?: Chart[]
+  /** Work beside the batches. */
+  followers?: Follower[]
 }
 
 export type RouteColumn = 'text' | 'integer' | 'number' | 'timestamp'
@@ -60,6 +62,8 @@ export interface RouteTools {
   cache: Cache
   /** Asks for a task of the system, for each of these keys: it runs outside of the request. */
   enqueue(task: string, keys: string[]): Promise<void>
+  /** Reads files that a follower keeps, with a select of DuckDB. */
+  files(follower: string, select: (folder: string) => string): Promise<Record<string, unknown>[]>
   signal: AbortSignal
 }
 
@@ -79,6 +83,8 @@ export interface GetRoute {
   says: string
   /** What each parameter of its path is. */
   params?: Record<string, string>
+  /** Parameters that it does not know are left alone, as another's clients may send them. */
+  lenient?: true
   query?: Record<string, RouteParameter>
   /** What it answers by status, beside the problems that any address can answer with. */
   answers: Record<number, { says: string; schema?: Record<string, unknown> }>
@@ -225,8 +231,51 @@ export interface PostAnswer {
   /** 200, unless it says otherwise. */
   status?: number
   headers?: Record<string, string>
-  /** A text for each part is streamed as it comes; anything else is sent as JSON. */
-  body: AsyncIterable<string> | unknown
+  /** `application/json`, unless it says otherwise: then a text or bytes are sent as they are. */
+  type?: string
+  /** Parts are sent as they come; anything else as JSON. */
+  body: AsyncIterable<string | Uint8Array> | unknown
+}
+
+/**
+ * Work that goes on beside the batches of a system: it looks at something outside again and again, and keeps results up
+ * with it. It may run in several processes at once, so each of its transactions makes sure by itself that what it goes on
+ * from is still so.
+ */
+export interface Follower {
+  name: string
+  says: string
+  /** How long it rests when there was nothing to do. */
+  everyMs(settings: SettingValues): number
+  /** What DuckDB may use of memory; more goes to disk. */
+  memoryMb: number
+  /** Does what there is to do now, and answers whether there was anything. */
+  round(tools: FollowerTools): Promise<boolean>
+}
+
+export interface FollowerTools {
+  settings: SettingValues
+  /** Its own folder, which is kept, and which routes read with `files`. */
+  folder: string
+  /** Its own folder, for what passes between DuckDB and Postgres. */
+  scratch: string
+  /** A DuckDB of its own, which reaches these two folders and nothing else. */
+  duck: {
+    run(statement: string): Promise<number>
+    rows(select: string): Promise<Record<string, unknown>[]>
+  }
+  /** One transaction of Postgres: when `work` throws, nothing of it has happened. */
+  write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T>
+  now(): number
+  /** Something is wrong that concerns a part of the work only. */
+  warn(message: string, fields: Record<string, unknown>): void
+  signal: AbortSignal
+}
+
+export interface WriteTransaction {
+  sql(statement: string, values?: unknown[]): Promise<Record<string, unknown>[]>
+  /** Rows of a CSV file without header, where an empty field is null and `""` an empty text. */
+  copy(table: string, columns: readonly string[], path: string): Promise<void>
 }
 
 /** What the page draws of the rows of a route; it knows nothing else of a system. */

@@ -778,6 +778,7 @@ describe('results', () => {
         { query: Object.fromEntries(given) },
         {
           sql: world.sql,
+          files: async () => [],
           cache: { through: (_, make) => make() },
           enqueue: async () => {},
           signal: new AbortController().signal,

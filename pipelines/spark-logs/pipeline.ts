@@ -1,6 +1,7 @@
 import { functions, integer, json, oneOf, pipeline, type System, table, text, timestamp, topic } from 'millrace'
 import { jobRoute, summaryRoute } from './analytics.ts'
 import { schedules, tasks } from './compute.ts'
+import { eventLogs } from './event-logs/index.ts'
 import { generator } from './generate.ts'
 import { ingestRoute } from './ingest.ts'
 import { charts, routes } from './results.ts'
@@ -35,15 +36,16 @@ const jobLogs = pipeline('spark-logs')
 
 export const sparkLogs: System = {
   name: 'spark-logs',
-  says: "Spark's events of jobs, over HTTP, as analytics of each job that has ended.",
-  settings,
+  says: "Spark's events of jobs, over HTTP or from its event logs, as analytics of jobs and applications.",
+  settings: { ...settings, ...eventLogs.settings },
   plan: () => jobLogs.plan,
   migrations: new URL('./migrations/', import.meta.url),
   generate: generator,
   posts: [ingestRoute],
-  gets: [jobRoute, summaryRoute],
+  gets: [jobRoute, summaryRoute, ...eventLogs.gets],
   tasks,
   schedules,
-  routes,
-  charts,
+  routes: [...routes, ...eventLogs.routes],
+  charts: [...charts, ...eventLogs.charts],
+  followers: eventLogs.followers,
 }

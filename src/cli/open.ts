@@ -3,7 +3,7 @@ import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
 import { type Config, loadConfig, type SettingSpec } from '../config.ts'
-import { Duck, spoolFolder } from '../engine/duckdb.ts'
+import { Duck, keptFolder, spoolFolder } from '../engine/duckdb.ts'
 import { runsFolder, takesWholeKeys } from '../engine/keyed-run.ts'
 import { planOf } from '../engine/system-run.ts'
 import { MillraceError, messageOf, nearest } from '../errors.ts'
@@ -147,7 +147,7 @@ export async function openDuck(
   const spool = spoolFolder(config.dataDirectory)
   await clearTemporary(join(config.dataDirectory, 'duckdb'))
   return await Duck.open({
-    folders: [spool, runsFolder(config.dataDirectory)],
+    folders: [spool, runsFolder(config.dataDirectory), keptFolder(config.dataDirectory)],
     temporary: join(config.dataDirectory, 'duckdb', String(process.pid)),
     memoryLimitMb: memoryLimitFor(config, pipelines, bounded),
     threads: 2,

@@ -151,3 +151,13 @@ function failed(sql: string, cause: unknown, temporary: string): MillraceError {
 export function spoolFolder(dataDirectory: string): string {
   return join(dataDirectory, 'spool')
 }
+
+/** Where followers keep files. */
+export function keptFolder(dataDirectory: string): string {
+  return join(dataDirectory, 'kept')
+}
+
+/** What one of them keeps. */
+export function followerFolder({ dataDirectory }: { dataDirectory: string }, system: string, follower: string): string {
+  return join(keptFolder(dataDirectory), `${system}-${follower}`)
+}

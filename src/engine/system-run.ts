@@ -16,6 +16,7 @@ import { openTopics } from '../sources/topic/open.ts'
 import type { Store } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { type Duck, spoolFolder } from './duckdb.ts'
+import { runFollowers } from './follow.ts'
 import { interruptedRuns, rowsAtOnce, runsFolder, takesWholeKeys } from './keyed-run.ts'
 import type { LandedRows, Progress } from './progress.ts'
 import { runPipeline } from './run.ts'
@@ -39,7 +40,25 @@ export interface SystemRun {
   watch?: { wanted(): boolean; rows(landed: LandedRows): void }
 }
 
+/** Its pipeline, and its followers beside it; a bounded run lets them look once, after it. */
 export async function runSystem(run: SystemRun): Promise<Progress> {
+  if (run.letters !== undefined || run.system.followers === undefined) return await runItsPipeline(run)
+  if (run.bounded !== undefined) {
+    const progress = await runItsPipeline(run)
+    await runFollowers(run)
+    return progress
+  }
+  const stop = new AbortController()
+  const following = runFollowers({ ...run, signal: AbortSignal.any([run.signal, stop.signal]) })
+  try {
+    return await runItsPipeline(run)
+  } finally {
+    stop.abort()
+    await following
+  }
+}
+
+async function runItsPipeline(run: SystemRun): Promise<Progress> {
   const { system, config, store, duck, log, signal, bounded, letters } = run
   const plan = planOf(system, config)
   for (const { folder } of filesSources(plan)) await mkdir(folder, { recursive: true })

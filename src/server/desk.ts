@@ -1,7 +1,7 @@
 /** What the routes work with: the board of this process, and what they need to run a replay. */
 import type { OpenCache } from '../cache/cache.ts'
 import type { Config } from '../config.ts'
-import type { Duck } from '../engine/duckdb.ts'
+import { type Duck, followerFolder } from '../engine/duckdb.ts'
 import { MillraceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { TopicEnds } from '../sources/topic/lag.ts'
@@ -42,6 +42,10 @@ export function toolsFor(desk: Desk, { name, tasks = {} }: System): RouteTools {
       if (!Object.hasOwn(tasks, task))
         throw new MillraceError('NO_SUCH_TASK', { at: name, message: `the system has no task "${task}"` })
       await storeOf(desk).requestTask(name, task, keys)
+    },
+    async files(follower, select) {
+      using session = await duckOf(desk).connect()
+      return await session.rows(select(followerFolder(desk.config, name, follower)))
     },
     signal: desk.signal,
   }

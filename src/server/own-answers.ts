@@ -19,13 +19,13 @@ export function sendAnswer(reply: FastifyReply, told: RouteAnswer): unknown {
     const { status, code, detail, hint, errors } = told.problem
     throw new ProblemError(status, code, detail, hint, errors)
   }
-  reply
-    .code(told.status ?? 200)
-    .type('application/json')
-    .headers(told.headers ?? {})
-  return isStream(told.body) ? reply.send(Readable.from(told.body)) : told.body
+  const { status = 200, type = 'application/json', headers = {}, body } = told
+  reply.code(status).type(type).headers(headers)
+  if (isStream(body)) return reply.send(Readable.from(body))
+  if (told.type === undefined) return body
+  return body instanceof Uint8Array ? reply.send(Buffer.from(body)) : reply.serializer(String).send(body)
 }
 
-function isStream(body: unknown): body is AsyncIterable<string> {
+function isStream(body: unknown): body is AsyncIterable<string | Uint8Array> {
   return typeof body === 'object' && body !== null && Symbol.asyncIterator in body
 }

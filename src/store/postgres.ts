@@ -8,8 +8,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { asDiskFull, MillraceError } from '../errors.ts'
+import { failpoint } from '../failpoint.ts'
 import { planChange } from '../plan/compatible.ts'
+import { identifier } from '../plan/identifier.ts'
 import { type Plan, planHash } from '../plan/plan.ts'
+import type { WriteTransaction } from '../system.ts'
 import { commitBatch } from './commit.ts'
 import {
   type Client,
@@ -363,6 +366,25 @@ export class PostgresStore implements Store {
     published: { after: OutboxPlace; upTo: OutboxPlace; batchDone: number },
   ): Promise<void> {
     await forgetPublished(this.#pool, pipeline, published)
+  }
+
+  /** A transaction of a follower; it may take long. */
+  async write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
+    await failpoint('follow begun')
+    const result = await inTransaction(this.#patientPool, async (client) => {
+      const written = await work({
+        sql: async (statement, values = []) => (await client.query(statement, values)).rows,
+        copy: async (table, columns, path) => {
+          const names = columns.map((name) => identifier(name)).join(', ')
+          const into = client.query(copyFrom(`copy ${identifier(table)} (${names}) from stdin (format csv)`))
+          await pump(createReadStream(path, { highWaterMark: 1024 * 1024 }), into)
+        },
+      })
+      await failpoint('follow written')
+      return written
+    })
+    await failpoint('follow committed')
+    return result
   }
 
   async deadLetters(query: DeadLetterQuery): Promise<DeadLetter[]> {

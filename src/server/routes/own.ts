@@ -19,7 +19,7 @@ function addRoute(app: FastifyInstance, desk: Desk, system: System, route: GetRo
         tags: ['results'],
         summary: route.says,
         params: pathParameters(route.params),
-        querystring: { type: 'object', properties: ownParameters(route), additionalProperties: false },
+        querystring: { type: 'object', properties: ownParameters(route), additionalProperties: route.lenient === true },
         response: { ...problems, ...ownAnswers(route.answers) },
       },
       // what a system answers is its own

@@ -1,0 +1,312 @@
+/**
+ * The story of a log: what is new of it goes into Parquet, results are told anew from all of it, and both are committed
+ * together with how far the log was read. A process that is killed leaves files that nothing refers to, and no more.
+ */
+import { randomUUID } from 'node:crypto'
+import { mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Follower, FollowerTools } from 'millrace'
+import { analysis, type Subject, taskRepeats, tasksDistinct, tasksOnce } from './analyse.ts'
+import { chainsBegun, chainsCarried, findingsTable } from './findings.ts'
+import { type EventLog, findLogs, type LogFile } from './logs.ts'
+import { eventsOf, readPiece, tasksOf } from './parse.ts'
+import { pieces } from './pieces.ts'
+import { thresholdsOf } from './settings.ts'
+import { printTables, replaceRows } from './tables.ts'
+import type { FileEnd } from './unpack.ts'
+
+/** Parts of a log that has grown often are made one. */
+const mostParts = 12
+/** What nothing refers to may still be read by somebody who asked a moment ago, or be written by another process. */
+const unusedKeptMs = 600_000
+
+export const eventLogFollower: Follower = {
+  name: 'event-logs',
+  says: "Spark's event logs, as tables of applications, jobs, stages and what is wrong with them",
+  everyMs: (settings) => Number(settings['SPARK_EVENT_LOG_EVERY']),
+  memoryMb: 256,
+  round: (tools) => round(tools),
+}
+
+interface Stored {
+  mark: string
+  position: Record<string, Reading>
+  parts: Parts
+  rounds: number
+}
+
+/** How far a file was read. */
+interface Reading {
+  bytes: number
+  upTo: number
+  end: FileEnd
+  rest: number
+  lines: number
+  badLines: number
+}
+
+interface Parts {
+  tasks: string[]
+  events: string[]
+}
+
+async function round(tools: FollowerTools): Promise<boolean> {
+  const folder = String(tools.settings['SPARK_EVENT_LOG_DIR'])
+  const { logs, leftAlone } = await findLogs(folder)
+  for (const { path, why } of leftAlone) warnOnce(tools, path, why)
+  const stored = await storedLogs(tools)
+  const failures: unknown[] = []
+  let worked = false
+  for (const log of chosen(tools, logs)) {
+    if (tools.signal.aborted) break
+    const before = stored.get(keyOf(log))
+    if (before?.mark === log.mark) continue
+    try {
+      await follow(tools, log, before)
+      worked = true
+    } catch (error) {
+      // the others go on
+      failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
+  return worked
+}
+
+const warned = new WeakMap<AbortSignal, Set<string>>()
+
+function warnOnce({ warn, signal }: FollowerTools, path: string, why: string): void {
+  const known = warned.get(signal) ?? new Set()
+  warned.set(signal, known)
+  if (known.has(path)) return
+  known.add(path)
+  warn('a log is left alone', { path, why })
+}
+
+function keyOf({ appId, attempt }: { appId: string; attempt: string }): string {
+  return `${appId}\n${attempt}`
+}
+
+// Of several files of the same attempt one is read: one that is closed, else the first by name.
+function chosen(tools: FollowerTools, logs: EventLog[]): EventLog[] {
+  const best = new Map<string, EventLog>()
+  for (const log of logs) {
+    const other = best.get(keyOf(log))
+    if (other === undefined || (other.inProgress && !log.inProgress)) best.set(keyOf(log), log)
+    if (other !== undefined && other.inProgress === log.inProgress) {
+      warnOnce(tools, log.path, `${other.path} is of the same attempt`)
+    }
+  }
+  return [...best.values()]
+}
+
+async function storedLogs({ write }: FollowerTools): Promise<Map<string, Stored>> {
+  const rows = await write((transaction) =>
+    transaction.sql('select app_id, attempt, mark, position, parts, rounds from spark_event_logs'),
+  )
+  return new Map(
+    // as: the columns of the statement above
+    (rows as unknown as (Stored & { app_id: string; attempt: string })[]).map((row) => [
+      keyOf({ appId: row.app_id, attempt: row.attempt }),
+      row,
+    ]),
+  )
+}
+
+async function follow(tools: FollowerTools, log: EventLog, before: Stored | undefined): Promise<void> {
+  const { duck, folder, settings, now } = tools
+  // a log that has become shorter is another one
+  const goesOn =
+    before !== undefined && log.files.every(({ key, bytes }) => bytes >= (before.position[key]?.bytes ?? 0))
+  const position = goesOn ? { ...before.position } : {}
+  const parts: Parts = goesOn ? structuredClone(before.parts) : { tasks: [], events: [] }
+  const home = join(folder, encodeURIComponent(`${log.appId} ${log.attempt}`))
+  await mkdir(home, { recursive: true })
+  const made = new PartsMaker(tools, home, parts)
+  for (const file of filesToRead(log, position)) {
+    position[file.key] = await read(tools, made, log, file, position[file.key])
+  }
+  await made.atLeastOne()
+  await made.compact()
+
+  const paths = (names: string[]): string[] => names.map((each) => join(home, each))
+  const subject = subjectOf(log, position, Number(settings['SPARK_CORE_HOUR_PRICE']))
+  const [events, ...more] = analysis(subject, { tasks: paths(parts.tasks), events: paths(parts.events) })
+  const [everyTask, ...rest] = more
+  for (const statement of [events, everyTask]) if (statement !== undefined) await duck.run(statement)
+  const [answer] = await duck.rows(taskRepeats)
+  await duck.run('drop view if exists tasks').catch(() => duck.run('drop table if exists tasks'))
+  await duck.run(answer?.['repeated'] === true ? tasksDistinct : tasksOnce)
+  for (const statement of rest) await duck.run(statement)
+  await duck.run(chainsBegun)
+  while ((await duck.run(chainsCarried)) > 0);
+  await duck.run(findingsTable(log, thresholdsOf(settings)))
+
+  const printed = await printTables(tools)
+  try {
+    await tools.write(async (transaction) => {
+      const isNew = before === undefined
+      const rounds = before?.rounds ?? 0
+      const [held] = await transaction.sql(
+        `
+        insert into spark_event_logs as l (app_id, attempt, path, mark, position, parts, rounds, read_at)
+        values ($1, $2, $3, $4, $5, $6, $7::int + 1, $8)
+        on conflict (app_id, attempt) do update
+        set    path = excluded.path, mark = excluded.mark, position = excluded.position, parts = excluded.parts,
+               rounds = excluded.rounds, read_at = excluded.read_at
+        -- unless another process was faster: what it has read is not what this one went on from
+        where  l.rounds = $7 and $7 > 0
+        returning l.rounds`,
+        [
+          log.appId,
+          log.attempt,
+          log.path,
+          log.mark,
+          JSON.stringify(position),
+          JSON.stringify(parts),
+          rounds,
+          new Date(now()),
+        ],
+      )
+      if (held === undefined) return
+      for (const table of printed) await replaceRows(transaction, table, { ...log, isNew })
+    })
+  } finally {
+    for (const { path } of printed) await rm(path, { force: true })
+  }
+  await removeUnused(home, [...parts.tasks, ...parts.events], now())
+}
+
+// What Spark has compacted stands for the files before it, unless these were read.
+function filesToRead({ files }: EventLog, position: Record<string, Reading>): LogFile[] {
+  const compacts = files.filter(({ key }) => key.endsWith(' compact'))
+  const newest = compacts.at(-1)
+  const upTo = newest === undefined ? 0 : Number.parseInt(newest.key, 10)
+  const hasRead = Object.keys(position).length > 0 && position[newest?.key ?? ''] === undefined
+  return files.filter((file) => {
+    if (file.key.endsWith(' compact')) return file === newest && !hasRead
+    return newest === undefined || hasRead || Number(file.key) > upTo
+  })
+}
+
+async function read(
+  { duck, scratch }: FollowerTools,
+  made: PartsMaker,
+  log: EventLog,
+  file: LogFile,
+  before: Reading | undefined,
+): Promise<Reading> {
+  // of a rolling log all files but the last are closed
+  const closed = !log.inProgress || file !== log.files.at(-1)
+  if (before !== undefined && before.bytes === file.bytes && before.rest === 0 && before.end === 'whole') return before
+  let { lines = 0, badLines = 0 } = before ?? {}
+  const stretch = { path: file.path, codec: file.codec, bytes: file.bytes, from: before?.upTo ?? 0 }
+  const cut = pieces(stretch, scratch, { takeRest: closed })
+  try {
+    for (;;) {
+      const next = await cut.next()
+      if (next.done === true) {
+        const { end, upTo, rest, tooLong } = next.value
+        return { bytes: file.bytes, upTo, end, rest, lines: lines + tooLong, badLines: badLines + tooLong }
+      }
+      await duck.run(readPiece(next.value.path, 'piece'))
+      await rm(next.value.path)
+      const [count] = await duck.rows(
+        'select count(*)::integer as lines, count(*) filter (Event is null)::integer as bad from piece',
+      )
+      lines += Number(count?.['lines'])
+      badLines += Number(count?.['bad'])
+      await made.add('piece')
+    }
+  } finally {
+    await cut.return({ end: 'whole', upTo: 0, rest: 0, tooLong: 0 })
+    await duck.run('drop table if exists piece')
+  }
+}
+
+/** Writes parts, under names that nobody else takes. */
+class PartsMaker {
+  readonly #tools: FollowerTools
+  readonly #home: string
+  readonly #parts: Parts
+
+  constructor(tools: FollowerTools, home: string, parts: Parts) {
+    this.#tools = tools
+    this.#home = home
+    this.#parts = parts
+  }
+
+  async add(table: string): Promise<void> {
+    for (const [kind, select] of [
+      ['tasks', tasksOf(table)],
+      ['events', eventsOf(table)],
+    ] as const) {
+      const name = `${kind}-${randomUUID()}.parquet`
+      await this.#write(name, select)
+      this.#parts[kind].push(name)
+    }
+  }
+
+  /** A log without a line has parts without rows, for they have columns. */
+  async atLeastOne(): Promise<void> {
+    if (this.#parts.tasks.length > 0) return
+    const path = join(this.#tools.scratch, 'nothing.jsonl')
+    await writeFile(path, '')
+    await this.#tools.duck.run(readPiece(path, 'piece'))
+    await this.add('piece')
+    await rm(path)
+  }
+
+  async compact(): Promise<void> {
+    for (const kind of ['tasks', 'events'] as const) {
+      const names = this.#parts[kind]
+      if (names.length <= mostParts) continue
+      const paths = names.map((each) => `'${join(this.#home, each)}'`)
+      const name = `${kind}-${randomUUID()}.parquet`
+      await this.#write(name, `select * from read_parquet([${paths.join(', ')}], union_by_name = true)`)
+      this.#parts[kind] = [name]
+    }
+  }
+
+  async #write(name: string, select: string): Promise<void> {
+    const path = join(this.#home, name)
+    await this.#tools.duck.run(`copy (${select}) to '${path}' (format parquet, compression zstd)`)
+    // what a commit refers to must be there after a power cut, too
+    await using file = await open(path, 'r+')
+    await file.sync()
+  }
+}
+
+function subjectOf(log: EventLog, position: Record<string, Reading>, pricePerCoreHour: number): Subject {
+  const readings = Object.entries(position)
+  const sum = (of: (reading: Reading) => number): number => readings.reduce((total, [, each]) => total + of(each), 0)
+  const lastKey = log.files.at(-1)?.key
+  const marks = new Set<string>()
+  if (log.inProgress) marks.add('in progress')
+  for (const [key, { end, rest }] of readings) {
+    // what is still written has no end yet
+    const open = log.inProgress && key === lastKey
+    if (end === 'damaged') marks.add('damaged')
+    if (end === 'cut' && !open) marks.add('cut')
+    if (rest > 0 && !open) marks.add('last line cut')
+    if (key.endsWith(' compact')) marks.add('compacted')
+  }
+  return {
+    appId: log.appId,
+    attempt: log.attempt,
+    lines: sum(({ lines }) => lines),
+    badLines: sum(({ badLines }) => badLines),
+    bytes: sum(({ bytes }) => bytes),
+    marks: [...marks],
+    pricePerCoreHour,
+  }
+}
+
+async function removeUnused(home: string, used: string[], nowMs: number): Promise<void> {
+  for (const name of await readdir(home)) {
+    if (used.includes(name)) continue
+    const path = join(home, name)
+    const made = await stat(path).catch(() => undefined)
+    if (made !== undefined && nowMs - made.mtimeMs > unusedKeptMs) await rm(path, { force: true })
+  }
+}

@@ -1,0 +1,14 @@
+/** The part of spark-logs that reads the event logs of real Sparks, for the system to spread into itself. */
+import type { System } from 'millrace'
+import { apiRoutes } from './api.ts'
+import { eventLogFollower } from './follow.ts'
+import { charts, routes } from './results.ts'
+import { settings } from './settings.ts'
+
+export const eventLogs = {
+  settings,
+  gets: apiRoutes,
+  routes,
+  charts,
+  followers: [eventLogFollower],
+} satisfies Partial<System>
