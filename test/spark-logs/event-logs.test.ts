@@ -518,8 +518,8 @@ test('applications are found by id, name and user, and jobs by day', async () =>
   assert.deepEqual(await names(`applications?id=${sample('plain').id.slice(-6)}`), ['plain'])
   assert.deepEqual(await names('applications?id=FAIL'), ['failing'])
   assert.deepEqual(await names('applications?user=nobody'), [])
-  assert.equal((await rows('jobs?day=2000-01-01')).length, 0)
-  const jobs = await rows(`jobs?app=${sample('failing').id}`)
+  assert.equal((await rows('application-jobs?day=2000-01-01')).length, 0)
+  const jobs = await rows(`application-jobs?app=${sample('failing').id}`)
   assert.deepEqual(
     jobs.map((row) => [row['job_id'], row['status']]),
     [
