@@ -47,6 +47,11 @@ export const errorCodes = {
   BROKER_REFUSED: 'Kafka refused a request that should have worked',
   RECORD_TOO_LARGE: 'a record is larger than the topic takes',
   NOT_PUBLISHED: 'messages of committed rows wait for a topic that does not take them',
+  // Spark
+  SPARK_UNREACHABLE: 'no Spark Connect server answers',
+  SPARK_REFUSED: 'the Spark Connect server does not let us in',
+  SPARK_FAILED: 'Spark refused a statement, or failed at it',
+  SPARK_SESSION_LOST: 'the Spark server was started anew, or has forgotten the session',
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
   NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',

@@ -44,6 +44,9 @@ export const logFailpoints = ['log written', 'log synced', 'log ended'] as const
 /** The steps of events that are posted, around those of the log. */
 export const ingestFailpoints = ['ingest taken', 'ingest durable'] as const
 
+/** A run on Spark, before its commit: its tables are made, and what Spark has made of the input lies in them. */
+export const sparkFailpoints = ['spark begun', 'spark staged'] as const
+
 const known: readonly string[] = [
   ...failpoints,
   ...runFailpoints,
@@ -51,6 +54,7 @@ const known: readonly string[] = [
   ...publishFailpoints,
   ...logFailpoints,
   ...ingestFailpoints,
+  ...sparkFailpoints,
 ]
 
 export type Failpoint =
@@ -60,6 +64,7 @@ export type Failpoint =
   | (typeof publishFailpoints)[number]
   | (typeof logFailpoints)[number]
   | (typeof ingestFailpoints)[number]
+  | (typeof sparkFailpoints)[number]
 
 interface Armed {
   point: string

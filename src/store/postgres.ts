@@ -9,7 +9,7 @@ import type pg from 'pg'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import { asDiskFull, MillraceError } from '../errors.ts'
 import { planChange } from '../plan/compatible.ts'
-import { type Plan, planHash } from '../plan/plan.ts'
+import { type Plan, planHash, type TableStep } from '../plan/plan.ts'
 import { commitBatch } from './commit.ts'
 import {
   type Client,
@@ -32,6 +32,7 @@ import { foldLedger, readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
 import { countOutbox, forgetPublished, readOutbox } from './outbox.ts'
 import { Reads, selectOnly } from './reads.ts'
+import { dropStaging, makeStaging } from './staged.ts'
 import { readState } from './state.ts'
 import type {
   BatchCommit,
@@ -50,6 +51,7 @@ import type {
   OutboxPlace,
   PipelineStatus,
   RowFile,
+  StagedRows,
   Store,
   StoredFile,
   StoredState,
@@ -381,6 +383,16 @@ export class PostgresStore implements Store {
 
   async status(): Promise<PipelineStatus[]> {
     return await readStatus(this.#pool)
+  }
+
+  /** Makes empty tables for what another engine is to write of a run; what was left of an earlier try goes. */
+  async stage(run: string, steps: readonly TableStep[]): Promise<StagedRows> {
+    return await inTransaction(this.#patientPool, (client) => makeStaging(client, run, steps))
+  }
+
+  /** Removes what `stage` made. */
+  async unstage(run: string): Promise<void> {
+    await inTransaction(this.#patientPool, (client) => dropStaging(client, run))
   }
 
   /** Runs one select in a read-only transaction, however long it takes. */
