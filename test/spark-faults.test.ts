@@ -155,6 +155,21 @@ test('a server that is killed in a run and started anew has the run begin anew, 
   assert.deepEqual(await world.sql('select batch, kind from millrace.batches'), [{ batch: 1, kind: 'spark' }])
 })
 
+test('a file that changes while it is read stops the run, and nothing of it lands', onSpark, async () => {
+  await using world = await openSparkWorld(shopEvents, remote)
+  const path = await world.file('events.csv', csv)
+  let changed: Promise<unknown> | undefined
+  const run = world.onSpark([path], {
+    onProgress: (step) => {
+      if (step.startsWith('writing'))
+        changed ??= world.file('events.csv', `${csv}more,u,view,p,1,2026-01-01T00:00:00Z\n`)
+    },
+  })
+  await assert.rejects(run, /FILE_CHANGED|changed while it was read/)
+  await changed
+  assert.deepEqual(await world.sql('select count(*)::int as n from user_events'), [{ n: 0 }])
+})
+
 /** Stands between, and breaks off every connection once, when so many pieces of an answer have passed. */
 async function cuttingProxy(to: URL) {
   const open = new Set<Socket>()

@@ -40,6 +40,7 @@ export async function runOnSpark(options: SparkRunOptions): Promise<SparkOutcome
     again,
     final,
     signal,
+    waitMs: config.startupWaitMs,
     onProgress: shown.update,
   }
   if (output !== undefined) {

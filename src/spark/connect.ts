@@ -372,7 +372,7 @@ class Patience {
   #since: number | undefined
   #pauseMs = firstPauseMs
 
-  constructor({ waitMs = 30_000, signal }: SessionOptions) {
+  constructor({ waitMs = 120_000, signal }: SessionOptions) {
     this.#waitMs = waitMs
     this.#signal = signal
   }

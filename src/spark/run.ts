@@ -26,6 +26,8 @@ export interface SparkRun {
   /** Nothing follows: what every run on Spark takes for granted, and has to be told. */
   final: boolean
   signal: AbortSignal
+  /** How long a server that does not answer is waited for. */
+  waitMs?: number
   onProgress?: (step: string, progress: SparkProgress | undefined) => void
   now?: () => number
 }
@@ -71,6 +73,8 @@ export async function runIntoTables(
     return await anew({ ...run, signal: AbortSignal.any([signal, lost.signal]) }, async (session, ready) => {
       const { batch, watermark } = await store.committed(plan.name)
       checkFresh(plan, watermark)
+      // of runs that died; the lease says that none is under way
+      await store.unstage(plan.name)
       const known = async (source: string, ids: string[]) => await store.files(plan.name, source, ids)
       const chosen = await chooseFiles(session, ready, known)
       if (chosen.files.length === 0) return nothingToDo(chosen)
@@ -83,6 +87,7 @@ export async function runIntoTables(
         await failpoint('spark begun')
         const counts = await compute(session, ready, chosen, String(batch + 1))
         await writeStaging(session, ready, chosen.made, staged, into.databaseUrl, counts.dead)
+        await mustBeUnchanged(session, ready, chosen)
         await failpoint('spark staged')
         let books = booksOf(plan, counts, [])
         const { rowsOut } = await store.commit({
@@ -145,6 +150,7 @@ export async function runIntoParquet(run: SparkRun, folder: string): Promise<Spa
         path: join(folder, 'dead_letters'),
       })
     }
+    await mustBeUnchanged(session, ready, chosen)
     const taken = ways(run.plan)
     const outcomes = taken.map((step) => ({ ...noOutcome(step), inserted: rowsOut[step] ?? 0 }))
     return { ...outcomeOf(chosen, booksOf(run.plan, counts, outcomes)), rowsOut }
@@ -218,6 +224,7 @@ async function anew<Result>(
       await using session = await SparkSession.open({
         remote: run.remote,
         signal: run.signal,
+        ...(run.waitMs === undefined ? {} : { waitMs: run.waitMs }),
         onProgress: (progress) => run.onProgress?.(doing, progress),
       })
       await session.configure(sessionSettings)
@@ -273,6 +280,20 @@ async function chooseFiles(
   const opened = await openFiles(session, plan, files)
   const progress = progressOf(files, opened.quarantined, new Date(run.now?.() ?? Date.now()))
   return { run: nameOf(plan, files), files, problems, opened, progress, made: sparkPlan(plan) }
+}
+
+// Files are read several times over: one that changed in between has been read as two.
+async function mustBeUnchanged(session: SparkSession, run: SparkRun, { files }: Chosen): Promise<void> {
+  const now = new Map((await listFiles(session, run.plan, run.inputs)).map((file) => [file.path, file]))
+  for (const { path, size, mtimeNs } of files) {
+    const found = now.get(path)
+    if (found !== undefined && found.size === size && found.mtimeNs === mtimeNs) continue
+    throw new MillraceError('FILE_CHANGED', {
+      at: path,
+      message: found === undefined ? 'the file went while it was read' : 'the file changed while it was read',
+      hint: 'nothing of the run is in the tables: start it again when the file is complete',
+    })
+  }
 }
 
 // The same files are the same run.

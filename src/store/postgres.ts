@@ -390,7 +390,7 @@ export class PostgresStore implements Store {
     return await inTransaction(this.#patientPool, (client) => makeStaging(client, run, steps))
   }
 
-  /** Removes what `stage` made. */
+  /** Removes what `stage` made for runs whose names begin with these words. */
   async unstage(run: string): Promise<void> {
     await inTransaction(this.#patientPool, (client) => dropStaging(client, run))
   }
