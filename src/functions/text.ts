@@ -36,7 +36,7 @@ export const upper = define<TextOfText>({
   duckdb: ([a]) => `upper(${a})`,
   spark: ([a]) =>
     `(case when ${a} rlike '^[\\x00-\\x7F]*\\z' then upper(${a}) else ` +
-    `array_join(transform(split(${a}, ''), _c -> case when length(upper(_c)) > 1 then translate(_c, '${several.from}', '${several.to}') else upper(_c) end), '') end)`,
+    `array_join(transform(split(${a}, ''), _c -> case when _c in (${newer.lower}) then _c when length(upper(_c)) > 1 then translate(_c, '${several.from}', '${several.to}') else upper(_c) end), '') end)`,
   examples: [
     { in: ['PogChamp'], out: 'POGCHAMP' },
     { in: ['àéî'], out: 'ÀÉÎ' },
@@ -229,7 +229,7 @@ function sparkPlace(place: string): string {
 function sparkLower(sql: string): string {
   return (
     `(case when ${sql} rlike '^[\\x00-\\x7F]*\\z' then lower(${sql}) else ` +
-    `array_join(transform(split(${sql}, ''), _c -> case when _c = 'İ' then 'i' else lower(_c) end), '') end)`
+    `array_join(transform(split(${sql}, ''), _c -> case when _c = 'İ' then 'i' when _c in (${newer.upper}) then _c else lower(_c) end), '') end)`
   )
 }
 
@@ -237,4 +237,10 @@ function sparkLower(sql: string): string {
 const several = {
   from: 'ßᾀᾁᾂᾃᾄᾅᾆᾇᾐᾑᾒᾓᾔᾕᾖᾗᾠᾡᾢᾣᾤᾥᾦᾧᾳῃῳ',
   to: 'ẞᾈᾉᾊᾋᾌᾍᾎᾏᾘᾙᾚᾛᾜᾝᾞᾟᾨᾩᾪᾫᾬᾭᾮᾯᾼῌῼ',
+}
+
+// Letters that have had a counterpart only since Unicode 16, which Spark knows and DuckDB does not yet.
+const newer = {
+  upper: "'\u1c89', '\ua7cb', '\ua7cc', '\ua7da', '\ua7dc'",
+  lower: "'\u1c8a', '\u0264', '\ua7cd', '\ua7db', '\u019b'",
 }
