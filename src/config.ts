@@ -79,6 +79,16 @@ export const variables = {
   },
   KAFKA_SSL_CERT: { type: 'text', default: '', says: 'PEM file with our certificate, for brokers that ask for one' },
   KAFKA_SSL_KEY: { type: 'text', default: '', says: 'PEM file with its key' },
+  SPARK_REMOTE: {
+    type: 'secret',
+    default: '',
+    says: 'a Spark Connect server for runs with --engine spark, as sc://host:15002/;token=...',
+  },
+  SPARK_DATABASE_URL: {
+    type: 'secret',
+    default: '',
+    says: 'how Spark reaches the database, where that is another way than ours; empty: the same',
+  },
   API_TOKENS_FILE: {
     type: 'text',
     default: '',
@@ -164,6 +174,8 @@ export interface Config {
   postgresPort: number
   /** Where Kafka is; undefined means that topics are local. */
   kafka: KafkaSettings | undefined
+  /** A Spark Connect server, and how it reaches the database where that is another way than ours. */
+  spark: { remote: string | undefined; databaseUrl: string | undefined }
   /** How long local topics keep what was read, and how much of it; Infinity: no limit. */
   topics: { keepForMs: number; keepBytes: number }
   dataDirectory: string
@@ -269,6 +281,10 @@ export function loadConfig(
     database: databaseAddress(raw, warnings),
     postgresPort: portOf('POSTGRES_PORT', number('POSTGRES_PORT')),
     kafka: kafkaSettings(word, folder, warnings),
+    spark: {
+      remote: word('SPARK_REMOTE') || undefined,
+      databaseUrl: raw('SPARK_DATABASE_URL') ? postgresUrl('SPARK_DATABASE_URL', raw('SPARK_DATABASE_URL')) : undefined,
+    },
     topics: { keepForMs: number('TOPIC_KEEP_FOR'), keepBytes: number('TOPIC_KEEP_BYTES') || Number.POSITIVE_INFINITY },
     dataDirectory,
     host,
@@ -495,7 +511,7 @@ function postgresUrl(name: string, value: string): string {
 function masked(secret: string): string {
   if (secret === '') return ''
   if (!URL.canParse(secret.replace(/^jdbc:/, ''))) return '***'
-  return secret.replace(/(:\/\/[^:/@]*):[^@]*@/, '$1:***@').replace(/([?&]password=)[^&]*/, '$1***')
+  return secret.replace(/(:\/\/[^:/@]*):[^@]*@/, '$1:***@').replace(/([?&;](?:password|token)=)[^&;]*/g, '$1***')
 }
 
 /** The text of `.env.example`. */

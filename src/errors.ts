@@ -50,6 +50,11 @@ export const errorCodes = {
   // what goes on beside the pipelines
   CACHE_FAILED: 'the cache does not answer: answers are made without it',
   NO_SUCH_TASK: 'there is no such task',
+  // Spark
+  SPARK_UNREACHABLE: 'no Spark Connect server answers',
+  SPARK_REFUSED: 'the Spark Connect server does not let us in',
+  SPARK_FAILED: 'Spark refused a statement, or failed at it',
+  SPARK_SESSION_LOST: 'the Spark server was started anew, or has forgotten the session',
   // the engine
   DUCKDB_FAILED: 'DuckDB refused a statement',
   NEEDS_MORE_MEMORY: 'a batch takes more memory than DuckDB may use',

@@ -47,6 +47,9 @@ export const ingestFailpoints = ['ingest taken', 'ingest durable'] as const
 /** The steps of a transaction of a follower. */
 export const followFailpoints = ['follow begun', 'follow written', 'follow committed'] as const
 
+/** A run on Spark, before its commit: its tables are made, and what Spark has made of the input lies in them. */
+export const sparkFailpoints = ['spark begun', 'spark staged'] as const
+
 const known: readonly string[] = [
   ...failpoints,
   ...runFailpoints,
@@ -55,6 +58,7 @@ const known: readonly string[] = [
   ...logFailpoints,
   ...ingestFailpoints,
   ...followFailpoints,
+  ...sparkFailpoints,
 ]
 
 export type Failpoint =
@@ -65,6 +69,7 @@ export type Failpoint =
   | (typeof logFailpoints)[number]
   | (typeof ingestFailpoints)[number]
   | (typeof followFailpoints)[number]
+  | (typeof sparkFailpoints)[number]
 
 interface Armed {
   point: string

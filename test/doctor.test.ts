@@ -11,7 +11,7 @@ import { doctor } from '../src/cli/doctor.ts'
 import { findings } from '../src/cli/doctor-checks.ts'
 import { type FaultCode, faults } from '../src/cli/faults.ts'
 import type { Finding } from '../src/cli/finding.ts'
-import { type Machine, thisMachine } from '../src/cli/machine.ts'
+import { type Machine, type SparkFacts, thisMachine } from '../src/cli/machine.ts'
 import { systemMigrations, systemSettings } from '../src/cli/open.ts'
 import { type Config, loadConfig } from '../src/config.ts'
 import { planOf } from '../src/engine/system-run.ts'
@@ -353,6 +353,28 @@ test('the command lists every fault, for people in 80 columns and for programs',
     listed.map((line) => JSON.parse(line).code),
     Object.keys(faults),
   )
+})
+
+test('faults of a Spark server', async () => {
+  await using here = await room()
+  const facts = { version: '4.0.0', unfit: undefined, timeZone: 'UTC', noDatabase: undefined, hasKafka: true }
+  const of = (more: Partial<SparkFacts>, env: Record<string, string> = {}): Promise<Finding[]> =>
+    examine(here.data, {
+      env: { SPARK_REMOTE: 'sc://127.0.0.1:15002', ...env },
+      machine: { ...plenty, spark: async () => ({ ...facts, ...more }) },
+    })
+  assert.deepEqual(codesOf(await of({})), [])
+  const nobody = { env: { SPARK_REMOTE: 'sc://127.0.0.1:1' }, machine: plenty }
+  holds(await examine(here.data, nobody), 'SPARK_UNREACHABLE', /no Spark Connect server answers/)
+  holds(await of({ unfit: new Error('the server is Spark 3.5.1') }), 'SPARK_UNFIT', /Spark 3\.5\.1/)
+  holds(await of({ timeZone: 'Europe/Berlin' }), 'SPARK_TIME_ZONE', /Europe.Berlin/)
+  holds(await of({ hasKafka: false }), 'SPARK_NO_KAFKA', /Kafka/)
+  const driver = new Error('java.lang.ClassNotFoundException: org.postgresql.Driver\n\tat somewhere')
+  holds(await of({ noDatabase: driver }), 'SPARK_NO_JDBC', /no driver/)
+  const refused = new Error('Connection to db:5432 refused')
+  const elsewhere = { SPARK_DATABASE_URL: 'postgresql://u@127.0.0.1:1/d' }
+  holds(await of({ noDatabase: refused }, elsewhere), 'SPARK_NO_DATABASE', /refused/)
+  assert.deepEqual(codesOf(await of({ noDatabase: refused })), [], 'the embedded Postgres is no fault of it')
 })
 
 test('no fault that doctor knows was forgotten here', () => {

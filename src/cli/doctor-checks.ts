@@ -11,6 +11,7 @@ import type { Log } from '../log.ts'
 import { tlsDisagreements } from '../store/tls.ts'
 import { database, embeddedPrograms } from './doctor-database.ts'
 import { sourceFolders } from './doctor-files.ts'
+import { sparkServer } from './doctor-spark.ts'
 import { type Finding, found, ok } from './finding.ts'
 import { type Machine, thisMachine } from './machine.ts'
 import { askServer, findServer, isAlive } from './server-file.ts'
@@ -26,6 +27,7 @@ export async function* findings(config: Config, log: Log, machine: Machine = thi
   const own = yield* database(config, plans, log, machine)
   for (const plan of [...plans, ...own]) yield* sourceFolders(plan, machine)
   yield* leftovers(config)
+  yield* sparkServer(config, machine)
 }
 
 function node({ nodeVersion }: Machine): Finding {

@@ -2,6 +2,7 @@
 import { type Stats, watch } from 'node:fs'
 import { stat, statfs } from 'node:fs/promises'
 import { totalmem } from 'node:os'
+import { sparkFacts } from './spark-facts.ts'
 
 export interface Machine {
   nodeVersion: string
@@ -15,6 +16,18 @@ export interface Machine {
   disk(path: string): Promise<Stats['dev'] | undefined>
   /** Why the kernel sends no notices of a folder, as an error code. */
   whyNoNotices(folder: string): string | undefined
+  /** What a Spark server says of itself; fails when it does not answer. */
+  spark(remote: string, databaseUrl: string | undefined): Promise<SparkFacts>
+}
+
+export interface SparkFacts {
+  version: string
+  /** Why it cannot be used, if it cannot. */
+  unfit: unknown
+  timeZone: string
+  /** Why it does not reach the database, if it does not. */
+  noDatabase: unknown
+  hasKafka: boolean
 }
 
 export const thisMachine: Machine = {
@@ -33,6 +46,7 @@ export const thisMachine: Machine = {
   async disk(path) {
     return (await stat(path).catch(() => undefined))?.dev
   },
+  spark: sparkFacts,
   whyNoNotices(folder) {
     try {
       watch(folder).close()

@@ -1,11 +1,12 @@
 import { parseArgs } from 'node:util'
 import { systems } from '../../pipelines/index.ts'
 import { MillraceError } from '../errors.ts'
-import type { Store } from '../store/store.ts'
+import type { Store, Verdicts } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { runShown } from './bounded-run.ts'
 import { commandLog, openDuck, openStore, readConfig, systemNamed } from './open.ts'
 import { isModulePath } from './own-system.ts'
+import { runOnSpark } from './spark-run.ts'
 import { jsonOption, type Options, parseOptions, textOption, type Verb, type VerbOption } from './verb.ts'
 
 // The settings of a system that are options too.
@@ -37,9 +38,18 @@ function settingsOf(system: System, options: Options): Record<string, string> {
   return given
 }
 
+interface Ran {
+  books: Verdicts
+  batches: number
+  filesQuarantined: number
+  problems: MillraceError[]
+  /** Where the files of the run are. */
+  files?: string | undefined
+}
+
 export const run: Verb = {
   says: 'Runs a pipeline over what is there now, then stops with the books.',
-  usage: `<pipeline> [--input PATH...] [--again] [--from-beginning] [--final] [--output DIR] ${Object.entries(
+  usage: `<pipeline> [--input PATH...] [--again] [--from-beginning] [--final] [--engine duckdb|spark] [--output DIR] ${Object.entries(
     shippedOptions,
   )
     .map(([name, { takes }]) => `[--${name} ${Array.isArray(takes) ? takes.join('|') : 'VALUE'}]`)
@@ -60,9 +70,14 @@ export const run: Verb = {
       type: 'boolean',
       says: 'nothing will follow: the last windows are closed, and whatever comes later is late',
     },
+    engine: {
+      type: 'string',
+      says: 'duckdb, here, which is what it does anyway; or spark, at SPARK_REMOTE',
+      takes: ['duckdb', 'spark'],
+    },
     output: {
       type: 'string',
-      says: 'where rows go that a --final run writes as files; MILLRACE_DATA/runs/<run> when not given',
+      says: 'where rows go that a --final run writes as files; MILLRACE_DATA/runs/<run> when not given; with spark: where all tables go, as Parquet and not into Postgres',
       takes: 'a path',
     },
     once: { type: 'boolean', says: 'accepted, and says what a run does anyway' },
@@ -78,6 +93,7 @@ export const run: Verb = {
     'millrace run shop-events --input events.csv',
     'millrace run ./orders.ts --input orders.csv',
     "millrace run shop-events --input 'archive/2026-*.csv' --json",
+    "millrace run flyers --engine spark --final --input 's3a://logs/2026-*.parquet'",
   ],
   async run({ words, options, signal, out }) {
     const [name, ...more] = words
@@ -89,6 +105,40 @@ export const run: Verb = {
     }
     const { config } = readConfig({ given: settingsOf(system, options) })
     const started = performance.now()
+    const tell = (ran: Ran): void => {
+      for (const problem of ran.problems) process.stderr.write(`${problem}\n`)
+      const { books } = ran
+      const summary = {
+        pipeline: system.name,
+        rows_in: books.rowsIn,
+        written: books.written,
+        filtered: books.filtered,
+        duplicates: books.duplicates,
+        late: books.late,
+        dead: books.dead,
+        batches: ran.batches,
+        files_quarantined: ran.filesQuarantined,
+        ...(ran.files === undefined ? {} : { files: ran.files }),
+        seconds: Math.round(performance.now() - started) / 1000,
+      }
+      if (options['json'] === true) out(JSON.stringify(summary))
+      else {
+        for (const [label, value] of Object.entries(summary)) out(`${label.replaceAll('_', ' ').padEnd(18)}${value}`)
+      }
+    }
+    const engine = options['engine'] ?? 'duckdb'
+    if (engine !== 'duckdb' && engine !== 'spark') {
+      throw new MillraceError('WRONG_USAGE', { at: '--engine', message: `"${engine}" is not duckdb or spark` })
+    }
+    const output = textOption(options, 'output')
+    const [again, final] = [options['again'] === true, options['final'] === true]
+    if (engine === 'spark') {
+      if (options['from-beginning'] === true)
+        throw new MillraceError('WRONG_USAGE', { message: 'Spark reads files: --from-beginning is said of topics' })
+      const outcome = await runOnSpark({ system, config, inputs, again, final, output, signal })
+      tell({ ...outcome, batches: outcome.books.rowsIn === 0 ? 0 : 1, files: output })
+      return outcome.problems.length > 0 ? 1 : 0
+    }
     await using opened = await openStore(config, commandLog(config), { signal })
     if (options['from-beginning'] === true) await mustBeNew(opened.store, system.name)
     await using duck = await openDuck(config, [system], { bounded: true })
@@ -101,34 +151,15 @@ export const run: Verb = {
         signal,
         bounded: {
           inputs: inputs.length === 0 ? undefined : inputs,
-          again: options['again'] === true,
-          final: options['final'] === true,
-          output: textOption(options, 'output'),
+          again,
+          final,
+          output,
         },
         onProblem: (problem) => problems.push(problem),
       },
       opened,
     )
-    for (const problem of problems) process.stderr.write(`${problem}\n`)
-    const seconds = Math.round(performance.now() - started) / 1000
-    const { books } = result
-    const summary = {
-      pipeline: system.name,
-      rows_in: books.rowsIn,
-      written: books.written,
-      filtered: books.filtered,
-      duplicates: books.duplicates,
-      late: books.late,
-      dead: books.dead,
-      batches: result.batches,
-      files_quarantined: result.filesQuarantined,
-      ...(result.files === undefined ? {} : { files: result.files }),
-      seconds,
-    }
-    if (options['json'] === true) out(JSON.stringify(summary))
-    else {
-      for (const [label, value] of Object.entries(summary)) out(`${label.replaceAll('_', ' ').padEnd(18)}${value}`)
-    }
+    tell({ ...result, problems })
     return problems.length > 0 || signal.aborted ? 1 : 0
   },
 }

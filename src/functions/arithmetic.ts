@@ -6,6 +6,7 @@ import { MillraceError } from '../errors.ts'
 import { asDecimal, type ColumnType, commonType, decimal, double, integer, type NumericKind } from '../plan/columns.ts'
 import { define } from './define.ts'
 import { alike, castTo, duckdbType } from './duckdb-type.ts'
+import { sparkAlike, sparkCast, sparkType } from './spark-type.ts'
 import type { Value, Wider } from './value.ts'
 
 type Arithmetic = <A extends NumericKind, B extends NumericKind = A>(
@@ -20,6 +21,7 @@ export const plus = define<Arithmetic>({
   result: sumType,
   nullable: (args, types) => args.some(Boolean) || overflows(digitsOfSum(types), sumType(types)),
   duckdb: (args, types) => sum('+', args, types),
+  spark: (args, types) => sparkSum('try_add', args, types),
   examples: [
     { in: [1, 2], out: 3 },
     { in: ['1.10', '2.205'], out: '3.305', types: [decimal(12, 2), decimal(12, 3)] },
@@ -37,6 +39,7 @@ export const minus = define<Arithmetic>({
   result: sumType,
   nullable: (args, types) => args.some(Boolean) || overflows(digitsOfSum(types), sumType(types)),
   duckdb: (args, types) => sum('-', args, types),
+  spark: (args, types) => sparkSum('try_subtract', args, types),
   examples: [
     { in: [1, 2], out: -1 },
     { in: ['1.10', '2.2'], out: '-1.10', types: [decimal(12, 2), decimal(12, 1)] },
@@ -52,6 +55,11 @@ export const times = define<Arithmetic>({
   result: productType,
   nullable: (args, types) => args.some(Boolean) || overflows(digitsOfProduct(types), productType(types)),
   duckdb: ([a = '', b = ''], types) => product([a, b], types),
+  spark: (args, types) => {
+    const type = productType(types)
+    if (type.is !== 'decimal') return sparkNumber('try_multiply', '*', sparkAlike(args, types), type)
+    return `cast(try_multiply(${sparkDecimals(args, types).join(', ')}) as ${sparkType(type)})`
+  },
   examples: [
     { in: [3, -2], out: -6 },
     { in: ['1.10', '0.5'], out: '0.550', types: [decimal(12, 2), decimal(2, 1)] },
@@ -72,6 +80,8 @@ export const dividedBy = define<(left: Value<NumericKind>, right: Value<NumericK
   nullable: () => true,
   duckdb: ([a = '', b = ''], [left = double, right = double]) =>
     `(${castTo(double, a, left)} / nullif(${castTo(double, b, right)}, 0))`,
+  spark: ([a = '', b = ''], [left = double, right = double]) =>
+    `(${sparkCast(double, a, left)} / nullif(${sparkCast(double, b, right)}, 0D))`,
   examples: [
     { in: [1, 4], out: 0.25 },
     { in: [1, 0], out: null },
@@ -86,6 +96,7 @@ export const wholeDivision = define<(left: Value<'integer'>, right: Value<'integ
   result: integer,
   nullable: () => true,
   duckdb: ([a, b]) => `try(${a} // nullif(${b}, 0))`,
+  spark: ([a, b]) => `(case when ${b} = -1 then try_subtract(0L, ${a}) when ${b} <> 0 then ${a} div ${b} end)`,
   examples: [
     { in: [7, 2], out: 3 },
     { in: [-7, 2], out: -3 },
@@ -106,6 +117,10 @@ export const modulo = define<Arithmetic>({
     if (commonNumber(types).is === 'integer')
       return `(case when ${b} = -1 then ${a} * 0 else ${a} % nullif(${b}, 0) end)`
     return `(${a} % nullif(${b}, 0))`
+  },
+  spark: (args, types) => {
+    const [a, b] = sparkAlike(args, types)
+    return `cast(case when ${b} <> 0 then ${a} % ${b} end as ${sparkType(commonNumber(types))})`
   },
   examples: [
     { in: [7, 3], out: 1 },
@@ -191,4 +206,19 @@ function widens(precision: number, types: ColumnType[]): boolean {
 
 function overflows(digits: number, type: ColumnType): boolean {
   return type.is === 'integer' || (type.is === 'decimal' && digits > 38)
+}
+
+function sparkSum(call: 'try_add' | 'try_subtract', args: string[], types: ColumnType[]): string {
+  const type = sumType(types)
+  if (type.is !== 'decimal') return sparkNumber(call, call === 'try_add' ? '+' : '-', sparkAlike(args, types), type)
+  return `cast(${call}(${sparkDecimals(args, types).join(', ')}) as ${sparkType(type)})`
+}
+
+function sparkNumber(call: string, sign: string, args: string[], type: ColumnType): string {
+  return type.is === 'integer' ? `${call}(${args.join(', ')})` : `(${args.join(` ${sign} `)})`
+}
+
+// An integer as a decimal of just its digits: Spark finds the digits of a result by those of what goes into it.
+function sparkDecimals(args: string[], types: ColumnType[]): string[] {
+  return args.map((arg, i) => (types[i]?.is === 'integer' ? `cast(${arg} as decimal(19,0))` : arg))
 }

@@ -11,6 +11,7 @@ export const and = define<Logic>({
   variadic: true,
   result: boolean,
   duckdb: (args) => (args.length === 0 ? 'true' : `(${args.join(' and ')})`),
+  spark: (args) => (args.length === 0 ? 'true' : `(${args.join(' and ')})`),
   examples: [
     { in: [true, true], out: true },
     { in: [false, null], out: false, types: [boolean, boolean] },
@@ -26,6 +27,7 @@ export const or = define<Logic>({
   variadic: true,
   result: boolean,
   duckdb: (args) => (args.length === 0 ? 'false' : `(${args.join(' or ')})`),
+  spark: (args) => (args.length === 0 ? 'false' : `(${args.join(' or ')})`),
   examples: [
     { in: [true, null], out: true, types: [boolean, boolean] },
     { in: [false, false], out: false },
@@ -40,6 +42,7 @@ export const not = define<(value: Operand<'boolean'>) => Value<'boolean'>>({
   args: ['boolean'],
   result: boolean,
   duckdb: ([a]) => `(not ${a})`,
+  spark: ([a]) => `(not ${a})`,
   examples: [
     { in: [true], out: false },
     { in: [null], out: null, types: [boolean] },

@@ -1,6 +1,7 @@
 import { boolean, decimal, double, integer, type Kind, text, timestamp } from '../plan/columns.ts'
 import { define } from './define.ts'
 import { alike, commonOf, comparable } from './duckdb-type.ts'
+import { sparkAlike, sparkComparable } from './spark-type.ts'
 import type { Comparand, Operand, OrderedKind, Value } from './value.ts'
 
 type Equality = <K extends Kind>(left: Value<K>, right: Comparand<K>) => Value<'boolean'>
@@ -13,6 +14,7 @@ export const equals = define<Equality>({
   args: ['same', 'same'],
   result: boolean,
   duckdb: (args, types) => `(${comparable(args, types).join(' = ')})`,
+  spark: (args, types) => `(${sparkComparable(args, types).join(' = ')})`,
   examples: [
     { in: ['a', 'a'], out: true },
     { in: ['é', 'e\u0301'], out: false },
@@ -27,6 +29,7 @@ export const differsFrom = define<Equality>({
   args: ['same', 'same'],
   result: boolean,
   duckdb: (args, types) => `(${comparable(args, types).join(' <> ')})`,
+  spark: (args, types) => `(${sparkComparable(args, types).join(' <> ')})`,
   examples: [
     { in: ['a', 'A'], out: true },
     { in: [null, null], out: null, types: [integer, integer] },
@@ -39,6 +42,7 @@ export const lessThan = define<Ordering>({
   args: ['ordered', 'ordered'],
   result: boolean,
   duckdb: (args, types) => `(${comparable(args, types).join(' < ')})`,
+  spark: (args, types) => `(${sparkComparable(args, types).join(' < ')})`,
   examples: [
     { in: [1, 2], out: true },
     { in: ['B', 'a'], out: true },
@@ -52,6 +56,7 @@ export const atMost = define<Ordering>({
   args: ['ordered', 'ordered'],
   result: boolean,
   duckdb: (args, types) => `(${comparable(args, types).join(' <= ')})`,
+  spark: (args, types) => `(${sparkComparable(args, types).join(' <= ')})`,
   examples: [
     { in: [2, 2], out: true },
     { in: ['2.01', 2], out: false, types: [decimal(3, 2), integer] },
@@ -64,6 +69,7 @@ export const moreThan = define<Ordering>({
   args: ['ordered', 'ordered'],
   result: boolean,
   duckdb: (args, types) => `(${comparable(args, types).join(' > ')})`,
+  spark: (args, types) => `(${sparkComparable(args, types).join(' > ')})`,
   examples: [
     { in: [1, 2], out: false },
     { in: ['0.12345678901234567890', 0.12], out: true, types: [decimal(20, 20), double] },
@@ -76,6 +82,7 @@ export const atLeast = define<Ordering>({
   args: ['ordered', 'ordered'],
   result: boolean,
   duckdb: (args, types) => `(${comparable(args, types).join(' >= ')})`,
+  spark: (args, types) => `(${sparkComparable(args, types).join(' >= ')})`,
   examples: [
     {
       in: ['2026-01-01T00:00:00.000Z', '2025-12-31T23:59:59.000Z'],
@@ -97,6 +104,10 @@ export const between = define<
     const [value, low, high] = comparable(args, types)
     return `(${value} between ${low} and ${high})`
   },
+  spark: (args, types) => {
+    const [value, low, high] = sparkComparable(args, types)
+    return `(${value} between ${low} and ${high})`
+  },
   examples: [
     { in: [2, 1, 2], out: true },
     { in: [1, 2, 0], out: false },
@@ -115,6 +126,10 @@ export const isIn = define<<K extends Kind>(value: Value<K>, ...among: Comparand
     const [value, ...among] = comparable(args, types)
     return among.length === 0 ? `(${value} <> ${value})` : `(${value} in (${among.join(', ')}))`
   },
+  spark: (args, types) => {
+    const [value, ...among] = sparkComparable(args, types)
+    return among.length === 0 ? `(${value} <> ${value})` : `(${value} in (${among.join(', ')}))`
+  },
   examples: [
     { in: ['b', 'a', 'b'], out: true },
     { in: ['c', 'a', 'b'], out: false },
@@ -131,6 +146,7 @@ export const least = define<Choice>({
   result: commonOf,
   nullable: (args) => args.every(Boolean),
   duckdb: (args, types) => `least(${alike(args, types).join(', ')})`,
+  spark: (args, types) => extreme('least', sparkAlike(args, types)),
   examples: [
     { in: [3, 1, 2], out: 1 },
     { in: ['b', 'B'], out: 'B' },
@@ -148,9 +164,15 @@ export const greatest = define<Choice>({
   result: commonOf,
   nullable: (args) => args.every(Boolean),
   duckdb: (args, types) => `greatest(${alike(args, types).join(', ')})`,
+  spark: (args, types) => extreme('greatest', sparkAlike(args, types)),
   examples: [
     { in: [3, 1, 2], out: 3 },
     { in: [-1, '-0.5'], out: '-0.5', types: [integer, decimal(2, 1)] },
     { in: [null, 2], out: 2, types: [integer, integer] },
   ],
 })
+
+// Spark asks for two at least.
+function extreme(call: 'least' | 'greatest', values: string[]): string {
+  return values.length === 1 ? values.join() : `${call}(${values.join(', ')})`
+}

@@ -1,6 +1,7 @@
 import { boolean, decimal, integer, type Kind, text } from '../plan/columns.ts'
 import { define } from './define.ts'
 import { alike, commonOf } from './duckdb-type.ts'
+import { sparkAlike } from './spark-type.ts'
 import type { KindOfConstant, Operand, Value } from './value.ts'
 
 /** A value of the row on one side lets the other be a constant; two constants say their kind themselves. */
@@ -19,6 +20,10 @@ export const when = define<When>({
   nullable: ([, then = true, otherwise = true]) => then || otherwise,
   duckdb: ([condition, ...values], [, ...types]) => {
     const [then, otherwise] = alike(values, types)
+    return `(case when ${condition} then ${then}${otherwise === undefined ? '' : ` else ${otherwise}`} end)`
+  },
+  spark: ([condition, ...values], [, ...types]) => {
+    const [then, otherwise] = sparkAlike(values, types)
     return `(case when ${condition} then ${then}${otherwise === undefined ? '' : ` else ${otherwise}`} end)`
   },
   examples: [

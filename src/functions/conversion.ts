@@ -3,6 +3,7 @@ import { MillraceError } from '../errors.ts'
 import { boolean, type ColumnType, decimal, double, integer, json, text, timestamp } from '../plan/columns.ts'
 import { type ConstantArgument, define } from './define.ts'
 import { castTo, duckdbType } from './duckdb-type.ts'
+import { sparkCast, sparkMatches, sparkType } from './spark-type.ts'
 import { firstMoment, lastMoment, timestampPattern } from './timestamp-text.ts'
 import type { Operand, Value } from './value.ts'
 
@@ -28,6 +29,8 @@ export const toText = define<
     // DuckDB leaves out the 0 before the point where there is never another digit.
     return `(case when ${a} < 0 then '-0' || substring(${plain}, 2) else '0' || ${plain} end)`
   },
+  spark: ([a = ''], [type = text]) =>
+    type.is === 'timestamp' ? `date_format(${a}, 'yyyy-MM-dd\\'T\\'HH:mm:ss.SSSSSS\\'Z\\'')` : sparkCast(text, a, type),
   examples: [
     { in: [-5], out: '-5' },
     { in: ['1.50'], out: '1.50', types: [decimal(3, 2)] },
@@ -50,6 +53,14 @@ export const toInteger = define<(value: Value<'text' | 'integer' | 'decimal' | '
     if (type.is === 'integer') return `${a}`
     const whole = type.is === 'text' ? `regexp_full_match(${a}, '[+-]?[0-9]+')` : `${a} = trunc(${a})`
     return `(case when ${whole} then try_cast(${a} as bigint) end)`
+  },
+  spark: ([a], [type = text]) => {
+    if (type.is === 'integer') return `${a}`
+    if (type.is === 'text')
+      return `(case when ${sparkMatches(`${a}`, '[+-]?[0-9]+')} then try_cast(${a} as bigint) end)`
+    if (type.is === 'decimal') return `(case when ${a} = floor(${a}) then try_cast(${a} as bigint) end)`
+    // 2^63 itself would become the largest integer
+    return `(case when ${a} >= -9223372036854775808D and ${a} < 9223372036854775808D and ${a} = rint(${a}) then cast(${a} as bigint) end)`
   },
   examples: [
     { in: ['-12'], out: -12 },
@@ -81,6 +92,12 @@ export const toDecimal = define<
   result: (_, constants) => decimalType(constants),
   nullable: () => true,
   duckdb: ([a = ''], [type = text], constants) => decimalFrom(a, type, decimalType(constants)),
+  spark: ([a = ''], [type = text], constants) => {
+    const cast = `try_cast(${a} as ${sparkType(decimalType(constants))})`
+    return type.is === 'text'
+      ? `(case when ${sparkMatches(a, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)')} then ${cast} end)`
+      : cast
+  },
   examples: [
     { in: ['12.345', 12, 2], out: '12.35' },
     { in: ['-12.345', 12, 2], out: '-12.35' },
@@ -105,6 +122,11 @@ export const toDouble = define<(value: Value<'text' | 'integer' | 'decimal' | 'd
     const number = '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?'
     return `(case when regexp_full_match(${a}, '${number}') and isfinite(try_cast(${a} as double)) then try_cast(${a} as double) end)`
   },
+  spark: ([a = ''], [type = text]) => {
+    if (type.is !== 'text') return sparkCast(double, a, type)
+    const number = '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?'
+    return `(case when ${sparkMatches(a, number)} and abs(try_cast(${a} as double)) < double('infinity') then try_cast(${a} as double) end)`
+  },
   examples: [
     { in: ['1.5e3'], out: 1500 },
     { in: ['abc'], out: null },
@@ -122,6 +144,7 @@ export const toBoolean = define<(value: Operand<'text'>) => Value<'boolean'>>({
   result: boolean,
   nullable: () => true,
   duckdb: ([a]) => `(case lower(${a}) when 'true' then true when 'false' then false end)`,
+  spark: ([a]) => `(case lower(${a}) when 'true' then true when 'false' then false end)`,
   examples: [
     { in: ['True'], out: true },
     { in: ['false'], out: false },
@@ -141,6 +164,13 @@ export const toTimestamp = define<(value: Operand<'text'>) => Value<'timestamp'>
     return (
       `(case when regexp_full_match(${a}, '${timestampPattern}') ` +
       `and epoch_us(${moment}) between ${firstMoment} and ${lastMoment} then ${moment} end)`
+    )
+  },
+  spark: ([a = '']) => {
+    const moment = `try_cast(${a} as timestamp)`
+    return (
+      `(case when ${sparkMatches(a, timestampPattern)} ` +
+      `and unix_micros(${moment}) between ${firstMoment} and ${lastMoment} then ${moment} end)`
     )
   },
   examples: [

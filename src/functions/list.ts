@@ -14,6 +14,7 @@ import type { Literal } from '../plan/expression.ts'
 import { sqlText } from '../plan/identifier.ts'
 import { type Accepts, define } from './define.ts'
 import { alike, castTo, commonOf, duckdbType } from './duckdb-type.ts'
+import { sparkAlike, sparkCast, sparkText } from './spark-type.ts'
 import type { Comparand, Operand, Value } from './value.ts'
 
 const texts = listType(text)
@@ -29,6 +30,7 @@ export const listOf = define<
   result: (types) => listType(scalar(commonOf(types))),
   nullable: () => false,
   duckdb: (args, types) => `[${alike(args, types).join(', ')}]`,
+  spark: (args, types) => `array(${sparkAlike(args, types).join(', ')})`,
   examples: [
     { in: ['a', 'b'], out: ['a', 'b'] },
     { in: [1, null], out: [1, null], types: [integer, integer] },
@@ -42,6 +44,7 @@ export const listLength = define<(list: Value<`list of ${ScalarKind}`>) => Value
   args: ['list'],
   result: integer,
   duckdb: ([list]) => `len(${list})`,
+  spark: ([list]) => `cast(array_size(${list}) as bigint)`,
   examples: [
     { in: [['a', null]], out: 2, types: [texts] },
     { in: [[]], out: 0, types: [texts] },
@@ -59,6 +62,11 @@ export const listContains = define<
   duckdb: ([list = '', value = ''], [listed = texts, type = text]) => {
     const common = commonOf([elementOf(listed), type])
     return `list_contains(${castTo(listType(common), list, listed)}, ${castTo(common, value, type)})`
+  },
+  spark: ([list = '', value = ''], [listed = texts, type = text]) => {
+    const common = commonOf([elementOf(listed), type])
+    const [all, one] = [sparkCast(listType(common), list, listed), sparkCast(common, value, type)]
+    return `(case when ${one} is not null then exists(${all}, _e -> _e <=> ${one}) end)`
   },
   examples: [
     { in: [['a', 'b'], 'b'], out: true },
@@ -79,6 +87,8 @@ export const listGet = define<
   nullable: () => true,
   duckdb: ([list, place], [type]) =>
     `(case when ${place} between 0 and 2147483646 then list_extract(${list}, ${place} + 1) end)::${duckdbType(elementOf(type))}`,
+  spark: ([list, place]) =>
+    `(case when ${place} between 0 and 2147483646 then get(${list}, cast(${place} as int)) end)`,
   examples: [
     { in: [['a', 'b'], 0], out: 'a' },
     { in: [['a', 'b'], 2], out: null },
@@ -95,6 +105,7 @@ export const listJoin = define<(list: Value<'list of text'>, separator: string) 
   result: text,
   // DuckDB gives null for a list of nothing but nulls, though not for an empty one.
   duckdb: ([list, separator]) => `array_to_string(list_filter(${list}, lambda part: part is not null), ${separator})`,
+  spark: ([list, separator]) => `array_join(${list}, ${separator})`,
   examples: [
     { in: [['a', 'b'], ', '], out: 'a, b' },
     { in: [['a', null, ''], '-'], out: 'a-', types: [texts, text] },
@@ -116,6 +127,7 @@ export const listDistinct = define<
     throw new MillraceError('WRONG_TYPE', { message: `listDistinct does not take a ${typeName(list)}` })
   },
   duckdb: ([list], [type = texts]) => `list_sort(list_distinct(${list}))::${duckdbType(type)}`,
+  spark: ([list]) => `array_sort(array_distinct(filter(${list}, _e -> _e is not null)))`,
   examples: [
     { in: [['b', 'a', 'B', 'b']], out: ['B', 'a', 'b'] },
     { in: [[3, 3, null, -1]], out: [-1, 3], types: [listType(integer)] },
@@ -130,6 +142,7 @@ export const countIn = define<(list: Value<'list of text'>, words: readonly stri
   args: ['list of text', words],
   result: integer,
   duckdb: ([list], _, [, among]) => `len(${kept(list, among)})`,
+  spark: ([list], _, [, among]) => `cast(array_size(${sparkKept(list, among)}) as bigint)`,
   examples: [
     {
       in: [
@@ -150,6 +163,7 @@ export const keepOnly = define<(list: Value<'list of text'>, words: readonly str
   args: ['list of text', words],
   result: texts,
   duckdb: ([list], _, [, among]) => kept(list, among),
+  spark: ([list], _, [, among]) => sparkKept(list, among),
   examples: [
     {
       in: [
@@ -181,4 +195,10 @@ function kept(list: string | undefined, among: Literal['literal'] | undefined): 
   const texts = Array.isArray(among) ? among.filter((word) => typeof word === 'string') : []
   const condition = texts.length === 0 ? 'false' : `word in (${texts.map(sqlText).join(', ')})`
   return `list_filter(${list}, lambda word: ${condition})`
+}
+
+function sparkKept(list: string | undefined, among: Literal['literal'] | undefined): string {
+  const words = Array.isArray(among) ? among.filter((word) => typeof word === 'string') : []
+  const condition = words.length === 0 ? 'false' : `_e in (${words.map(sparkText).join(', ')})`
+  return `filter(${list}, _e -> ${condition})`
 }

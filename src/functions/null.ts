@@ -1,6 +1,7 @@
 import { boolean, decimal, integer, type Kind, listOf, text } from '../plan/columns.ts'
 import { define } from './define.ts'
 import { alike, castTo, commonOf, comparable } from './duckdb-type.ts'
+import { sparkAlike, sparkComparable, sparkType } from './spark-type.ts'
 import type { Comparand, Operand, Value } from './value.ts'
 
 export const isNull = define<(value: Value) => Value<'boolean'>>({
@@ -10,6 +11,7 @@ export const isNull = define<(value: Value) => Value<'boolean'>>({
   result: boolean,
   nullable: () => false,
   duckdb: ([a]) => `(${a} is null)`,
+  spark: ([a]) => `(${a} is null)`,
   examples: [
     { in: ['x'], out: false },
     { in: [''], out: false },
@@ -24,6 +26,7 @@ export const isPresent = define<(value: Value) => Value<'boolean'>>({
   result: boolean,
   nullable: () => false,
   duckdb: ([a]) => `(${a} is not null)`,
+  spark: ([a]) => `(${a} is not null)`,
   examples: [
     { in: ['x'], out: true },
     { in: [[]], out: true, types: [listOf(text)] },
@@ -39,6 +42,7 @@ export const coalesce = define<<K extends Kind>(first: Value<K>, ...others: Oper
   result: commonOf,
   nullable: (args) => args.every(Boolean),
   duckdb: (args, types) => `coalesce(${alike(args, types).join(', ')})`,
+  spark: (args, types) => `coalesce(${sparkAlike(args, types).join(', ')})`,
   examples: [
     { in: [null, 'a', 'b'], out: 'a', types: [text, text, text] },
     { in: ['', 'a'], out: '' },
@@ -57,6 +61,10 @@ export const nullIf = define<<K extends Kind>(value: Value<K>, other: Comparand<
   duckdb: (args, types) => {
     const [value, other] = comparable(args, types)
     return `(case when ${value} = ${other} then ${castTo(types[0] ?? text, 'null', text)} else ${args[0]} end)`
+  },
+  spark: (args, types) => {
+    const [value, other] = sparkComparable(args, types)
+    return `(case when ${value} = ${other} then cast(null as ${sparkType(types[0] ?? text)}) else ${args[0]} end)`
   },
   examples: [
     { in: ['', ''], out: null },

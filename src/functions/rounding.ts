@@ -1,6 +1,7 @@
 import { type ColumnType, decimal, double, integer, type NumericKind } from '../plan/columns.ts'
 import { type ConstantArgument, define } from './define.ts'
 import { duckdbType } from './duckdb-type.ts'
+import { sparkRound, sparkType } from './spark-type.ts'
 import type { Value } from './value.ts'
 
 type OfOneNumber = <K extends NumericKind>(value: Value<K>) => Value<K>
@@ -18,6 +19,7 @@ export const negate = define<OfOneNumber>({
   result: ofFirst,
   nullable: (args, types) => args.some(Boolean) || ofFirst(types).is === 'integer',
   duckdb: ([a], types) => (ofFirst(types).is === 'integer' ? `try(-${a})` : `(-${a})`),
+  spark: ([a], types) => (ofFirst(types).is === 'integer' ? `try_subtract(0L, ${a})` : `(-${a})`),
   examples: [
     { in: [3], out: -3 },
     { in: ['-1.50'], out: '1.50', types: [decimal(3, 2)] },
@@ -32,6 +34,8 @@ export const absolute = define<OfOneNumber>({
   result: ofFirst,
   nullable: (args, types) => args.some(Boolean) || ofFirst(types).is === 'integer',
   duckdb: ([a], types) => (ofFirst(types).is === 'integer' ? `try(abs(${a}))` : `abs(${a})`),
+  spark: ([a], types) =>
+    ofFirst(types).is === 'integer' ? `(case when ${a} < 0 then try_subtract(0L, ${a}) else ${a} end)` : `abs(${a})`,
   examples: [
     { in: [-3], out: 3 },
     { in: ['-1.50'], out: '1.50', types: [decimal(3, 2)] },
@@ -47,6 +51,12 @@ export const round = define<<K extends NumericKind>(value: Value<K>, digits?: nu
   optional: 1,
   result: (types, [, places]) => roundedType(ofFirst(types), Number(places ?? 0)),
   duckdb: ([a], types, [, places]) => rounded(`${a}`, ofFirst(types), Number(places ?? 0)),
+  spark: ([a], types, [, places]) => {
+    const type = ofFirst(types)
+    if (type.is === 'double') return sparkRound(`${a}`, Number(places ?? 0))
+    const result = roundedType(type, Number(places ?? 0))
+    return result === type ? `${a}` : `cast(round(${a}, ${Number(places ?? 0)}) as ${sparkType(result)})`
+  },
   examples: [
     { in: ['2.345', 2], out: '2.35', types: [decimal(4, 3), integer] },
     { in: ['-2.345', 2], out: '-2.35', types: [decimal(4, 3), integer] },
@@ -65,6 +75,7 @@ export const floor = define<OfOneNumber>({
   args: ['number'],
   result: wholeType,
   duckdb: ([a], types) => whole('floor', `${a}`, ofFirst(types)),
+  spark: ([a], types) => sparkWhole('floor', `${a}`, ofFirst(types)),
   examples: [
     { in: ['-1.5'], out: '-2', types: [decimal(2, 1)] },
     { in: [1.9], out: 1 },
@@ -79,6 +90,7 @@ export const ceiling = define<OfOneNumber>({
   args: ['number'],
   result: wholeType,
   duckdb: ([a], types) => whole('ceil', `${a}`, ofFirst(types)),
+  spark: ([a], types) => sparkWhole('ceil', `${a}`, ofFirst(types)),
   examples: [
     { in: ['9.1'], out: '10', types: [decimal(2, 1)] },
     { in: [-1.9], out: -1 },
@@ -112,4 +124,12 @@ function whole(call: 'floor' | 'ceil', sql: string, type: ColumnType): string {
   if (type.is === 'double') return `(${call}(${sql}) + 0.0)`
   const result = roundedType(type, 0)
   return result === type ? sql : `${call}(${sql})::${duckdbType(result)}`
+}
+
+// Spark's whole numbers of doubles are integers of 64 bits; above 2^52 there are no fractions.
+function sparkWhole(call: 'floor' | 'ceil', sql: string, type: ColumnType): string {
+  if (type.is === 'double')
+    return `(case when abs(${sql}) < 4503599627370496D then cast(${call}(${sql}) as double) else ${sql} end + 0D)`
+  const result = roundedType(type, 0)
+  return result === type ? sql : `cast(${call}(${sql}) as ${sparkType(result)})`
 }

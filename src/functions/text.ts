@@ -4,6 +4,7 @@
  */
 import { boolean, integer, listOf, text } from '../plan/columns.ts'
 import { define } from './define.ts'
+import { sparkText } from './spark-type.ts'
 import type { Operand, Value } from './value.ts'
 
 type TextOfText = (value: Operand<'text'>) => Value<'text'>
@@ -18,6 +19,7 @@ export const lower = define<TextOfText>({
   args: ['text'],
   result: text,
   duckdb: ([a]) => `lower(${a})`,
+  spark: ([a]) => sparkLower(`${a}`),
   examples: [
     { in: ['PogChamp'], out: 'pogchamp' },
     { in: ['ÀÉÎ ΑΣ'], out: 'àéî ασ' },
@@ -32,6 +34,9 @@ export const upper = define<TextOfText>({
   args: ['text'],
   result: text,
   duckdb: ([a]) => `upper(${a})`,
+  spark: ([a]) =>
+    `(case when ${a} rlike '^[\\x00-\\x7F]*\\z' then upper(${a}) else ` +
+    `array_join(transform(split(${a}, ''), _c -> case when _c in (${newer.lower}) then _c when length(upper(_c)) > 1 then translate(_c, '${several.from}', '${several.to}') else upper(_c) end), '') end)`,
   examples: [
     { in: ['PogChamp'], out: 'POGCHAMP' },
     { in: ['àéî'], out: 'ÀÉÎ' },
@@ -46,6 +51,7 @@ export const trim = define<TextOfText>({
   args: ['text'],
   result: text,
   duckdb: ([a]) => `trim(${a}, e' \\t\\n\\r')`,
+  spark: ([a]) => `trim(both ' \\t\\n\\r' from ${a})`,
   examples: [
     { in: ['  a b\t\n'], out: 'a b' },
     { in: ['\u00a0a'], out: '\u00a0a' },
@@ -59,6 +65,7 @@ export const textLength = define<(value: Operand<'text'>) => Value<'integer'>>({
   args: ['text'],
   result: integer,
   duckdb: ([a]) => `length(${a})`,
+  spark: ([a]) => `cast(length(${a}) as bigint)`,
   examples: [
     { in: ['naïve'], out: 5 },
     { in: ['👍🏽'], out: 2 },
@@ -73,6 +80,7 @@ export const concat = define<(first: Operand<'text'>, ...others: Operand<'text'>
   variadic: true,
   result: text,
   duckdb: (args) => `(${args.join(' || ')})`,
+  spark: (args) => `concat(${args.join(', ')})`,
   examples: [
     { in: ['a', '-', 'b'], out: 'a-b' },
     { in: ['a', null], out: null, types: [text, text] },
@@ -86,6 +94,7 @@ export const startsWith = define<TextInText>({
   args: ['text', 'text'],
   result: boolean,
   duckdb: ([a, b]) => `starts_with(${a}, ${b})`,
+  spark: ([a, b]) => `startswith(${a}, ${b})`,
   examples: [
     { in: ['!bet 5', '!'], out: true },
     { in: ['abc', 'A'], out: false },
@@ -99,6 +108,7 @@ export const endsWith = define<TextInText>({
   args: ['text', 'text'],
   result: boolean,
   duckdb: ([a, b]) => `ends_with(${a}, ${b})`,
+  spark: ([a, b]) => `endswith(${a}, ${b})`,
   examples: [
     { in: ['photo.png', '.png'], out: true },
     { in: ['png', 'photo.png'], out: false },
@@ -112,6 +122,7 @@ export const contains = define<TextInText>({
   args: ['text', 'text'],
   result: boolean,
   duckdb: ([a, b]) => `contains(${a}, ${b})`,
+  spark: ([a, b]) => `contains(${a}, ${b})`,
   examples: [
     { in: ['100% sure', '0%'], out: true },
     { in: ['abc', 'B'], out: false },
@@ -127,6 +138,7 @@ export const replaceText = define<
   args: ['text', 'text', 'text'],
   result: text,
   duckdb: ([a, b, c]) => `replace(${a}, ${b}, ${c})`,
+  spark: ([a, b, c]) => `replace(${a}, ${b}, ${c})`,
   examples: [
     { in: ['a.b.c', '.', '-'], out: 'a-b-c' },
     { in: ['aaa', 'aa', 'b'], out: 'ba' },
@@ -148,6 +160,11 @@ export const substring = define<
     if (end === undefined) return `substring(${a}, ${from} + 1)`
     return `substring(${a}, ${from} + 1, case when ${end} <= ${from} then 0 else ${clamped(end)} - ${from} end)`
   },
+  spark: ([a, start = '', end]) => {
+    const from = sparkPlace(start)
+    if (end === undefined) return `substring(${a}, ${from} + 1)`
+    return `substring(${a}, ${from} + 1, case when ${end} <= ${from} then 0 else ${sparkPlace(end)} - ${from} end)`
+  },
   examples: [
     { in: ['naïve', 1, 3], out: 'aï' },
     { in: ['👍🏽!', 2], out: '!' },
@@ -167,6 +184,9 @@ export const split = define<(value: Operand<'text'>, separator: string) => Value
   ],
   result: listOf(text),
   duckdb: ([a, separator]) => `string_split(${a}, ${separator})`,
+  spark: ([a], _, [, separator]) =>
+    // a regular expression to Spark: every character of it is meant as it is
+    `split(${a}, ${sparkText(String(separator).replace(/[^A-Za-z0-9]/gu, (character) => ((character.codePointAt(0) ?? 0) < 128 ? `\\${character}` : character)))}, -1)`,
   examples: [
     { in: ['a,b,,', ','], out: ['a', 'b', '', ''] },
     { in: ['a.b', '.'], out: ['a', 'b'] },
@@ -185,6 +205,7 @@ export const wordsOf = define<(value: Operand<'text'>) => Value<'list of text'>>
     `(case when regexp_full_match(${a}, '[A-Za-z0-9_'' ]*') ` +
     `then list_filter(string_split(lower(${a}), ' '), lambda word: word <> '') ` +
     `else regexp_extract_all(lower(${a}), '[\\p{L}\\p{M}\\p{N}_'']+') end)`,
+  spark: ([a]) => `regexp_extract_all(${sparkLower(`${a}`)}, '[\\\\p{L}\\\\p{M}\\\\p{N}_\\']+', 0)`,
   examples: [
     { in: ["Don't  STOP me"], out: ["don't", 'stop', 'me'] },
     { in: ['LOL😂Naïve, e\u0301t_1!!'], out: ['lol', 'naïve', 'e\u0301t_1'] },
@@ -197,4 +218,29 @@ export const wordsOf = define<(value: Operand<'text'>) => Value<'list of text'>>
 // A place as DuckDB takes it; null stays null, which least and greatest would lose.
 function clamped(place: string): string {
   return `(case when ${place} < 0 then 0 when ${place} > ${beyondAnyText - 1} then ${beyondAnyText - 1} else ${place} end)`
+}
+
+// A place as Spark takes it, whose texts have fewer characters than 31 bits count.
+function sparkPlace(place: string): string {
+  return `cast(case when ${place} < 0 then 0 when ${place} > 1073741823 then 1073741823 else ${place} end as int)`
+}
+
+// Spark's own `lower` looks at the neighbours of a sigma, and makes two letters of an İ.
+function sparkLower(sql: string): string {
+  return (
+    `(case when ${sql} rlike '^[\\x00-\\x7F]*\\z' then lower(${sql}) else ` +
+    `array_join(transform(split(${sql}, ''), _c -> case when _c = 'İ' then 'i' when _c in (${newer.upper}) then _c else lower(_c) end), '') end)`
+  )
+}
+
+// Letters of which Spark's `upper` makes several, and the one letter that stands for them; others of that kind stay.
+const several = {
+  from: 'ßᾀᾁᾂᾃᾄᾅᾆᾇᾐᾑᾒᾓᾔᾕᾖᾗᾠᾡᾢᾣᾤᾥᾦᾧᾳῃῳ',
+  to: 'ẞᾈᾉᾊᾋᾌᾍᾎᾏᾘᾙᾚᾛᾜᾝᾞᾟᾨᾩᾪᾫᾬᾭᾮᾯᾼῌῼ',
+}
+
+// Letters that have had a counterpart only since Unicode 16, which Spark knows and DuckDB does not yet.
+const newer = {
+  upper: "'\u1c89', '\ua7cb', '\ua7cc', '\ua7da', '\ua7dc'",
+  lower: "'\u1c8a', '\u0264', '\ua7cd', '\ua7db', '\u019b'",
 }

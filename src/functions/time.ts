@@ -27,6 +27,11 @@ export const truncateTo = define<(moment: Operand<'timestamp'>, unit: TimeUnit) 
     const size = microseconds[unit as TimeUnit]
     return `make_timestamptz(epoch_us(${a}) - ${floorRest(`epoch_us(${a})`, size)})`
   },
+  spark: ([a], _, [, unit]) => {
+    // as: `allows` has let through only these
+    const size = microseconds[unit as TimeUnit]
+    return `timestamp_micros(unix_micros(${a}) - pmod(unix_micros(${a}), ${size}))`
+  },
   examples: [
     { in: ['2026-01-31T12:34:56.789012Z', 'minute'], out: '2026-01-31T12:34:00.000Z' },
     { in: ['2026-01-31T12:34:56.789012Z', 'second'], out: '2026-01-31T12:34:56.000Z' },
@@ -42,6 +47,7 @@ export const secondsBetween = define<TimeBetween>({
   args: ['timestamp', 'timestamp'],
   result: integer,
   duckdb: ([from, to]) => `((epoch_us(${to}) - epoch_us(${from})) // 1000000)`,
+  spark: ([from, to]) => `((unix_micros(${to}) - unix_micros(${from})) div 1000000)`,
   examples: [
     { in: ['2026-01-01T00:00:00Z', '2026-01-01T00:01:00.999Z'], out: 60 },
     { in: ['2026-01-01T00:00:01.500Z', '2026-01-01T00:00:00Z'], out: -1 },
@@ -55,6 +61,7 @@ export const millisecondsBetween = define<TimeBetween>({
   args: ['timestamp', 'timestamp'],
   result: integer,
   duckdb: ([from, to]) => `((epoch_us(${to}) - epoch_us(${from})) // 1000)`,
+  spark: ([from, to]) => `((unix_micros(${to}) - unix_micros(${from})) div 1000)`,
   examples: [
     { in: ['2026-01-01T00:00:00Z', '2026-01-01T00:00:01.0019Z'], out: 1001 },
     { in: ['2026-01-01T00:00:00Z', '2025-12-31T23:59:59.999Z'], out: -1 },
@@ -77,6 +84,14 @@ export const plusMilliseconds = define<
       `case when ${sum} between ${firstMoment} and ${lastMoment} then make_timestamptz(${sum}) end end)`
     )
   },
+  spark: ([a, ms]) => {
+    const span = (lastMoment - firstMoment) / 1000n
+    const sum = `unix_micros(${a}) + ${ms} * 1000`
+    return (
+      `(case when ${ms} between -${span} and ${span} then ` +
+      `case when ${sum} between ${firstMoment} and ${lastMoment} then timestamp_micros(${sum}) end end)`
+    )
+  },
   examples: [
     { in: ['2026-01-01T00:00:00.000001Z', 1500], out: '2026-01-01T00:00:01.500001Z' },
     { in: ['2026-01-01T00:00:00Z', -1], out: '2025-12-31T23:59:59.999Z' },
@@ -91,6 +106,7 @@ export const yearOf = define<PartOfTime>({
   args: ['timestamp'],
   result: integer,
   duckdb: ([a]) => `year(${clock(a)})`,
+  spark: ([a]) => `cast(year(${a}) as bigint)`,
   examples: [
     { in: ['2025-12-31T23:59:59Z'], out: 2025 },
     { in: ['2025-12-31T23:59:59-01:00'], out: 2026 },
@@ -103,6 +119,7 @@ export const monthOf = define<PartOfTime>({
   args: ['timestamp'],
   result: integer,
   duckdb: ([a]) => `month(${clock(a)})`,
+  spark: ([a]) => `cast(month(${a}) as bigint)`,
   examples: [{ in: ['2025-12-31T23:59:59Z'], out: 12 }],
 })
 
@@ -112,6 +129,7 @@ export const dayOf = define<PartOfTime>({
   args: ['timestamp'],
   result: integer,
   duckdb: ([a]) => `day(${clock(a)})`,
+  spark: ([a]) => `cast(day(${a}) as bigint)`,
   examples: [
     { in: ['2024-02-29T23:59:59.999999Z'], out: 29 },
     { in: ['0001-01-01T00:00:00Z'], out: 1 },
@@ -124,6 +142,7 @@ export const hourOf = define<PartOfTime>({
   args: ['timestamp'],
   result: integer,
   duckdb: ([a]) => `hour(${clock(a)})`,
+  spark: ([a]) => `cast(hour(${a}) as bigint)`,
   examples: [
     { in: ['2026-01-31T23:59:59Z'], out: 23 },
     { in: ['1969-12-31T00:00:00+05:30'], out: 18 },
@@ -136,6 +155,7 @@ export const weekdayOf = define<PartOfTime>({
   args: ['timestamp'],
   result: integer,
   duckdb: ([a]) => `isodow(${clock(a)})`,
+  spark: ([a]) => `cast(weekday(${a}) + 1 as bigint)`,
   examples: [
     { in: ['2026-01-04T12:00:00Z'], out: 7 },
     { in: ['1969-12-29T00:00:00Z'], out: 1 },
@@ -150,6 +170,8 @@ export const fromEpochMilliseconds = define<(milliseconds: Operand<'integer'>) =
   nullable: () => true,
   duckdb: ([ms]) =>
     `(case when ${ms} between ${firstMoment / 1000n} and ${lastMoment / 1000n} then make_timestamptz(${ms} * 1000) end)`,
+  spark: ([ms]) =>
+    `(case when ${ms} between ${firstMoment / 1000n} and ${lastMoment / 1000n} then timestamp_micros(${ms} * 1000) end)`,
   examples: [
     { in: [1767225600123], out: '2026-01-01T00:00:00.123Z' },
     { in: [-1], out: '1969-12-31T23:59:59.999Z' },
@@ -163,6 +185,7 @@ export const toEpochMilliseconds = define<PartOfTime>({
   args: ['timestamp'],
   result: integer,
   duckdb: ([a]) => `((epoch_us(${a}) - ${floorRest(`epoch_us(${a})`, 1000)}) // 1000)`,
+  spark: ([a]) => `((unix_micros(${a}) - pmod(unix_micros(${a}), 1000)) div 1000)`,
   examples: [
     { in: ['2026-01-01T00:00:00.123999Z'], out: 1767225600123 },
     { in: ['1969-12-31T23:59:59.999500Z'], out: -1 },

@@ -13,6 +13,17 @@ const formats: { names: RegExp; format: FileFormat }[] = [
   { names: /\.parquet$/i, format: { is: 'parquet' } },
 ]
 
+/** Errors: WRONG_USAGE. */
+export function formatOfName(path: string): FileFormat {
+  const format = formats.find(({ names }) => names.test(path))?.format
+  if (format !== undefined) return format
+  throw new MillraceError('WRONG_USAGE', {
+    at: path,
+    message: 'the name does not say what is in the file',
+    hint: 'let it end with .csv, .jsonl, .ndjson or .parquet; .gz or .zst may follow',
+  })
+}
+
 export interface FilesForTopicOptions extends Omit<FilesReaderOptions, 'source' | 'inputs'> {
   source: TopicSource
   inputs: { paths: string[]; again: boolean }
@@ -32,14 +43,7 @@ export async function openFilesForTopic(options: FilesForTopicOptions): Promise<
   const claims = await claimInputs(inputs.paths, (path, why) => options.onLeftAlone?.(path, why))
   const byFormat = new Map<FileFormat, string[]>()
   for (const { path } of claims) {
-    const format = formats.find(({ names }) => names.test(path))?.format
-    if (format === undefined) {
-      throw new MillraceError('WRONG_USAGE', {
-        at: path,
-        message: 'the name does not say what is in the file',
-        hint: 'let it end with .csv, .jsonl, .ndjson or .parquet; .gz or .zst may follow',
-      })
-    }
+    const format = formatOfName(path)
     byFormat.set(format, [...(byFormat.get(format) ?? []), path])
   }
   const readers: SourceReader[] = []

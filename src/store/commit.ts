@@ -13,6 +13,7 @@ import { writeKeyed } from './keyed-state.ts'
 import { copy, landSinks, type TableHabits } from './land-rows.ts'
 import { writeOutbox } from './outbox.ts'
 import { writeRequests } from './requests.ts'
+import { mergeStaged } from './staged.ts'
 import { writeState } from './state.ts'
 import { type BatchCommit, type CommitOutcome, deadLetterColumns, lateColumns, rowsOutOf } from './store.ts'
 
@@ -27,7 +28,9 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
       batch.pipeline,
       String(batch.batch),
     ])
-    const outcomes = await landSinks(client, batch.sinks, habits)
+    const outcomes = batch.staged
+      ? await mergeStaged(client, batch.staged)
+      : await landSinks(client, batch.sinks, habits)
     if (batch.deadLetters) await copy(client, 'millrace.dead_letters', [...deadLetterColumns], batch.deadLetters)
     await failpoint('after rows')
 

@@ -11,7 +11,7 @@ import { asDiskFull, MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { planChange } from '../plan/compatible.ts'
 import { identifier } from '../plan/identifier.ts'
-import { type Plan, planHash } from '../plan/plan.ts'
+import { type Plan, planHash, type TableStep } from '../plan/plan.ts'
 import type { WriteTransaction } from '../system.ts'
 import { commitBatch } from './commit.ts'
 import {
@@ -37,6 +37,7 @@ import { countOutbox, forgetPublished, readOutbox } from './outbox.ts'
 import { Reads, selectOnly } from './reads.ts'
 import { requestTask } from './requests.ts'
 import { Sessions } from './sessions.ts'
+import { dropStaging, makeStaging } from './staged.ts'
 import { readState } from './state.ts'
 import type {
   BatchCommit,
@@ -55,6 +56,7 @@ import type {
   OutboxPlace,
   PipelineStatus,
   RowFile,
+  StagedRows,
   Store,
   StoredFile,
   StoredState,
@@ -405,6 +407,16 @@ export class PostgresStore implements Store {
 
   async status(): Promise<PipelineStatus[]> {
     return await readStatus(this.#pool)
+  }
+
+  /** Makes empty tables for what another engine is to write of a run; what was left of an earlier try goes. */
+  async stage(run: string, steps: readonly TableStep[]): Promise<StagedRows> {
+    return await inTransaction(this.#patientPool, (client) => makeStaging(client, run, steps))
+  }
+
+  /** Removes what `stage` made for runs whose names begin with these words. */
+  async unstage(run: string): Promise<void> {
+    await inTransaction(this.#patientPool, (client) => dropStaging(client, run))
   }
 
   /** Runs one select in a read-only transaction, however long it takes. */

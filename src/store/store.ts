@@ -158,10 +158,19 @@ export interface BatchCommit {
   phases: Record<string, number>
   /** How many rows each step handed on. */
   stepRows: Record<string, number>
+  /** Rows that lie in tables of the database already, in place of those of `sinks` and `deadLetters`. */
+  staged?: StagedRows
   /** The verdicts, once it is known what each sink took. */
   books(outcomes: SinkOutcome[]): Promise<Verdicts>
   /** Messages to be published once the batch is committed; asked for after `books`. */
   outbox?(outcomes: SinkOutcome[]): Promise<OutboxRows[]>
+}
+
+/** What another engine has written beside the target tables. */
+export interface StagedRows {
+  tables: { step: TableStep; table: string }[]
+  /** A table of dead letters. */
+  deadLetters: string
 }
 
 /** The columns of `BatchCommit.lateRows`, in order. */

@@ -34,6 +34,11 @@ export async function commitBatch(
   batch: BatchCommit,
   owns: () => boolean,
 ): Promise<CommitOutcome> {
+  if (batch.staged !== undefined)
+    throw new MillraceError('NOT_SUPPORTED', {
+      at: batch.pipeline,
+      message: 'tables beside tables are in Postgres alone',
+    })
   const began = database.now()
   const drafts = new Map<string, Draft>()
   const outcomes: SinkOutcome[] = []

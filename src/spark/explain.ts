@@ -1,0 +1,89 @@
+/** A plan on Spark in words and SQL: what `explain --engine spark` says, without a server. */
+import { type Plan, planHash } from '../plan/plan.ts'
+import { mergeSql } from '../store/merge-sql.ts'
+import { cutOf, type SparkCut } from './cut.ts'
+import { refusals, sparkPlan, textsName } from './plan-sql.ts'
+import { sessionSettings } from './settings.ts'
+import { textsSql } from './source-sql.ts'
+
+export interface SparkExplanation {
+  pipeline: string
+  hash: string
+  /** Why a bounded run is refused; none where it is not. */
+  refused: string[]
+  settings: Record<string, string>
+  views: { name: string; sql: string; kept: boolean }[]
+  counts: string[]
+  tables: { table: string; sql: string; merge: string }[]
+  dead_letters: string[]
+  streaming: SparkCut
+}
+
+export function explainSpark(plan: Plan): SparkExplanation {
+  const refused = refusals(plan)
+  const explanation: SparkExplanation = {
+    pipeline: plan.name,
+    hash: planHash(plan),
+    refused,
+    settings: { ...sessionSettings },
+    views: [],
+    counts: [],
+    tables: [],
+    dead_letters: [],
+    streaming: cutOf(plan),
+  }
+  if (refused.length > 0) return explanation
+  for (const [id, source] of Object.entries(plan.sources)) {
+    const format = source.is === 'files' ? source.format : ({ is: 'json lines' } as const)
+    const input = { source: id, format, paths: ['<input>'] }
+    const lines = '(select _metadata.file_path as _file, value from text.`<input>`)'
+    explanation.views.push({ name: textsName(id), sql: textsSql(source, input, lines, '<batch>'), kept: false })
+  }
+  const made = sparkPlan(plan)
+  explanation.views.push(...made.views.map(({ name, select, kept }) => ({ name, sql: select, kept })))
+  explanation.counts = made.counts.map(({ select }) => select)
+  explanation.dead_letters = made.deadLetters
+  explanation.tables = made.tables.map(({ step, select }) => ({
+    table: step.table,
+    sql: select,
+    merge: mergeSql(step, `millrace_staging."<run> ${step.id}"`),
+  }))
+  return explanation
+}
+
+/** The explanation as a person reads it in a terminal. */
+export function sparkExplanationText(explanation: SparkExplanation): string {
+  const { pipeline, hash, refused, settings, views, counts, tables, dead_letters, streaming } = explanation
+  const lines = [`${pipeline} on Spark  (plan ${hash})`, '', 'a bounded run: millrace run --engine spark']
+  const sql = (text: string): string[] => [...text.split('\n').map((line) => `    ${line}`), '']
+  if (refused.length > 0) lines.push(...refused.map((why) => `  refused: ${why}`), '')
+  else {
+    lines.push('', '  the session')
+    lines.push(...Object.entries(settings).map(([name, value]) => `    set ${name} = ${value}`), '')
+    for (const view of views) {
+      lines.push(...sql(`create temporary view ${view.name} as\n${view.sql}`))
+      if (view.kept) lines.push(...sql(`cache lazy table ${view.name} options ('storageLevel' 'DISK_ONLY')`))
+    }
+    for (const { table, sql: select, merge } of tables) {
+      lines.push(
+        `  into the table ${table}, beside it and then in one transaction with all others`,
+        ...sql(select),
+        ...sql(merge),
+      )
+    }
+    for (const letters of dead_letters) lines.push('  dead letters', ...sql(letters))
+    lines.push('  the books')
+    for (const count of counts) lines.push(...sql(count))
+  }
+  lines.push('a stream: millrace work --engine spark')
+  if (streaming.refused !== undefined) lines.push(`  refused: ${streaming.refused}`)
+  else {
+    lines.push(
+      `  on Spark: ${streaming.onSpark.join(', ')}`,
+      `  here: ${streaming.here.join(', ')}`,
+      `  the cut: ${streaming.why}`,
+    )
+    lines.push('  this version shows the cut, and does not run it yet')
+  }
+  return lines.join('\n').trimEnd()
+}

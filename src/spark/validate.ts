@@ -1,0 +1,237 @@
+/**
+ * Validation as Spark's SQL: the same forms, the same rules, in the same order as in DuckDB, and so the same reasons. Each
+ * failure stands where its counterpart does in `failuresOf`, whose codes and messages it has.
+ */
+import { printSpark } from '../functions/print-spark.ts'
+import { sparkMatches, sparkName, sparkText, sparkType } from '../functions/spark-type.ts'
+import { failuresOf, type ReasonCode } from '../operators/validate.ts'
+import type { Column, ColumnType } from '../plan/columns.ts'
+import type { Rule, ValidateStep } from '../plan/plan.ts'
+
+/** What a row was read from: beside its texts, under their own names. */
+export const origin = { file: '_file', raw: '_raw', malformed: '_malformed', about: '_about' } as const
+
+export interface SparkFailure {
+  code: ReasonCode | (string & {})
+  column: string | null
+  message: string
+  when: string
+}
+
+/** The reasons for which a row can become a dead letter, numbered from 1 as `_failed` does. */
+export function sparkFailures(step: ValidateStep): SparkFailure[] {
+  const conditions = [
+    ...step.columns.flatMap((column) => columnConditions(column, step.rules[column.name] ?? [])),
+    ...step.checks.map(({ where }) => `not coalesce(${printSpark(where, step.columns)}, false)`),
+  ]
+  const failures = failuresOf(step)
+  if (failures.length !== conditions.length) throw new Error('a rule of validation is missing on Spark')
+  return failures.map(({ code, column, message }, i) => ({ code, column, message, when: conditions[i] ?? '' }))
+}
+
+/** All rows with their values, their texts as `<name>~`, and `_failed`: 0 of a row that could not be cut. */
+export function checkedSql(step: ValidateStep, staged: string): string {
+  const failures = sparkFailures(step).map(({ when }, i) => `    when ${when} then ${i + 1}`)
+  const columns = step.columns.flatMap((column) =>
+    column.type.is === 'text'
+      ? [sparkName(column.name)]
+      : [
+          `${typedSql(column, step.rules[column.name] ?? [])} as ${sparkName(column.name)}`,
+          `${sparkName(column.name)} as ${raw(column.name)}`,
+        ],
+  )
+  return `select
+  *,
+  -- the number of the first rule the row breaks
+  case
+    when ${origin.malformed} is not null then 0
+${failures.join('\n')}
+  end as _failed
+from (
+  select
+    ${[...Object.values(origin), ...columns].join(',\n    ')}
+  from ${staged}
+)`
+}
+
+export function goodSql(step: ValidateStep, checked: string): string {
+  const time = step.eventTime === undefined ? [] : [`${sparkName(step.eventTime.column)} as _time`]
+  return `select ${[...time, ...step.columns.map(({ name }) => sparkName(name))].join(', ')}\nfrom ${checked}\nwhere _failed is null`
+}
+
+/** The dead letters of a step, in the columns of `millrace.dead_letters`, with a number that tells them apart. */
+export function deadLettersSql(step: ValidateStep, checked: string, says: Record<string, string>): string {
+  const failures = sparkFailures(step)
+  const of = (value: (failure: SparkFailure) => string): string =>
+    `case _failed\n${failures.map((failure, i) => `    when ${i + 1} then ${value(failure)}`).join('\n')}\n  end`
+  const textOf = (name: string): string => {
+    const column = step.columns.find((each) => each.name === name)
+    return column === undefined || column.type.is === 'text' ? sparkName(name) : raw(name)
+  }
+  const message = ({ message, column }: SparkFailure): string =>
+    column === null || !message.includes('{value}')
+      ? sparkText(message)
+      : `replace(${sparkText(message)}, '{value}', coalesce(left(${textOf(column)}, 200), ''))`
+  const reasons = Object.entries(says).map(([code, text]) => `when ${sparkText(code)} then ${sparkText(text)}`)
+  const fields = step.columns.flatMap(({ name }) => [sparkText(name), textOf(name)])
+  const read = '_failed = 0'
+  return `select
+  monotonically_increasing_id() as _n,
+  ${sparkText(step.from[0] ?? '')} as source,
+  ${origin.file} as place,
+  cast(null as bigint) as line,
+  if(${read}, 'read', ${sparkText(step.id)}) as stage,
+  if(${read}, ${origin.malformed}, ${of(({ code }) => sparkText(code))}) as code,
+  if(${read}, ${origin.about}, ${of(({ column }) => (column === null ? 'cast(null as string)' : sparkText(column)))}) as column_name,
+  if(${read}, concat(coalesce(concat('"', ${origin.about}, '": '), ''), case ${origin.malformed} ${reasons.join(' ')} end), ${of(message)}) as message,
+  -- what no text holds: a NUL is written out, and of other bytes the text has a mark
+  replace(make_valid_utf8(${origin.raw}), chr(0), '\\\\x00') as raw,
+  case when contains(${origin.raw}, chr(0)) or not is_valid_utf8(${origin.raw}) then concat('\\\\x', lower(hex(cast(${origin.raw} as binary)))) end as raw_bytes,
+  if(${read}, cast(null as string), to_json(named_struct(${fields.join(', ')}), map('ignoreNullFields', 'false'))) as fields
+from ${checked}
+where _failed is not null`
+}
+
+// The text of a column that is parsed; a text column is its own.
+function raw(column: string): string {
+  return sparkName(`${column}~`)
+}
+
+function typedSql({ name, type }: Column, rules: Rule[]): string {
+  const text = sparkName(name)
+  const form = formOf(type)
+  switch (type.is) {
+    case 'text':
+    case 'json':
+      return text
+    case 'boolean':
+      return `case lower(${text}) when 'true' then true when 'false' then false end`
+    case 'list':
+      return listSql(text)
+    case 'timestamp': {
+      const iso = `when ${sparkMatches(text, iso8601)} then try_cast(${withSeconds(text)} as timestamp)`
+      const epoch = takesEpoch(rules)
+        ? ` when ${sparkMatches(text, epochMs)} then timestamp_millis(cast(${text} as bigint))`
+        : ''
+      return `case ${iso}${epoch} end`
+    }
+    case 'integer':
+    case 'decimal':
+    case 'double':
+      return `case when ${sparkMatches(text, form ?? '')} then try_cast(${text} as ${sparkType(type)}) end`
+  }
+}
+
+function takesEpoch(rules: Rule[]): boolean {
+  return rules.some(({ rule }) => rule === 'or epoch milliseconds')
+}
+
+const epochMs = '[+-]?[0-9]{1,15}'
+
+function formOf(type: ColumnType): string | undefined {
+  switch (type.is) {
+    case 'integer':
+      return '[+-]?[0-9]+'
+    case 'decimal':
+      return `[+-]?[0-9]+${type.scale === 0 ? '' : `(\\.[0-9]{1,${type.scale}})?`}`
+    case 'double':
+      return '[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][+-]?[0-9]+)?'
+    case 'timestamp':
+      return iso8601
+    case 'text':
+    case 'boolean':
+    case 'json':
+    case 'list':
+      return undefined
+  }
+}
+
+// Spark reads no time without seconds that has an offset.
+function withSeconds(text: string): string {
+  return `if(substring(${text}, 17, 1) = ':', ${text}, concat(left(${text}, 16), ':00', substring(${text}, 17)))`
+}
+
+// As DuckDB's validation has it: seconds to 59, hours to 23, offsets to 14 hours.
+const iso8601 =
+  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-3])(:?[0-5][0-9])?|[+-]14(:?00)?)?'
+const looseIso8601 =
+  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
+
+// A list of texts and nothing else; a null in it is no text.
+function listSql(text: string): string {
+  const json = `try_parse_json(${text})`
+  const list = `cast(${json} as array<string>)`
+  return `case when schema_of_variant(${json}) in ('ARRAY<STRING>', 'ARRAY<VOID>') and not exists(${list}, _e -> _e is null) then ${list} end`
+}
+
+function columnConditions({ name, type, nullable }: Column, rules: Rule[]): string[] {
+  const value = sparkName(name)
+  const text = type.is === 'text' ? value : raw(name)
+  const form = formOf(type)
+  const unparsed = `${value} is null and ${text} is not null`
+  const otherForm = form === undefined ? unparsed : `${value} is null and not ${sparkMatches(text, form)}`
+  const conditions: string[] = []
+  if (!nullable) conditions.push(`${text} is null`)
+  switch (type.is) {
+    case 'text':
+      break
+    case 'integer':
+      conditions.push(otherForm, unparsed)
+      break
+    case 'decimal':
+      conditions.push(`${otherForm} and ${sparkMatches(text, '[+-]?[0-9]+\\.[0-9]+')}`, otherForm, unparsed)
+      break
+    case 'double':
+      conditions.push(otherForm, `(${value} is null or not abs(${value}) < double('infinity')) and ${text} is not null`)
+      break
+    case 'timestamp':
+      if (takesEpoch(rules))
+        conditions.push(
+          `${otherForm} and not ${sparkMatches(text, epochMs)} and not ${sparkMatches(text, looseIso8601)}`,
+        )
+      conditions.push(
+        `${otherForm} and ${sparkMatches(text, looseIso8601)}`,
+        otherForm,
+        unparsed,
+        `${value} < timestamp '0001-01-01 00:00:00Z' or ${value} >= timestamp '+10000-01-01 00:00:00Z'`,
+      )
+      break
+    case 'boolean':
+      conditions.push(`lower(${text}) not in ('true', 'false')`)
+      break
+    case 'list':
+      conditions.push(unparsed, hasEscapedNul(text))
+      break
+    case 'json':
+      conditions.push(`${text} is not null and try_parse_json(${text}) is null`, hasEscapedNul(text))
+      break
+  }
+  for (const rule of rules) conditions.push(...ruleConditions(value, type, rule))
+  return conditions
+}
+
+// A \u0000 whose backslash is not itself escaped.
+function hasEscapedNul(text: string): string {
+  return `(${text} rlike ${sparkText('(^|[^\\\\])(\\\\\\\\)*\\\\u0000')})`
+}
+
+function ruleConditions(value: string, type: ColumnType, rule: Rule): string[] {
+  const limit = (at: string | number): string => {
+    if (type.is === 'timestamp') return `timestamp ${sparkText(String(at))}`
+    return type.is === 'double' ? `cast('${at}' as double)` : String(at)
+  }
+  switch (rule.rule) {
+    case 'or epoch milliseconds':
+      return []
+    case 'not empty':
+      return [`${value} = ''`]
+    case 'one of':
+      return [`${value} not in (${rule.values.map(sparkText).join(', ')})`]
+    case 'at least':
+      return [`${value} < ${limit(rule.value)}`]
+    case 'at most':
+      return [`${value} > ${limit(rule.value)}`]
+    case 'length at most':
+      return [`length(${value}) > ${rule.characters}`]
+  }
+}

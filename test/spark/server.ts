@@ -1,0 +1,121 @@
+/** A Spark Connect server of a test's own, on a port of its own, which ends with the test. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { SparkSession } from '../../src/spark/connect.ts'
+
+const python = process.env['MILLRACE_SPARK_PYTHON']
+const jdbcJar = process.env['MILLRACE_JDBC_JAR']
+
+/** Why there can be no Spark here, or false. */
+export const noSpark: string | false =
+  python === undefined || jdbcJar === undefined
+    ? 'Spark is absent: .ci/setup brings it, and names it in MILLRACE_SPARK_PYTHON and MILLRACE_JDBC_JAR'
+    : false
+
+/** How long a server may take to start on a busy machine. */
+const patienceMs = 180_000
+
+export class TestSpark implements AsyncDisposable {
+  readonly remote: string
+  readonly #folder: string
+  readonly #port: number
+  #process: ChildProcess | undefined
+
+  private constructor(folder: string, port: number) {
+    this.#folder = folder
+    this.#port = port
+    this.remote = process.env['MILLRACE_TEST_SPARK_REMOTE'] ?? `sc://127.0.0.1:${port}`
+  }
+
+  static async start(): Promise<TestSpark> {
+    const server = new TestSpark(await mkdtemp(join(tmpdir(), 'millrace-connect-')), await freePort())
+    await server.start()
+    return server
+  }
+
+  async start(): Promise<void> {
+    // a server that is there already, for those who run one test again and again
+    if (process.env['MILLRACE_TEST_SPARK_REMOTE'] !== undefined) return
+    if (python === undefined || jdbcJar === undefined) throw new Error(String(noSpark))
+    const home = execFileSync(python, [
+      '-c',
+      'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("pyspark").origin))',
+    ])
+      .toString()
+      .trim()
+    const settings = {
+      'spark.connect.grpc.binding.address': '127.0.0.1',
+      'spark.connect.grpc.binding.port': String(this.#port),
+      'spark.driver.host': '127.0.0.1',
+      'spark.driver.bindAddress': '127.0.0.1',
+      'spark.local.dir': join(this.#folder, 'local'),
+      'spark.sql.warehouse.dir': join(this.#folder, 'warehouse'),
+      'spark.ui.enabled': 'false',
+      // one for each core: the default of 200 is for clusters
+      'spark.sql.shuffle.partitions': '2',
+    }
+    const child = spawn(
+      join(home, 'bin/spark-submit'),
+      [
+        '--class',
+        'org.apache.spark.sql.connect.service.SparkConnectServer',
+        '--master',
+        'local[2]',
+        '--driver-memory',
+        '1g',
+        '--jars',
+        jdbcJar,
+        ...Object.entries(settings).flatMap(([name, value]) => ['--conf', `${name}=${value}`]),
+        'spark-internal',
+      ],
+      {
+        env: {
+          PATH: process.env['PATH'],
+          HOME: process.env['HOME'],
+          JAVA_HOME: process.env['JAVA_HOME'],
+          LC_ALL: 'C.UTF-8',
+        },
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    )
+    this.#process = child
+    let said = ''
+    child.stderr?.on('data', (chunk: Buffer) => {
+      said = `${said}${chunk}`.slice(-4000)
+    })
+    const ended = once(child, 'exit').then(() => {
+      throw new Error(`Spark has ended: ${said}`)
+    })
+    ended.catch(() => {})
+    const opened = SparkSession.open({ remote: this.remote, waitMs: patienceMs })
+    await using _ = await Promise.race([opened, ended])
+  }
+
+  /** As a machine that is gone: without a word. */
+  async kill(): Promise<void> {
+    const child = this.#process
+    this.#process = undefined
+    if (child === undefined || child.exitCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill('SIGKILL')
+    await ended
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill()
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address !== null ? address.port : 0
+}
