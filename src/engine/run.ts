@@ -94,8 +94,8 @@ interface Taken {
 
 class Worker implements AsyncDisposable {
   readonly #options: WorkerOptions
-  /** One connection for each half: while one batch commits, the next is staged on the other. */
-  readonly #sessions: [DuckSession, DuckSession]
+  /** While one batch commits, the next may be worked on and the one after it be staged, each on a connection of its own. */
+  readonly #sessions: [DuckSession, DuckSession, DuckSession]
   readonly #progress = noProgress()
   #lease: Lease | undefined
   #reader: SourceReader | undefined
@@ -122,7 +122,7 @@ class Worker implements AsyncDisposable {
   readonly #now: () => number
   readonly #time: PipelineTime
 
-  private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession]) {
+  private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession, DuckSession]) {
     this.#options = options
     this.#sessions = sessions
     const { keyed, limits } = options
@@ -133,7 +133,8 @@ class Worker implements AsyncDisposable {
   }
 
   static async open(options: WorkerOptions): Promise<Worker> {
-    return new Worker(options, [await options.duck.connect(), await options.duck.connect()])
+    const { duck } = options
+    return new Worker(options, [await duck.connect(), await duck.connect(), await duck.connect()])
   }
 
   async run(): Promise<Progress> {
@@ -436,12 +437,15 @@ class Worker implements AsyncDisposable {
       const tools = this.#tools(next, range)
       const batch = taken.batch ?? (await stageBatch(tools, next, range, startedAt))
       this.#staged.push(batch)
-      await this.#committing
+      // of keys that are whole nothing is stored that a step would have to wait for
+      const atOnce = this.#keyed?.atOnce === true
+      if (!atOnce) await this.#committing
       if (failure !== undefined) throw failure
       if (signal.aborted) break
       if (this.#ahead !== undefined) this.#ahead = this.#stageAhead(this.#ahead, next + 1)
-      const time = this.#time.withRows(batch, lags)
-      await operateBatch(tools, batch, { ...time, atOnce: this.#keyed?.atOnce === true })
+      await operateBatch(tools, batch, { ...this.#time.withRows(batch, lags), atOnce })
+      await this.#committing
+      if (failure !== undefined) throw failure
       commit(batch, tools)
       if (!bounded && !isFull) {
         // a small batch: let rows gather, and leave the processor to the commit
@@ -514,7 +518,7 @@ class Worker implements AsyncDisposable {
 
   #tools(number: number, range?: Range): BatchTools {
     const { plan, store, spool } = this.#options
-    const session = this.#sessions[number % 2 === 0 ? 0 : 1]
+    const session = this.#sessions[number % this.#sessions.length] ?? this.#sessions[0]
     const tools = { plan, store, spool, session, filters: this.#filters, time: this.#time.tools }
     if (this.#keyed === undefined || range === undefined) return tools
     const stage = this.#keyed.stageOf(range)

@@ -209,7 +209,12 @@ export function totalAtOnce(run: TotalRun): Relation[] {
     ...byKey,
   }
   return [
-    { name: rows, as: 'table', select: `select\n  ${keys}${values.join('')}\nfrom ${input}` },
+    // read again for each set of values
+    {
+      name: rows,
+      as: sets.length === 0 ? 'view' : 'table',
+      select: `select\n  ${keys}${values.join('')}\nfrom ${input}`,
+    },
     ...sets.map(
       (set): Relation => ({
         name: valuesName(out, set),
