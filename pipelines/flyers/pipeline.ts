@@ -16,6 +16,7 @@ import {
 import { generator } from './generate.ts'
 import { processRoute } from './process.ts'
 import { charts, routes } from './results.ts'
+import { schedules, tasks } from './retention.ts'
 import { rulesOf, settings } from './settings.ts'
 
 const { coalesce, floor, not, toDecimal, toInteger, truncateTo } = functions
@@ -93,5 +94,7 @@ export const flyers: System = {
   generate: generator,
   routes,
   posts: [processRoute()],
+  tasks,
+  schedules,
   charts,
 }

@@ -17,6 +17,11 @@ export const settings: Record<string, SettingSpec> = {
     default: 'off',
     says: 'every event and the next of its reader and flyer, whatever they are, is a session, in whole seconds',
   },
+  FLYERS_SESSIONS_KEEP: {
+    type: 'duration',
+    default: '30 days',
+    says: 'a session goes from its table so long after it came; the averages and the report keep it',
+  },
   FLYERS_SESSIONS: {
     type: 'text',
     default: 'files',
