@@ -68,7 +68,7 @@ function kindsInTurn(round: number): Kind[] {
   return all.map((_, n) => all[(n + round) % all.length] ?? 'health')
 }
 
-async function portOf(room: string, server: Running, signal: AbortSignal): Promise<number> {
+export async function portOf(room: string, server: Running, signal: AbortSignal): Promise<number> {
   for (let tries = 0; tries < 600; tries++) {
     const written = await readFile(join(room, 'server.json'), 'utf8').catch(() => '{}')
     const { port } = JSON.parse(written) as { port?: number }

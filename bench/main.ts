@@ -1,4 +1,4 @@
-/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers | spark-logs`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers | process | spark-logs`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
@@ -14,6 +14,7 @@ import { benchLog } from './log.ts'
 import { benchManyFiles } from './many-files.ts'
 import { benchOpenPage } from './open-page.ts'
 import { peerNames } from './peers.ts'
+import { benchProcess } from './process.ts'
 import { benchPublish } from './publish.ts'
 import { benchRead } from './read.ts'
 import { benchSparkLogs } from './spark-logs.ts'
@@ -28,6 +29,7 @@ npm run bench -- archive [--files N] [--rounds N]
 npm run bench -- open-page [--rows N] [--rounds N]
 npm run bench -- log [--rows N] [--rounds N]
 npm run bench -- ingest [--seconds N] [--rounds N]
+npm run bench -- process [--users N] [--rate N] [--seconds N]
 npm run bench -- consume [--rows N] [--rounds N]
 npm run bench -- publish [--rows N] [--rounds N]
 npm run bench -- windows [--rows N] [--rounds N] [--peers ${windowPeers.join(',')}]
@@ -49,6 +51,7 @@ async function main(): Promise<number> {
       seconds: { type: 'string', default: '30' },
       gigabytes: { type: 'string', default: '10' },
       files: { type: 'string' },
+      users: { type: 'string', default: '1000' },
       format: { type: 'string', default: 'csv' },
       megabytes: { type: 'string', default: '431' },
       help: { type: 'boolean', default: false },
@@ -81,6 +84,15 @@ async function main(): Promise<number> {
         system: values.system,
         rate: count(values.rate),
         seconds: count(values.seconds),
+        signal: stop.signal,
+      })
+      return 0
+    case 'process':
+      await benchProcess({
+        root,
+        rate: count(values.rate),
+        seconds: count(values.seconds),
+        users: count(values.users),
         signal: stop.signal,
       })
       return 0
