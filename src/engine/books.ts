@@ -43,7 +43,11 @@ export async function countBatch(
   }
   const stepRows: Record<string, number> = {}
   for (const step of plan.steps) {
-    stepRows[step.id] = await count(makesNothing(step) ? names.into(step) : names.of(step.id))
+    // it hands on what it takes
+    const same = makesNothing(step) || step.op === 'select'
+    const rows = await count(same ? names.into(step) : names.of(step.id))
+    stepRows[step.id] = rows
+    counted.set(names.of(step.id), rows)
   }
   const verdicts = branches(plan)
     ? await countBranches(session, plan, names, range, [])
