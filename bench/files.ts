@@ -5,7 +5,7 @@ import { dataset, type Expected } from './data.ts'
 import { type Landed, landWith, type PeerName, peerNames, type Setting, says, verify } from './peers.ts'
 import { type Postgres, startPostgres, targetTable } from './postgres.ts'
 import { Peak, processorSeconds, residentOfPostgres } from './processes.ts'
-import { machine, median, printTable, saveResult } from './report.ts'
+import { machine, median, printTable, range, rotated, saveResult, say, thousands } from './report.ts'
 import { rivalParts } from './rivals.ts'
 
 export interface FilesOptions {
@@ -205,21 +205,4 @@ async function printGrowth(here: string, result: Summary): Promise<void> {
     `\nMillrace's memory: ${result.peers.millrace.memoryMb} MB over ${thousands(result.expected.rows)} rows, ` +
       `${before.memoryMb} MB over ${thousands(other)} (an earlier run)\n`,
   )
-}
-
-function range([least, most]: [number, number]): string {
-  return `${least.toFixed(2)}-${most.toFixed(2)}`
-}
-
-function rotated<T>(list: readonly T[], by: number): T[] {
-  const at = by % Math.max(1, list.length)
-  return [...list.slice(at), ...list.slice(0, at)]
-}
-
-function thousands(count: number): string {
-  return count.toLocaleString('en-US')
-}
-
-function say(text: string): void {
-  process.stderr.write(`${text}\n`)
 }

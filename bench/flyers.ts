@@ -14,7 +14,7 @@ import {
 } from './flyers-peers.ts'
 import { type Postgres, startPostgres } from './postgres.ts'
 import { Peak, processorSeconds, residentOfPostgres } from './processes.ts'
-import { machine, median, printTable, saveResult } from './report.ts'
+import { machine, median, printTable, range, rotated, saveResult, say, thousands } from './report.ts'
 import { rivalParts } from './rivals.ts'
 
 export interface FlyersOptions {
@@ -203,21 +203,4 @@ function printRatios(ratios: Ratio[]): void {
       goal === undefined ? '' : `goal ${goal}: ${reached ? 'reached' : 'MISSED'}`,
     ]),
   )
-}
-
-function range([least, most]: [number, number]): string {
-  return `${least.toFixed(2)}-${most.toFixed(2)}`
-}
-
-function rotated<T>(list: readonly T[], by: number): T[] {
-  const at = by % Math.max(1, list.length)
-  return [...list.slice(at), ...list.slice(0, at)]
-}
-
-function thousands(count: number): string {
-  return count.toLocaleString('en-US')
-}
-
-function say(text: string): void {
-  process.stderr.write(`${text}\n`)
 }

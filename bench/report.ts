@@ -41,3 +41,21 @@ export async function saveResult(here: string, name: string, result: object): Pr
   await writeFile(join(folder, `${name}.json`), `${JSON.stringify(result, null, 2)}\n`)
   process.stdout.write(`\nall figures: bench/out/${name}.json\n`)
 }
+
+export function range([least, most]: [number, number]): string {
+  return `${least.toFixed(2)}-${most.toFixed(2)}`
+}
+
+/** Each round begins with another. */
+export function rotated<T>(list: readonly T[], by: number): T[] {
+  const at = by % Math.max(1, list.length)
+  return [...list.slice(at), ...list.slice(0, at)]
+}
+
+export function thousands(count: number): string {
+  return count.toLocaleString('en-US')
+}
+
+export function say(text: string): void {
+  process.stderr.write(`${text}\n`)
+}

@@ -152,14 +152,14 @@ function typedSql(column: Column, rules: Rule[]): string {
   return `case ${iso}${epoch} end`
 }
 
-function takesEpoch(rules: Rule[]): boolean {
+export function takesEpoch(rules: Rule[]): boolean {
   return rules.some(({ rule }) => rule === 'or epoch milliseconds')
 }
 
-const epochMs = '[+-]?[0-9]{1,15}'
+export const epochMs = '[+-]?[0-9]{1,15}'
 
-// What a text must look like before it is parsed; DuckDB would take others too, such as 1e3 and 1_000.
-function formOf(type: ColumnType): string | undefined {
+/** What a text must look like before it is parsed; engines would take others too, such as 1e3 and 1_000. */
+export function formOf(type: ColumnType): string | undefined {
   switch (type.is) {
     case 'integer':
       return '[+-]?[0-9]+'
@@ -280,13 +280,15 @@ function columnFailures(column: Column, rules: Rule[]): Failure[] {
   return failures
 }
 
-// Seconds go to 59 and hours to 23: a leap second or 24:00 would be moved to another moment without a word.
-// No place on earth is more than 14 hours from UTC.
-const iso8601 =
+/**
+ * Seconds go to 59 and hours to 23: a leap second or 24:00 would be moved to another moment without a word.
+ * No place on earth is more than 14 hours from UTC.
+ */
+export const iso8601 =
   '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-3])(:?[0-5][0-9])?|[+-]14(:?00)?)?'
 
-// The same form with any digits.
-const looseIso8601 =
+/** The same form with any digits. */
+export const looseIso8601 =
   '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
 
 // Nearly all are plain: only what is not is read as JSON. A case tries what stands later on the rows that are left alone.

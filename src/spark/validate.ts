@@ -4,7 +4,15 @@
  */
 import { printSpark } from '../functions/print-spark.ts'
 import { sparkMatches, sparkName, sparkText, sparkType } from '../functions/spark-type.ts'
-import { failuresOf, type ReasonCode } from '../operators/validate.ts'
+import {
+  epochMs,
+  failuresOf,
+  formOf,
+  iso8601,
+  looseIso8601,
+  type ReasonCode,
+  takesEpoch,
+} from '../operators/validate.ts'
 import type { Column, ColumnType } from '../plan/columns.ts'
 import type { Rule, ValidateStep } from '../plan/plan.ts'
 
@@ -122,40 +130,10 @@ function typedSql({ name, type }: Column, rules: Rule[]): string {
   }
 }
 
-function takesEpoch(rules: Rule[]): boolean {
-  return rules.some(({ rule }) => rule === 'or epoch milliseconds')
-}
-
-const epochMs = '[+-]?[0-9]{1,15}'
-
-function formOf(type: ColumnType): string | undefined {
-  switch (type.is) {
-    case 'integer':
-      return '[+-]?[0-9]+'
-    case 'decimal':
-      return `[+-]?[0-9]+${type.scale === 0 ? '' : `(\\.[0-9]{1,${type.scale}})?`}`
-    case 'double':
-      return '[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][+-]?[0-9]+)?'
-    case 'timestamp':
-      return iso8601
-    case 'text':
-    case 'boolean':
-    case 'json':
-    case 'list':
-      return undefined
-  }
-}
-
 // Spark reads no time without seconds that has an offset.
 function withSeconds(text: string): string {
   return `if(substring(${text}, 17, 1) = ':', ${text}, concat(left(${text}, 16), ':00', substring(${text}, 17)))`
 }
-
-// As DuckDB's validation has it: seconds to 59, hours to 23, offsets to 14 hours.
-const iso8601 =
-  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\\.[0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-3])(:?[0-5][0-9])?|[+-]14(:?00)?)?'
-const looseIso8601 =
-  '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?'
 
 // A list of texts and nothing else; a null in it is no text.
 function listSql(text: string): string {
