@@ -3,7 +3,7 @@
  * into batches. What fits one batch is one; more of it goes through buckets (`stages.ts`), and a run that was interrupted
  * goes on where its folder and the store say.
  */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MillraceError } from '../errors.ts'
 import { type FilesStep, type Plan, planHash, type TableStep } from '../plan/plan.ts'
@@ -24,8 +24,10 @@ export interface KeyedRunOptions {
   output?: string | undefined
   /** What was asked for: an interrupted run goes on only with the same. */
   request: string
-  /** Nothing is stored of any key, and nothing will follow. */
-  atOnce: boolean
+  /** Nothing will follow. */
+  final: boolean
+  /** Something is stored by key. */
+  keeps: boolean
   /** In a batch, and about as many in a bucket. */
   rows: number
   startedAt: Date
@@ -86,22 +88,30 @@ export class KeyedRun implements SourceReader {
 
   /** A new run, or the one of this pipeline that was interrupted. Errors: RUN_UNFINISHED when that one was another. */
   static async open(options: KeyedRunOptions, inner: SourceReader): Promise<KeyedRun> {
-    const { plan, folder, request, atOnce, sql, startedAt } = options
+    const { plan, folder, request, final, keeps, sql, startedAt } = options
     const [version] = await sql.rows<{ version: string }>('select version() as version')
     const duckdb = version?.version ?? ''
     const unfinished = await findRuns(folder, plan.name)
     for (const { id, file } of unfinished) {
-      if (file.request === request && file.plan === planHash(plan) && file.duckdb === duckdb) {
-        return new KeyedRun(options, inner, id, file)
-      }
+      const same = file.request === request && file.plan === planHash(plan) && file.duckdb === duckdb
+      if (same && !(file.at_once && keeps)) return new KeyedRun(options, inner, id, file)
       throw new MillraceError('RUN_UNFINISHED', {
         at: plan.name,
         message: `a run of ${file.request} was interrupted, and what it has read is not yet in the tables`,
-        hint: `run it again as it was, and it goes on; or give it up: millrace reset ${plan.name} --results`,
+        hint: same
+          ? `others have come between, after which it said nothing would: begin anew with millrace reset ${plan.name} --results`
+          : `run it again as it was, and it goes on; or give it up: millrace reset ${plan.name} --results`,
       })
     }
     const id = `${plan.name}-${startedAt.toISOString().replaceAll(/[-:]|\.\d+/g, '')}-${process.pid}`
-    const file = { pipeline: plan.name, request, plan: planHash(plan), at_once: atOnce, duckdb, finished: false }
+    const file = {
+      pipeline: plan.name,
+      request,
+      plan: planHash(plan),
+      at_once: final && !keeps,
+      duckdb,
+      finished: false,
+    }
     const run = new KeyedRun(options, inner, id, file)
     await mkdir(join(folder, id), { recursive: true })
     return run
@@ -207,6 +217,8 @@ export class KeyedRun implements SourceReader {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#options.sql[Symbol.dispose]()
+    // one that has committed nothing has left nothing
+    await rmdir(join(this.#options.folder, this.#id)).catch(() => {})
     await this.#inner[Symbol.asyncDispose]()
   }
 

@@ -242,11 +242,13 @@ class Worker implements AsyncDisposable {
     const { keyed, openReader, plan, store, duck, final = false } = this.#options
     const reader = await openReader()
     if (keyed === undefined) return reader
-    const atOnce = final && watermark < endOfTime && !(await store.keepsByKey(plan.name))
+    // after the end of time everything is late
+    const ends = final && watermark < endOfTime
+    const keeps = await store.keepsByKey(plan.name)
     const startedAt = new Date(this.#now())
     const sql = await duck.connect()
     try {
-      this.#keyed = await KeyedRun.open({ ...keyed, plan, store, sql, atOnce, startedAt }, reader)
+      this.#keyed = await KeyedRun.open({ ...keyed, plan, store, sql, final: ends, keeps, startedAt }, reader)
     } catch (error) {
       sql.close()
       await reader[Symbol.asyncDispose]()
