@@ -91,9 +91,11 @@ export class KeyedRun implements SourceReader {
     const { plan, folder, request, final, keeps, sql, startedAt } = options
     const [version] = await sql.rows<{ version: string }>('select version() as version')
     const duckdb = version?.version ?? ''
+    // with what it writes as files
+    const hash = planHash(withFiles(plan, ''))
     const unfinished = await findRuns(folder, plan.name)
     for (const { id, file } of unfinished) {
-      const same = file.request === request && file.plan === planHash(plan) && file.duckdb === duckdb
+      const same = file.request === request && file.plan === hash && file.duckdb === duckdb
       if (same && !(file.at_once && keeps)) return new KeyedRun(options, inner, id, file)
       throw new MillraceError('RUN_UNFINISHED', {
         at: plan.name,
@@ -107,7 +109,7 @@ export class KeyedRun implements SourceReader {
     const file = {
       pipeline: plan.name,
       request,
-      plan: planHash(plan),
+      plan: hash,
       at_once: final && !keeps,
       duckdb,
       finished: false,

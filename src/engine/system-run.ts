@@ -142,7 +142,7 @@ async function runItsPipeline(run: SystemRun): Promise<Progress> {
 // In words, for an interrupted run goes on only when the same is asked for again.
 function keyedRunOf({ inputs, final, again, output }: NonNullable<SystemRun['bounded']>, config: Config) {
   const paths = inputs === undefined ? 'what is there' : inputs.map((path) => resolve(path)).join(', ')
-  const request = `${paths}${final === true ? ' --final' : ''}${again ? ' --again' : ''}`
+  const request = `${paths}${final === true ? ' --final' : ''}${again ? ' --again' : ''}${output === undefined ? '' : ` --output ${resolve(output)}`}`
   const folder = runsFolder(config.dataDirectory)
   // larger than any other batch, unless somebody has said how large they may be
   const isSet = config.resolved.some(({ name, from }) => name === 'BATCH_MAX_ROWS' && from !== 'default')
