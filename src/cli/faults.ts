@@ -10,43 +10,6 @@ export interface Fault {
 }
 
 export const faults = {
-  // Spark
-  SPARK_UNREACHABLE: {
-    name: 'spark',
-    is: 'fault',
-    means: 'SPARK_REMOTE names a server that does not answer, or does not let us in.',
-    mend: 'start it (sbin/start-connect-server.sh), or mend host, port and token in SPARK_REMOTE',
-  },
-  SPARK_UNFIT: {
-    name: 'spark',
-    is: 'fault',
-    means: 'The Spark server is older than 4, or does not read texts as UTF-8.',
-    mend: 'start a Connect server of Spark 4 with LC_ALL=C.UTF-8',
-  },
-  SPARK_NO_JDBC: {
-    name: 'spark',
-    is: 'fault',
-    means: 'The Spark server has no driver for Postgres, and can write Parquet only.',
-    mend: 'start it with --packages org.postgresql:postgresql:42.7.7, or with --jars and the path of that jar',
-  },
-  SPARK_NO_DATABASE: {
-    name: 'spark',
-    is: 'fault',
-    means: 'The Spark server does not reach the database, or may not log in to it.',
-    mend: 'set SPARK_DATABASE_URL to the address by which Spark reaches it; the embedded Postgres is for this machine alone',
-  },
-  SPARK_NO_KAFKA: {
-    name: 'spark',
-    is: 'warning',
-    means: 'The Spark server has no connector to Kafka; runs over files do not need it.',
-    mend: 'for streams start it with --packages org.apache.spark:spark-sql-kafka-0-10_2.13:4.0.0',
-  },
-  SPARK_TIME_ZONE: {
-    name: 'spark',
-    is: 'warning',
-    means: 'The time zone of the Spark server is not UTC. Our sessions are in UTC; what others write there may not be.',
-    mend: 'start it with --conf spark.sql.session.timeZone=UTC',
-  },
   // this machine
   NODE_TOO_OLD: {
     name: 'node',
@@ -279,6 +242,43 @@ export const faults = {
     is: 'warning',
     means: 'Files were taken over an hour ago, and are not finished.',
     mend: 'start a worker, which reads on where it stopped; if one runs, its log says why it does not',
+  },
+  // Spark
+  SPARK_UNREACHABLE: {
+    name: 'spark',
+    is: 'fault',
+    means: 'SPARK_REMOTE names a server that does not answer, or does not let us in.',
+    mend: 'start it (sbin/start-connect-server.sh), or mend host, port and token in SPARK_REMOTE',
+  },
+  SPARK_UNFIT: {
+    name: 'spark',
+    is: 'fault',
+    means: 'The Spark server is older than 4, or does not read texts as UTF-8.',
+    mend: 'start a Connect server of Spark 4 with LC_ALL=C.UTF-8',
+  },
+  SPARK_NO_JDBC: {
+    name: 'spark',
+    is: 'fault',
+    means: 'The Spark server has no driver for Postgres, and can write Parquet only.',
+    mend: 'start it with --packages org.postgresql:postgresql:42.7.7, or with --jars and the path of that jar',
+  },
+  SPARK_NO_DATABASE: {
+    name: 'spark',
+    is: 'fault',
+    means: 'The Spark server does not reach the database, or may not log in to it.',
+    mend: 'set SPARK_DATABASE_URL to the address by which Spark reaches it; the embedded Postgres is for this machine alone',
+  },
+  SPARK_NO_KAFKA: {
+    name: 'spark',
+    is: 'warning',
+    means: 'The Spark server has no connector to Kafka; runs over files do not need it.',
+    mend: 'for streams start it with --packages org.apache.spark:spark-sql-kafka-0-10_2.13:4.0.0',
+  },
+  SPARK_TIME_ZONE: {
+    name: 'spark',
+    is: 'warning',
+    means: 'The time zone of the Spark server is not UTC. Our sessions are in UTC; what others write there may not be.',
+    mend: 'start it with --conf spark.sql.session.timeZone=UTC',
   },
 } as const satisfies Record<string, Fault>
 
