@@ -11,7 +11,7 @@ const bench = await openBench()
 after(() => bench[Symbol.asyncDispose]())
 
 test(`${histories} generated bounded runs from seed ${first} judge all rows of a key together`, {
-  timeout: 29 * 60_000,
+  timeout: 45 * 60_000,
 }, async () => {
   let bucketed = 0
   for (let i = 0; i < histories; i++) if (await checkKeyedRun(bench, first + i)) bucketed++

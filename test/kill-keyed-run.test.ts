@@ -21,7 +21,7 @@ const core: KillCase[] = [
   { point: 'effect publish files', occurrence: 12 },
 ]
 const points = [...failpoints, ...runFailpoints].filter((point) => point !== 'effect move files')
-const all = points.flatMap((point): KillCase[] => [1, 5, 9].map((occurrence) => ({ point, occurrence })))
+const all = points.flatMap((point): KillCase[] => [2, 7].map((occurrence) => ({ point, occurrence })))
 const chosen = ofBoundedRuns(full ? all : core)
 
 describe(`a run through buckets, killed with SIGKILL, ${howMany}`, { concurrency: 2 }, () => {

@@ -10,7 +10,7 @@ const bench = await openBench()
 after(() => bench[Symbol.asyncDispose]())
 
 test(`${histories} generated histories of pairs and totals from seed ${first} end as the reference says`, {
-  timeout: 29 * 60_000,
+  timeout: 45 * 60_000,
 }, async () => {
   for (let i = 0; i < histories; i++) await checkPairHistory(bench, first + i)
 })
