@@ -87,7 +87,7 @@ export interface GetRoute {
   lenient?: true
   query?: Record<string, RouteParameter>
   /** What it answers by status, beside the problems that any address can answer with. */
-  answers: Record<number, { says: string; schema?: Record<string, unknown> }>
+  answers: Record<number, { says: string; schema?: Record<string, unknown>; type?: string }>
   handle(
     request: { params: Record<string, string>; query: Record<string, string | number> },
     tools: RouteTools,

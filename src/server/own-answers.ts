@@ -7,9 +7,9 @@ import { ProblemError } from './problem.ts'
 /** Of a route, for the OpenAPI document. */
 export function ownAnswers(told: GetRoute['answers']): Record<string, Record<string, unknown>> {
   return Object.fromEntries(
-    Object.entries(told).map(([status, { says, schema }]) => [
+    Object.entries(told).map(([status, { says, schema, type = 'application/json' }]) => [
       status,
-      { description: says, content: { 'application/json': { schema: schema ?? {} } } },
+      { description: says, content: { [type]: { schema: schema ?? {} } } },
     ]),
   )
 }

@@ -257,7 +257,14 @@ function told(asked: PlainRoute): GetRoute {
     ...asked,
     params: Object.fromEntries(names.map((name) => [name, parameters[name] ?? `which ${name}`])),
     lenient: true,
-    answers: { 200: { says: 'What was asked for.' } },
+    answers: {
+      200: {
+        says: 'What was asked for.',
+        ...(asked.path.endsWith('/logs') ? { type: 'application/octet-stream' } : {}),
+      },
+      400: { says: 'What was asked for makes no sense, in words.', type: 'text/plain' },
+      404: { says: 'There is no such thing, in words.', type: 'text/plain' },
+    },
   }
 }
 
