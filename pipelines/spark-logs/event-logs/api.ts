@@ -106,7 +106,7 @@ const ofApp: Address[] = [
       const shares = String(query['quantiles'] || '0.05,0.25,0.5,0.75,0.95').split(',')
       const quantiles = shares.map((share) => {
         if (share.trim() !== '' && Number.isFinite(Number(share))) return Number(share)
-        throw new Refused(400, `Bad value for parameter "quantiles".  Expected a double, got "${share}"`)
+        throw new Refused(422, `Bad value for parameter "quantiles".  Expected a double, got "${share}"`)
       })
       const row = await stageRow(tools, app, params)
       const from = await tasksOf(tools, app, row)
@@ -262,7 +262,7 @@ function told(asked: PlainRoute): GetRoute {
         says: 'What was asked for.',
         ...(asked.path.endsWith('/logs') ? { type: 'application/octet-stream' } : {}),
       },
-      400: { says: 'What was asked for makes no sense, in words.', type: 'text/plain' },
+      422: { says: 'What was asked for makes no sense, in words.', type: 'text/plain' },
       404: { says: 'There is no such thing, in words.', type: 'text/plain' },
     },
   }
@@ -348,7 +348,7 @@ function dateIn(value: string | number | undefined): Date | null {
   const text = String(value)
   const known = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}\.\d{3}(GMT|Z))?$/.test(text)
   const date = new Date(text.replace('GMT', 'Z'))
-  if (!known || Number.isNaN(date.getTime())) throw new Refused(400, `Couldn't parse date: ${text}`)
+  if (!known || Number.isNaN(date.getTime())) throw new Refused(422, `Couldn't parse date: ${text}`)
   return date
 }
 

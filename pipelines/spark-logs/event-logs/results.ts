@@ -83,7 +83,7 @@ export const routes: Route[] = [
         and    ($4 = '' or "user" = $4)
         order by ended_at desc, app_id, job_id desc
         limit  $1`,
-        [query['limit'], query['day'], query['app'], query['user']],
+        [query['limit'], dayOf(query['day']), query['app'], query['user']],
       ),
   },
   {
@@ -213,3 +213,10 @@ export const charts: Chart[] = [
     refreshSeconds: 5,
   },
 ]
+
+// A text that is no day is on none of which there is anything.
+function dayOf(text: unknown): string {
+  const day = String(text ?? '')
+  const isDay = /^[0-9]{4}-[0-9]{2}-[0-9]{2}$/.test(day) && new Date(day).toJSON()?.startsWith(day) === true
+  return day === '' || isDay ? day : '0001-01-01'
+}
