@@ -176,7 +176,7 @@ export async function checkHistory(bench: Bench, seed: number): Promise<void> {
     }
     return store
   }
-  const limits = () => ({ rows: 1 + Math.floor(random() * 20), bytes: 1 + Math.floor(random() * 400) })
+  const limits = () => ({ rows: 1 + Math.floor(random() * 20), bytes: 1 + Math.floor(random() * 1000) })
   const told: string[] = [`seed ${seed}`, plan.name, `constraints on ${Object.keys(constraints).join() || 'nothing'}`]
   const input: InputRow[] = []
   try {

@@ -11,7 +11,7 @@ import { sampleRequest } from '../pipelines/sample-request.ts'
 import { Duck } from '../src/engine/duckdb.ts'
 import { failpoints, runFailpoints } from '../src/failpoint.ts'
 import { sqlText } from '../src/plan/identifier.ts'
-import { full, howMany, type KillCase, keepDatabase, killRun, ofBoundedRuns } from './crash/kill-cases.ts'
+import { casesOf, howMany, type KillCase, keepDatabase, killRun, ofBoundedRuns } from './crash/kill-cases.ts'
 import { openWorld, type World } from './crash/world.ts'
 import { testDatabase } from './postgres.ts'
 
@@ -22,7 +22,7 @@ const core: KillCase[] = [
 ]
 const points = [...failpoints, ...runFailpoints].filter((point) => point !== 'effect move files')
 const all = points.flatMap((point): KillCase[] => [2, 7].map((occurrence) => ({ point, occurrence })))
-const chosen = ofBoundedRuns(full ? all : core)
+const chosen = ofBoundedRuns(casesOf(core, all))
 
 describe(`a run through buckets, killed with SIGKILL, ${howMany}`, { concurrency: 2 }, () => {
   keepDatabase()

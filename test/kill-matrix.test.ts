@@ -4,7 +4,7 @@ import { type Failpoint, failpoints } from '../src/failpoint.ts'
 import { firstWave, secondWave } from './crash/events.ts'
 import { judge } from './crash/judge.ts'
 import {
-  full,
+  casesOf,
   howMany,
   type KillCase,
   keepDatabase,
@@ -33,7 +33,7 @@ const core: KillCase[] = [
 const all: KillCase[] = failpoints.flatMap((point) =>
   (isEffect(point) ? [1, 2, 3, 4] : [1, 2]).map((occurrence) => ({ point, occurrence })),
 )
-const chosen = full ? all : core
+const chosen = casesOf(core, all)
 
 describe(`killed with SIGKILL at a fail point, ${howMany}`, {
   concurrency: 2,

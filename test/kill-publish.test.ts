@@ -4,7 +4,7 @@ import { describe, test } from 'node:test'
 import { failpoints, publishFailpoints } from '../src/failpoint.ts'
 import { openLocalTopics } from '../src/sources/topic/log/open.ts'
 import {
-  full,
+  casesOf,
   howMany,
   type KillCase,
   keepDatabase,
@@ -31,7 +31,7 @@ const reached = [...failpoints.filter((point) => point !== 'effect publish files
 const all: KillCase[] = reached.flatMap((point) =>
   (point === 'effect publish' ? [1, 2, 3, 4, 5, 6] : [1, 3]).map((occurrence) => ({ point, occurrence })),
 )
-const chosen = full ? all : core
+const chosen = casesOf(core, all)
 
 describe(`a pipeline that publishes, killed with SIGKILL at a fail point, ${howMany}`, {
   concurrency: 2,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { failpoints } from '../src/failpoint.ts'
 import {
-  full,
+  casesOf,
   howMany,
   type KillCase,
   keepDatabase,
@@ -30,7 +30,7 @@ const core: KillCase[] = [
 // This pipeline writes no files.
 const reached = failpoints.filter((point) => point !== 'effect publish files')
 const all: KillCase[] = reached.flatMap((point) => [1, 3, 6].map((occurrence) => ({ point, occurrence })))
-const chosen = full ? all : core
+const chosen = casesOf(core, all)
 
 describe(`windows killed with SIGKILL at a fail point, ${howMany}`, {
   concurrency: 2,

@@ -400,7 +400,6 @@ async function releasePrinted(batch: Batch): Promise<void> {
     ...sinks.flatMap(({ rows, fresh, deleted }) => [rows, fresh, deleted]),
     ...messages.map(({ rows }) => rows),
   ]
-  for (const printed of [...rows, deadLetters, dedupKeys, lateRows, state, keyed]) await printed?.release()
   for (const { at } of left) await rm(at, { recursive: true, force: true })
   for (const printed of [...rows, deadLetters, dedupKeys, lateRows, state, keyed, requests]) await printed?.release()
 }

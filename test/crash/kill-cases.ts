@@ -12,10 +12,20 @@ export interface KillCase {
   occurrence: number
 }
 
+const full = Boolean(process.env['MILLRACE_FULL'])
 // CI runs these a second time, on another Postgres: there the core is enough.
-const again = process.env['MILLRACE_TEST_DATABASE_URL'] !== undefined
-export const full = Boolean(process.env['MILLRACE_FULL'] || (process.env['CI'] && !again))
-export const howMany = full ? 'all' : 'the core (MILLRACE_FULL=1: all)'
+const everyPoint = Boolean(process.env['CI']) && process.env['MILLRACE_TEST_DATABASE_URL'] === undefined
+export const howMany = full ? 'all' : `${everyPoint ? 'each once' : 'the core'} (MILLRACE_FULL=1: all)`
+
+/** All cases, or the core, and in CI beside it one of each point that is not in it. */
+export function casesOf(core: KillCase[], all: KillCase[]): KillCase[] {
+  if (full) return all
+  if (!everyPoint) return core
+  const others = new Map(
+    all.filter(({ point }) => core.every((each) => each.point !== point)).map((each) => [each.point, each]),
+  )
+  return [...core, ...others.values()]
+}
 
 /** Those of a bounded run: its files are neither listed nor claimed, since they stay where they are. */
 export function ofBoundedRuns(cases: KillCase[]): KillCase[] {
