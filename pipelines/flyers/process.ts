@@ -84,8 +84,8 @@ async function* allHours({ sql }: PostTools): AsyncGenerator<string> {
       `
       select user_id, avg_hours
       from   flyer_time_per_user
-      where  user_id collate "C" > $1
-      order by user_id collate "C"
+      where  user_id > $1
+      order by user_id
       limit  $2`,
       [after, readersAtOnce],
     )
@@ -107,7 +107,7 @@ async function postedHours({ sql }: PostTools, body: EventBody): Promise<unknown
     select user_id, avg_hours
     from   flyer_time_per_user
     where  user_id = any($1)
-    order by user_id collate "C"`,
+    order by user_id`,
     [readersIn(body)],
   )
   return rows.map((row) => JSON.parse(lineOf(row)))

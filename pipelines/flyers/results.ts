@@ -30,8 +30,8 @@ export const routes: Route[] = [
         select user_id, avg_hours::float8 as avg_time_on_flyer_per_user_hours, sessions,
                round(total_seconds / 3600, 2)::float8 as total_hours
         from   flyer_time_per_user
-        where  user_id collate "C" > $1
-        order by user_id collate "C"
+        where  user_id > $1
+        order by user_id
         limit  $2`,
         [query['after'], query['limit']],
       ),

@@ -340,8 +340,10 @@ async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Prom
       return { step, rows: await print(false), fresh: undefined, deleted: undefined }
     case 'upsert': {
       const [from = ''] = step.from
-      const deleted = isChanging(plan, from) ? await printDeleted(tools, batch, step, step.mode.key) : undefined
-      return { step, rows: await print(true), fresh: undefined, deleted }
+      const { atOnce } = batch.time
+      const deletes = isChanging(plan, from) && !atOnce
+      const deleted = deletes ? await printDeleted(tools, batch, step, step.mode.key) : undefined
+      return { step, rows: await print(true), fresh: atOnce ? await print(false) : undefined, deleted }
     }
     case 'insert if new':
       return { step, rows: await print(true), fresh: await print(false), deleted: undefined }

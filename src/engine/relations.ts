@@ -135,8 +135,11 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
         out: at.out,
         state: names.state(step, 'windows'),
       })
-    case 'table':
-      return tableRelations(step, { ...at, once: step.mode.is === 'upsert' && isOncePer(plan, from, step.mode.key) })
+    case 'table': {
+      const once = step.mode.is === 'upsert' && isOncePer(plan, from, step.mode.key)
+      // what is said at once of a key is said for the first time, and never taken back
+      return tableRelations(step, { ...at, changing: at.changing && !time.atOnce, once, fresh: once && time.atOnce })
+    }
     case 'files':
     case 'topic':
     case 'enqueue':

@@ -238,9 +238,11 @@ group by ${byKey.group}`,
     {
       name: out,
       as: 'table',
+      // in the order of their keys, in which an index takes rows sooner
       select: `select row_number() over () as _row, *, 1 as _change
 from (
 ${resultsSql(run, made)}
+order by ${keys}
 )`,
     },
   ]

@@ -13,13 +13,13 @@ const maxKeyBytes = 2600
 
 /**
  * Relations in order; the last one, `out`, holds the rows that go to the store, and says of each whether its key may be
- * `_known` to the table already. `once`: no two rows that come have the same key.
+ * `_known` to the table already. `once`: no two rows that come have the same key; `fresh`: nor has any that was said before them.
  */
 export function tableRelations(
   step: TableStep,
-  names: { input: string; out: string; changing?: boolean; once?: boolean },
+  names: { input: string; out: string; changing?: boolean; once?: boolean; fresh?: boolean },
 ): Relation[] {
-  const { input, out, changing = false, once = false } = names
+  const { input, out, changing = false, once = false, fresh = false } = names
   if (step.mode.is === 'append') {
     return [{ name: out, as: 'view', select: `select *, false as _known\nfrom ${input}` }]
   }
@@ -66,7 +66,7 @@ from ${coming}`,
     tooLong,
     unique,
     ...(changing ? [deleted] : []),
-    { name: out, as: 'view', select: `select *, true as _known\nfrom ${uniqueName(out)}` },
+    { name: out, as: 'view', select: `select *, ${!fresh} as _known\nfrom ${uniqueName(out)}` },
   ]
 }
 
