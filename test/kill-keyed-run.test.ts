@@ -100,7 +100,7 @@ async function outcome({ sql, data }: World) {
   const temporary = join(data, 'reading')
   await using duck = await Duck.open({ folders: [runs], temporary, memoryLimitMb: 128, threads: 1 })
   using session = await duck.connect()
-  const sessions = await session.rows(`select * from read_parquet([${parquet.join(', ')}]) order by pair_id`)
+  const sessions = await session.rows(`select * from read_parquet([${parquet.join(', ')}]) order by all`)
   await rm(temporary, { recursive: true, force: true })
   assert.ok(sessions.length > 100, 'there are sessions')
   return { users, merchants, letters, books, sessions }

@@ -273,11 +273,12 @@ async function findRuns(folder: string, pipeline: string): Promise<{ id: string;
   return found
 }
 
-// Nothing is taken back, so rows can be written once and for all.
+// Nothing is taken back, so rows can be written once and for all, without the name by which a pair is found again.
 function withFiles(plan: Plan, folder: string): Plan {
-  const filed = (step: TableStep): FilesStep => {
-    const { id, from, columns, table } = step
-    return { id, op: 'files', from, columns, folder: join(folder, table), format: { is: 'parquet' } }
+  const filed = ({ id, from, columns, table, mode }: TableStep): FilesStep => {
+    const isName = (name: string): boolean => name === 'pair_id' && mode.is === 'upsert' && mode.key.includes(name)
+    const told = columns.filter(({ name }) => !isName(name))
+    return { id, op: 'files', from, columns: told, folder: join(folder, table), format: { is: 'parquet' } }
   }
   return {
     ...plan,

@@ -14,7 +14,8 @@ export interface TableSink<Key extends string> {
 /**
  * A table in Postgres, created when it is missing. `oncePer`: the first row of a key wins, over all time, and repeats are
  * counted as duplicates. `key`: a row replaces the one with its key. Neither: every row is added. `whenFinal: 'files'`: of a
- * pipeline that pairs, a bounded run that nothing follows (`run --final`) writes the rows as Parquet files instead.
+ * pipeline that pairs, a bounded run that nothing follows (`run --final`) writes the rows as Parquet files instead, without
+ * `pair_id` if that is the key: no row will have to be found again.
  */
 export function table(name: string): TableSink<never>
 export function table<const Key extends string>(
