@@ -4,10 +4,10 @@ import { once } from 'node:events'
 import { existsSync, readFileSync, symlinkSync } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { createServer } from 'node:net'
 import { dirname, join, relative } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
+import { freePort } from '../test/free-port.ts'
 import { runCommand } from './command.ts'
 
 /** As a small server would be set up; durable, as by default. */
@@ -124,16 +124,6 @@ async function asUser(signal: AbortSignal): Promise<string[]> {
     })
   })
   return prefix
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no free port')
-  return address.port
 }
 
 async function untilItAnswers(port: number, hasEnded: () => boolean, signal: AbortSignal): Promise<string> {

@@ -2,13 +2,14 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { KafkaSettings } from '../src/config.ts'
 import { certify, makeAuthority } from './crash/certificates.ts'
 import { eventually } from './crash/process.ts'
+import { freePorts } from './free-port.ts'
 
 const run = promisify(execFile)
 const jars = process.env['MILLRACE_KAFKA_JARS']
@@ -194,19 +195,6 @@ async function startJava(args: string[], out: string): Promise<RunningJava> {
 
 function environment(): NodeJS.ProcessEnv {
   return { PATH: process.env['PATH'], HOME: process.env['HOME'], CLASSPATH: `${jars}/*` }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer())
-  const ports: number[] = []
-  for (const server of servers) {
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const address = server.address()
-    ports.push(typeof address === 'object' && address !== null ? address.port : 0)
-  }
-  for (const server of servers) server.close()
-  return ports
 }
 
 async function accepts(port: number): Promise<boolean> {

@@ -1,8 +1,8 @@
 /** Every function of the registry gives in Spark what it gives in DuckDB: of its examples, and of 200 rows made from them. */
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { acceptedAt, type Example, type FunctionEntry } from '../src/functions/define.ts'
-import { exampleInputs } from '../src/functions/examples.ts'
+import type { Example, FunctionEntry } from '../src/functions/define.ts'
+import { exampleInputs, overColumns } from '../src/functions/examples.ts'
 import { functions } from '../src/functions/index.ts'
 import { printSpark, sparkLiteral } from '../src/functions/print-spark.ts'
 import { sparkName } from '../src/functions/spark-type.ts'
@@ -84,20 +84,6 @@ test('every letter has the same lower and upper case in Spark as in DuckDB', { s
 // A zero below 0 is no other number to either.
 function unsigned(answer: unknown): unknown {
   return answer === 0 ? 0 : answer
-}
-
-// The inputs as columns; what must be constant stays so.
-function overColumns(entry: FunctionEntry, example: Example): { call: Call; columns: Column[]; row: Cell[] } {
-  const columns: Column[] = []
-  const row: Cell[] = []
-  const args = exampleInputs(entry, example).map((input, i) => {
-    const accepts = acceptedAt(entry, i)
-    if (typeof accepts === 'object' && 'constant' in accepts) return input
-    columns.push({ name: `c${i}`, type: input.type, nullable: true })
-    row.push(input.literal)
-    return { column: `c${i}` }
-  })
-  return { call: { call: entry.name, args }, columns, row }
 }
 
 // A value of the type: none, one of the examples, one near to those, or any.

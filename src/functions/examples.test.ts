@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { evaluate, evaluateConstant, openTestDuckdb } from '../../test/duckdb.ts'
-import { type Column, typeName } from '../plan/columns.ts'
-import type { Call, Literal } from '../plan/expression.ts'
+import { typeName } from '../plan/columns.ts'
+import type { Call } from '../plan/expression.ts'
 import { acceptedAt, type Example, type FunctionEntry } from './define.ts'
-import { exampleInputs } from './examples.ts'
+import { exampleInputs, overColumns } from './examples.ts'
 import { functions } from './index.ts'
 
 const db = await openTestDuckdb()
@@ -56,23 +56,6 @@ for (const { entry } of Object.values(functions)) {
       )
     }
   })
-}
-
-// The inputs as columns; what must be constant stays so.
-function overColumns(
-  entry: FunctionEntry,
-  example: Example,
-): { call: Call; columns: Column[]; row: Literal['literal'][] } {
-  const columns: Column[] = []
-  const row: Literal['literal'][] = []
-  const args = exampleInputs(entry, example).map((input, i) => {
-    const accepts = acceptedAt(entry, i)
-    if (typeof accepts === 'object' && 'constant' in accepts) return input
-    columns.push({ name: `c${i}`, type: input.type, nullable: true })
-    row.push(input.literal)
-    return { column: `c${i}` }
-  })
-  return { call: { call: entry.name, args }, columns, row }
 }
 
 function shown(entry: FunctionEntry, example: Example): string {

@@ -1,6 +1,6 @@
-import type { ColumnType } from '../plan/columns.ts'
+import type { Column, ColumnType } from '../plan/columns.ts'
 import { listOf, text } from '../plan/columns.ts'
-import type { Literal } from '../plan/expression.ts'
+import type { Call, Literal } from '../plan/expression.ts'
 import { type Accepts, acceptedAt, type Example, type FunctionEntry } from './define.ts'
 
 /** The inputs of an example as literals. */
@@ -19,4 +19,21 @@ function typeOf(input: unknown, accepts: Accepts | undefined): ColumnType {
   if (typeof input === 'boolean') return { is: 'boolean' }
   if (Array.isArray(input)) return listOf(typeof input[0] === 'number' ? { is: 'integer' } : text)
   return text
+}
+
+/** An example whose inputs are columns of a row; what must be constant stays so. */
+export function overColumns(
+  entry: FunctionEntry,
+  example: Example,
+): { call: Call; columns: Column[]; row: Literal['literal'][] } {
+  const columns: Column[] = []
+  const row: Literal['literal'][] = []
+  const args = exampleInputs(entry, example).map((input, i) => {
+    const accepts = acceptedAt(entry, i)
+    if (typeof accepts === 'object' && 'constant' in accepts) return input
+    columns.push({ name: `c${i}`, type: input.type, nullable: true })
+    row.push(input.literal)
+    return { column: `c${i}` }
+  })
+  return { call: { call: entry.name, args }, columns, row }
 }

@@ -1,10 +1,10 @@
 /** Spark's own History Server over a folder of logs, where Spark is installed. */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { freePort } from '../free-port.ts'
 
 const run = promisify(execFile)
 const python = process.env['MILLRACE_SPARK_PYTHON']
@@ -56,12 +56,4 @@ export async function openHistoryServer(logs: string, scratch: string, applicati
     await sleep(200)
   }
   return { get, [Symbol.asyncDispose]: stop }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  return typeof address === 'object' && address !== null ? address.port : 0
 }

@@ -11,6 +11,7 @@ import { describe, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { Client } from 'pg'
+import { freePort } from '../../../test/free-port.ts'
 import { MillraceError } from '../../errors.ts'
 import { type EmbeddedFolder, embeddedFolder } from './folder.ts'
 import { findEmbedded, openEmbedded } from './open.ts'
@@ -338,14 +339,6 @@ async function isAlive(pid: number): Promise<boolean> {
   // With `l` other threads are still ending, and what the process has open is open until they have.
   const state = stdout.trim()
   return state !== '' && (!state.startsWith('Z') || state.includes('l'))
-}
-
-async function freePort(): Promise<number> {
-  await using server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  assert.ok(address !== null && typeof address === 'object')
-  return address.port
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
