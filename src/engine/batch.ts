@@ -84,6 +84,8 @@ export interface Batch {
   names: Names
   startedAt: Date
   phases: Record<string, number>
+  /** How many rows are in the tables that its steps have made, by name. */
+  made: Map<string, number>
   /** Steps that have run. */
   done: Set<string>
   sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined; deleted: Printed | undefined }[]
@@ -115,6 +117,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     time: noTime,
     seen: [],
     names,
+    made: new Map(),
     startedAt,
     phases: { ...range.phases },
     done: new Set(),
@@ -298,7 +301,10 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     for (const relation of relationsOf(plan, step, batch.names, batch.time)) {
       // it was made when the rows were staged
       if (relation.name === checkedName(batch.names.of(step.id))) continue
-      await timed(batch, 'operate', () => session.run(replaceSql(relation)))
+      const { unless } = relation
+      const select = unless !== undefined && batch.made.get(unless.empty) === 0 ? unless.select : relation.select
+      const rows = await timed(batch, 'operate', () => session.make(replaceSql({ ...relation, select })))
+      if (relation.as === 'table') batch.made.set(relation.name, rows)
       const { fetches } = relation
       if (fetches !== undefined) await timed(batch, 'keys', () => fetchKept(tools, batch, fetches))
       if (step.op === 'table' && relation.name === keyTooLongName(batch.names.of(step.id)))
@@ -322,9 +328,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   batch.keyed = await timed(batch, 'state', () => printKept(tools, batch))
   batch.requests = await timed(batch, 'print', () => printRequests(tools, batch))
   batch.left = await timed(batch, 'exchange', () => leave(tools, batch))
-  batch.counted = await timed(batch, 'books', () =>
-    countBatch(session, plan, batch.names, batch.range, judgedLater(batch)),
-  )
+  batch.counted = await timed(batch, 'books', () => countBatch(session, batch, judgedLater(batch)))
 }
 
 async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Promise<Batch['sinks'][number]> {

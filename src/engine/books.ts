@@ -16,6 +16,7 @@ import {
 import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
+import type { Batch } from './batch.ts'
 import type { DuckSession } from './duckdb.ts'
 import { isFed, type Names } from './relations.ts'
 
@@ -26,18 +27,18 @@ export interface Counted {
   stepRows: Record<string, number>
 }
 
+/** How many rows a relation of the batch has. DuckDB has said it of each table that it made. */
+export async function rowsOf(session: DuckSession, { made }: Batch, relation: string): Promise<number> {
+  return made.get(relation) ?? (await session.count(relation))
+}
+
 /** `judgedLater`: so many of its rows are left for another batch, whose books they are in. */
-export async function countBatch(
-  session: DuckSession,
-  plan: Plan,
-  names: Names,
-  range: Range,
-  judgedLater = 0,
-): Promise<Counted> {
+export async function countBatch(session: DuckSession, batch: Batch, judgedLater: number): Promise<Counted> {
+  const { plan, names, range } = batch
   // what one step hands on is what the next one takes: each relation is counted once
   const counted = new Map<string, number>()
   const count = async (relation: string): Promise<number> => {
-    const rows = counted.get(relation) ?? (await session.count(relation))
+    const rows = counted.get(relation) ?? (await rowsOf(session, batch, relation))
     counted.set(relation, rows)
     return rows
   }

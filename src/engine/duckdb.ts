@@ -97,6 +97,16 @@ export class DuckSession implements Disposable {
     }
   }
 
+  /** Runs a `create ... as`, and answers how many rows it has made; a view makes none. */
+  async make(sql: string): Promise<number> {
+    try {
+      const [row] = (await this.#connection.runAndReadAll(sql)).getRows()
+      return Number(row?.[0] ?? 0)
+    } catch (error) {
+      throw failed(sql, error, this.#temporary)
+    }
+  }
+
   /** Rows as plain objects: 64-bit integers and decimals are texts; cast counts to integer. For small results. */
   async rows<Row extends Record<string, unknown>>(sql: string): Promise<Row[]> {
     try {

@@ -7,6 +7,7 @@ import { type Plan, type Step, type TableStep, takesInputRows } from '../plan/pl
 import { keyTooLongName, refusedName } from '../sinks/table.ts'
 import { deadLetterColumns, lateColumns } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
+import { rowsOf } from './books.ts'
 import { type Printed, printRows } from './row-file.ts'
 
 export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
@@ -25,7 +26,7 @@ export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise
     }
     if (step.op === 'table' && step.mode.is !== 'append') {
       const long = keyTooLongName(batch.names.of(step.id))
-      if ((await session.count(long)) > 0) {
+      if ((await rowsOf(session, batch, long)) > 0) {
         if (takesInputRows(plan, step)) await rawOf(`select _row from ${long}`)
         selects.push(lettersSql(plan, batch, step, keyTooLongSql(step, long)))
       }
@@ -35,7 +36,7 @@ export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise
       if (takesInputRows(plan, step)) await rawOf(`select _row from ${refused}`)
       selects.push(lettersSql(plan, batch, step, `select * from ${refused}`))
     }
-    if (step.op === 'window' && (await session.count(unfitName(batch.names.of(step.id)))) > 0) {
+    if (step.op === 'window' && (await rowsOf(session, batch, unfitName(batch.names.of(step.id)))) > 0) {
       const unfit = unfitName(batch.names.of(step.id))
       await rawOf(`select _row from ${unfit}`)
       selects.push(unfitSql(plan, batch, step, `select * from ${unfit}`))
@@ -82,7 +83,7 @@ export async function printLateRows(tools: BatchTools, batch: Batch): Promise<Pr
   for (const step of plan.steps) {
     if (step.op !== 'window' && step.op !== 'pairs') continue
     const late = lateName(batch.names.of(step.id))
-    const rows = await session.count(late)
+    const rows = await rowsOf(session, batch, late)
     if (rows === 0) continue
     if (step.late === 'fail') {
       throw new MillraceError('LATE_ROW', {

@@ -14,6 +14,8 @@ export interface Relation {
   name: string
   as: 'table' | 'view'
   select: string
+  /** A simpler select that says the same of a batch in which that table, made before it, has no rows. */
+  unless?: { empty: string; select: string }
   /** What is read from the store once it is made. */
   fetches?: KeptPart[]
 }

@@ -112,8 +112,8 @@ export function pairsRelations(run: PairsRun): Relation[] {
   // a run before has been told that nothing would
   const nothingFollows = before !== undefined && before >= endOfTime
   const relations: Relation[] = []
-  const table = (name: string, select: string): void => {
-    relations.push({ name, as: 'table', select })
+  const table = (name: string, select: string, unless?: Relation['unless']): void => {
+    relations.push({ name, as: 'table', select, ...(unless ? { unless } : {}) })
   }
   table(
     lateName(out),
@@ -143,7 +143,10 @@ from ${eventsName(out)}
 where _row not in (select _row from ${lateName(out)})
   and _row not in (select _row from ${repeatsName(out)})`,
   )
-  table(sequenceName(out), sequenceSql(step, allName(out)))
+  // instants that need to be decided are rare, and what decides takes as long as all the rest
+  const ties = beside(out, 'ties')
+  table(ties, tiesSql(allName(out)))
+  table(sequenceName(out), sequenceSql(step, allName(out)), { empty: ties, select: inOrderSql(allName(out)) })
   table(
     beside(out, 'kept'),
     `select * exclude (_newest, _next_us, _next_open, _last_us, _last_open),
@@ -152,7 +155,10 @@ from (select *, max(_us) over (partition by _key) as _newest from ${sequenceName
 -- the last one before those that may still move stands for all before it
 where coalesce(_next_us, _us) >= _newest - ${lateness}`,
   )
-  table(beside(out, 'before'), outcomesSql(step, `(${sequenceSql(step, stored)})`, before))
+  table(beside(out, 'before'), outcomesSql(step, `(${sequenceSql(step, stored)})`, before), {
+    empty: ties,
+    select: outcomesSql(step, `(${inOrderSql(stored)})`, before),
+  })
   table(beside(out, 'after'), outcomesSql(step, sequenceName(out), after))
   const changed = (from: string, other: string, change: number): string =>
     `select a.*, ${change} as _change
@@ -167,15 +173,33 @@ where coalesce(_next_us, _us) >= _newest - ${lateness}`,
 
 const earlier = 'over (partition by _key order by _us rows between unbounded preceding and 1 preceding)'
 
+// Instants of a key at which one event begins and another ends.
+function tiesSql(events: string): string {
+  return `select _key, _us
+from ${events}
+group by _key, _us
+having count(*) filter (where _open) > 0 and count(*) filter (where not _open) > 0`
+}
+
+// Each event beside its neighbours, where there are no ties.
+function inOrderSql(events: string): string {
+  return `select *, ${neighbours}
+from ${events}
+window line as (partition by _key order by _us, _item)`
+}
+
+const neighbours = `
+  lead(_us) over line as _next_us,
+  lead(_open) over line as _next_open,
+  lag(_us) over line as _last_us,
+  lag(_open) over line as _last_open`
+
 /** Every event with the one before it and the one after it. */
 export function sequenceSql(step: PairsStep, events: string): string {
   const near = (opened: string): string =>
     step.maxGapMs === undefined ? 'true' : `_us - ${opened} <= ${us(step.maxGapMs)}`
   return `with ties as (
-  select _key, _us
-  from ${events}
-  group by _key, _us
-  having count(*) filter (where _open) > 0 and count(*) filter (where not _open) > 0
+  ${tiesSql(events).replaceAll('\n', '\n  ')}
 ),
 instants as (
   select _key, _us, count(*) filter (where _open) as _opens, count(*) filter (where not _open) as _closes
@@ -208,11 +232,7 @@ turns as (
   semi join ties using (_key, _us)
   join waiting using (_key, _us)
 )
-select e.*,
-  lead(_us) over line as _next_us,
-  lead(_open) over line as _next_open,
-  lag(_us) over line as _last_us,
-  lag(_open) over line as _last_open
+select e.*,${neighbours}
 from ${events} e
 left join turns using (_item)
 window line as (partition by _key order by _us, coalesce(_turn, 0), _item)`
