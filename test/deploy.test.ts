@@ -103,7 +103,11 @@ test('the versions of what is deployed are those of what is tested', async () =>
   )
   assert.equal(services['kafka'].image, `apache/kafka:${kafka}`)
   assert.equal(given(services['millrace'].image), `millrace:${version}`)
+  const [application] = documents(await readFile(join(deploy, 'spark-operator.yaml'), 'utf8'))
+  const { sparkConf, runtimeVersions } = application.spec
+  assert.equal(runtimeVersions.sparkVersion, wanted('spark'))
   for (const { image, jars } of [
+    { image: sparkConf['spark.kubernetes.container.image'], jars: sparkConf['spark.jars.packages'] },
     { image: services['spark'].image, jars: services['spark'].command.join(' ') },
     { image: values.spark.image, jars: values.spark.packages },
   ]) {
