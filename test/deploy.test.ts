@@ -24,6 +24,9 @@ const chart = join(deploy, 'helm/millrace')
 const helm = process.env['MILLRACE_HELM']
 const compose = process.env['MILLRACE_COMPOSE']
 const kubernetesValidate = process.env['MILLRACE_KUBERNETES_VALIDATE']
+const hadolint = process.env['MILLRACE_HADOLINT']
+const noHadolint =
+  hadolint === undefined ? 'hadolint is absent: .ci/setup brings it, and names it in MILLRACE_HADOLINT' : false
 const noHelm = helm === undefined ? 'Helm is absent: .ci/setup brings it, and names it in MILLRACE_HELM' : false
 const noCompose =
   compose === undefined ? 'Compose is absent: .ci/setup brings it, and names it in MILLRACE_COMPOSE' : false
@@ -135,6 +138,15 @@ test('the Dockerfile copies what is there, and what its list of files lets throu
     'src',
     'tsconfig.json',
   ])
+})
+
+test('hadolint finds nothing in the Dockerfile, and something in a worse one', { skip: noHadolint }, async () => {
+  const file = join(deploy, 'Dockerfile')
+  await run(hadolint ?? '', [file])
+  await using place = await mkdtempDisposable(join(tmpdir(), 'millrace-dockerfile-'))
+  const worse = join(place.path, 'Dockerfile')
+  await writeFile(worse, (await readFile(file, 'utf8')).replace('USER 1000:1000', 'USER root').replace('26.10.0-', ''))
+  await assert.rejects(run(hadolint ?? '', [worse]), ({ stdout }: { stdout: string }) => /DL3002/.test(stdout))
 })
 
 test('the chart takes the variables that Millrace has: npm run reference', async () => {
