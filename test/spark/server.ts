@@ -83,6 +83,8 @@ export class TestSpark implements AsyncDisposable {
           JAVA_HOME: process.env['JAVA_HOME'],
           LC_ALL: 'C.UTF-8',
         },
+        // it makes a folder of artifacts where it is started
+        cwd: this.#folder,
         stdio: ['ignore', 'ignore', 'pipe'],
       },
     )
