@@ -36,6 +36,8 @@ export interface System {
   charts?: Chart[]
   /** Work beside the batches. */
   followers?: Follower[]
+  /** Why it stays off Spark, whatever its plan says: a sentence that goes on from its name. */
+  notOnSpark?: string
 }
 
 export type RouteColumn = 'text' | 'integer' | 'number' | 'timestamp'

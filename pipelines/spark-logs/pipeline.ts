@@ -48,4 +48,5 @@ export const sparkLogs: System = {
   routes: [...routes, ...eventLogs.routes],
   charts: [...charts, ...eventLogs.charts],
   followers: eventLogs.followers,
+  notOnSpark: 'its logs fit one machine, and nothing in them is done better by many',
 }

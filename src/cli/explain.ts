@@ -23,7 +23,7 @@ export const explain: Verb = {
     checkPlan(plan, { typeOfExpression, typeOfAggregate })
     const engine = options['engine'] ?? 'duckdb'
     if (engine === 'spark') {
-      const explanation = explainSpark(plan)
+      const explanation = explainSpark(plan, system.notOnSpark)
       out(options['json'] === true ? JSON.stringify(explanation) : sparkExplanationText(explanation))
       return 0
     }

@@ -23,6 +23,7 @@ export interface SparkRunOptions {
 export async function runOnSpark(options: SparkRunOptions): Promise<SparkOutcome> {
   const { system, config, output, signal } = options
   const { inputs, again, final } = options
+  if (system.notOnSpark !== undefined) throw staysHere(system.name, 'run', system.notOnSpark)
   // loaded when it is asked for: nothing else needs it
   const { runIntoParquet, runIntoTables, writeSummary } = await import('../spark/run.ts')
   if (config.spark.remote === undefined) {
@@ -53,6 +54,30 @@ export async function runOnSpark(options: SparkRunOptions): Promise<SparkOutcome
   const databaseUrl = config.spark.databaseUrl ?? opened.url
   const owner = `${ownerName()} on Spark ${randomBytes(2).toString('hex')}`
   return await runIntoTables(run, { store: opened.store, databaseUrl, owner })
+}
+
+/** Why nothing of these runs on Spark as a stream, a sentence each. */
+export async function refuseStreams(systems: readonly System[], config: Config): Promise<never> {
+  const { cutOf } = await import('../spark/cut.ts')
+  const [first, ...others] = systems.map((system) => {
+    const why = system.notOnSpark ?? cutOf(planOf(system, config)).refused
+    return { name: system.name, why }
+  })
+  const runsThere = [first, ...others].find((each) => each?.why === undefined)
+  if (first?.why !== undefined && others.length === 0) throw staysHere(first.name, 'work', first.why)
+  throw new MillraceError('NOT_SUPPORTED', {
+    at: runsThere?.name ?? '--engine spark',
+    message: 'this version runs no stream on Spark; it shows where one would be cut',
+    hint: `look at it with millrace explain ${runsThere?.name ?? first?.name} --engine spark; a bounded run is millrace run`,
+  })
+}
+
+function staysHere(pipeline: string, verb: string, why: string): MillraceError {
+  return new MillraceError('NOT_SUPPORTED', {
+    at: pipeline,
+    message: why,
+    hint: `without --engine spark it runs here: millrace ${verb} ${pipeline}`,
+  })
 }
 
 interface SparkLine extends Disposable {

@@ -20,6 +20,7 @@ import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'
 import { type OpenStore, openDuck, openStore, readConfig, systemNamed } from './open.ts'
 import { findServer, removeServerFile, urlOf, writeServerFile } from './server-file.ts'
+import { refuseStreams } from './spark-run.ts'
 import { topicsOf } from './standing.ts'
 import { liveSummary } from './summary.ts'
 import { labelledLines } from './text.ts'
@@ -50,11 +51,24 @@ export const start: Verb = {
 
 export const work: Verb = {
   says: 'Runs pipelines without a server; another worker of the same pipeline stands by.',
-  usage: '[pipeline...] [--json]',
-  options: { ...jsonOption },
+  usage: '[pipeline...] [--engine duckdb|spark] [--json]',
+  options: {
+    engine: {
+      type: 'string',
+      says: 'duckdb, here, which is what it does anyway; with spark it says why a pipeline does not run there as a stream',
+      takes: ['duckdb', 'spark'],
+    },
+    ...jsonOption,
+  },
   examples: ['millrace work', 'millrace work shop-events', 'millrace work ./orders.ts'],
-  run: async (call) =>
-    await runAll(call, { chosen: await systemsNamed(call.words), serve: false, work: true, demo: false }),
+  async run(call) {
+    const chosen = await systemsNamed(call.words)
+    const engine = call.options['engine'] ?? 'duckdb'
+    if (engine === 'spark') return await refuseStreams(chosen, readConfig().config)
+    if (engine !== 'duckdb')
+      throw new MillraceError('WRONG_USAGE', { at: '--engine', message: `"${engine}" is not duckdb or spark` })
+    return await runAll(call, { chosen, serve: false, work: true, demo: false })
+  },
 }
 
 export const serve: Verb = {

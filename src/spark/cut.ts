@@ -42,7 +42,7 @@ export function cutOf(plan: Plan): SparkCut {
   const rows = plan.steps.filter(({ id, op }) => cut.here.includes(id) && op !== 'table')
   if (!topics || rows.length === 0) {
     cut.refused =
-      'behind its validation every row goes into Postgres, which is the wall that it runs against: Spark would only add a way around'
+      'behind its validation every row goes into Postgres, which is its wall: Spark would only add a hop on the way there'
   }
   return cut
 }

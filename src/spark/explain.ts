@@ -19,8 +19,9 @@ export interface SparkExplanation {
   streaming: SparkCut
 }
 
-export function explainSpark(plan: Plan): SparkExplanation {
-  const refused = refusals(plan)
+/** `notThere` is why its system stays off Spark, where it does. */
+export function explainSpark(plan: Plan, notThere?: string): SparkExplanation {
+  const refused = notThere === undefined ? refusals(plan) : [notThere]
   const explanation: SparkExplanation = {
     pipeline: plan.name,
     hash: planHash(plan),
@@ -30,7 +31,7 @@ export function explainSpark(plan: Plan): SparkExplanation {
     counts: [],
     tables: [],
     dead_letters: [],
-    streaming: cutOf(plan),
+    streaming: notThere === undefined ? cutOf(plan) : { refused: notThere, onSpark: [], here: [], why: '' },
   }
   if (refused.length > 0) return explanation
   for (const [id, source] of Object.entries(plan.sources)) {

@@ -23,16 +23,19 @@ export class TestSpark implements AsyncDisposable {
   readonly remote: string
   readonly #folder: string
   readonly #port: number
+  readonly #more: Record<string, string>
   #process: ChildProcess | undefined
 
-  private constructor(folder: string, port: number) {
+  private constructor(folder: string, port: number, more: Record<string, string>) {
     this.#folder = folder
     this.#port = port
+    this.#more = more
     this.remote = process.env['MILLRACE_TEST_SPARK_REMOTE'] ?? `sc://127.0.0.1:${port}`
   }
 
-  static async start(): Promise<TestSpark> {
-    const server = new TestSpark(await mkdtemp(join(tmpdir(), 'millrace-connect-')), await freePort())
+  /** `more` are settings of Spark. */
+  static async start(more: Record<string, string> = {}): Promise<TestSpark> {
+    const server = new TestSpark(await mkdtemp(join(tmpdir(), 'millrace-connect-')), await freePort(), more)
     await server.start()
     return server
   }
@@ -57,6 +60,7 @@ export class TestSpark implements AsyncDisposable {
       'spark.ui.enabled': 'false',
       // one for each core: the default of 200 is for clusters
       'spark.sql.shuffle.partitions': '2',
+      ...this.#more,
     }
     const child = spawn(
       join(home, 'bin/spark-submit'),
@@ -79,6 +83,8 @@ export class TestSpark implements AsyncDisposable {
           JAVA_HOME: process.env['JAVA_HOME'],
           LC_ALL: 'C.UTF-8',
         },
+        // it makes a folder of artifacts where it is started
+        cwd: this.#folder,
         stdio: ['ignore', 'ignore', 'pipe'],
       },
     )

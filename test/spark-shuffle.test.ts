@@ -1,0 +1,103 @@
+/** What goes through the shuffle is what is needed behind it: in the SQL of flyers, and in bytes on a real Spark. */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { mkdir, mkdtempDisposable, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { count, pipeline, sum, table, text, timestamp, topic } from 'millrace'
+import { flyers } from '../pipelines/flyers/pipeline.ts'
+import { loadConfig } from '../src/config.ts'
+import { planOf } from '../src/engine/system-run.ts'
+import type { Plan } from '../src/plan/plan.ts'
+import { explainSpark } from '../src/spark/explain.ts'
+import { runIntoParquet } from '../src/spark/run.ts'
+import { eventLogIn, stagesIn } from './spark/event-log.ts'
+import { noSpark, TestSpark } from './spark/server.ts'
+
+test('events of flyers are filtered and cut to six columns before they are shuffled', () => {
+  const { views } = explainSpark(planOf(flyers, loadConfig(flyers.settings, {}, tmpdir())))
+  const pairs = views.find(({ name }) => name === 'pairs')?.sql ?? ''
+  // the innermost select feeds the first window, which is where Spark shuffles
+  const [, columns = '', input, where = ''] =
+    /\n\s*from \(\s*select\n([^()]*user_id,[\s\S]*? as _item)\n\s*from (\S+)\n\s*where (.*)/.exec(pairs) ?? []
+  assert.deepEqual(
+    columns.split(',\n').map((line) => /(\w+)$/.exec(line.trim())?.[1]),
+    ['user_id', 'flyer_id', 'merchant_id', '_us', '_open', '_item'],
+    pairs,
+  )
+  assert.equal(input, '`select`')
+  assert.match(where, /event = 'flyer_open'/)
+  assert.match(
+    views.find(({ name }) => name === '`filter`')?.sql ?? '',
+    /where \(event in \('flyer_open', 'flyer_close'\)\)/,
+  )
+  // every window of pairs is of the same key, so that one shuffle serves all
+  const keys = [...pairs.matchAll(/partition by (\w+, \w+)/g)].map(([, key]) => key)
+  assert.ok(keys.length > 5, pairs)
+  assert.deepEqual([...new Set(keys)], ['user_id, flyer_id'])
+})
+
+const events = topic('notes.events', {
+  columns: { at: timestamp(), who: text(), what: text(), page: text(), note: text() },
+  eventTime: { column: 'at' },
+})
+
+function plan(): Plan {
+  return pipeline('notes')
+    .from(events)
+    .filter((row) => row.what.isIn('open', 'close'))
+    .pairs({
+      by: ['who', 'page'],
+      open: (row) => row.what.equals('open'),
+      close: (row) => row.what.equals('close'),
+      maxGap: '1 hour',
+      lateness: '1 hour',
+    })
+    .filter((row) => row.outcome.equals('paired'))
+    .total('who', (row) => ({ seconds: sum(row.seconds), sessions: count() }))
+    .into(table('times', { key: 'who' })).plan
+}
+
+const rows = 20_000
+
+test('a kilobyte that nothing reads behind the shuffle is not shuffled, nor is what the filter lets go', {
+  skip: noSpark,
+  timeout: 10 * 60_000,
+}, async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-wide-'))
+  const [log, input] = [join(folder.path, 'log'), join(folder.path, 'events.jsonl')]
+  await mkdir(log)
+  const lines = Array.from({ length: rows }, (_, i) =>
+    JSON.stringify({
+      at: new Date(Date.UTC(2026, 0, 1) + i * 250).toISOString(),
+      who: `reader-${i % 211}`,
+      what: ['open', 'look', 'close', 'look'][Math.floor(i / 211) % 4],
+      page: 'p',
+      note: randomBytes(500).toString('hex'),
+    }),
+  )
+  await writeFile(input, `${lines.join('\n')}\n`)
+  await using spark = await TestSpark.start(eventLogIn(log))
+  const { books } = await runIntoParquet(
+    {
+      plan: plan(),
+      remote: spark.remote,
+      inputs: [input],
+      again: false,
+      final: true,
+      signal: new AbortController().signal,
+    },
+    join(folder.path, 'out'),
+  )
+  assert.equal(books.rowsIn, rows)
+  assert.ok(Math.abs(books.filtered - rows / 2) < 211, JSON.stringify(books))
+  const stages = await stagesIn(log)
+  const most = Math.max(...stages.map(({ shuffleRows }) => shuffleRows))
+  assert.equal(most, rows - books.filtered, 'what was filtered is not shuffled')
+  const shuffled = stages.reduce((bytes, { shuffleBytes }) => bytes + shuffleBytes, 0)
+  const read = stages.reduce((bytes, { bytesRead }) => bytes + bytesRead, 0)
+  assert.ok(read > rows * 1000, `${read} bytes read`)
+  // a key, a time, and the hash that names the pair
+  assert.ok(shuffled / (rows - books.filtered) < 120, `${shuffled} bytes shuffled`)
+})
