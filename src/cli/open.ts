@@ -138,7 +138,10 @@ const wholeKeysMemoryMb = 1024
 // DuckDB holds blocks of memory for each column, however short its values are.
 const columnMemoryMb = 1
 
-/** DuckDB for these pipelines in this process: two threads, and a spool it alone may touch. */
+/**
+ * DuckDB for these pipelines in this process, with a spool it alone may touch. A bounded run has two threads. What a worker
+ * takes as it comes are batches of a few rows, whose statements take up to twice as long when two threads share them.
+ */
 export async function openDuck(
   config: Config,
   pipelines: readonly System[] = [],
@@ -150,7 +153,7 @@ export async function openDuck(
     folders: [spool, runsFolder(config.dataDirectory), keptFolder(config.dataDirectory)],
     temporary: join(config.dataDirectory, 'duckdb', String(process.pid)),
     memoryLimitMb: memoryLimitFor(config, pipelines, bounded),
-    threads: 2,
+    threads: bounded ? 2 : 1,
   })
 }
 
