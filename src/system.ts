@@ -153,6 +153,11 @@ export interface PostTools extends RouteTools {
   events(body: EventBody): Promise<PostedEvent[]>
   /** Appends the events of a body to a topic. What is wrong with the body ends the request with a problem. */
   ingest(topic: string, body: EventBody, options?: IngestOptions): Promise<Ingested>
+  /**
+   * Appends lines to a file for a follower, which finds it in the folder `posted` of its own. Resolves when they are durable;
+   * those whose answer was lost are posted again, so that a line can be there twice.
+   */
+  keep(follower: string, file: string, lines: readonly string[]): Promise<void>
 }
 
 /** An event's JSON as it was sent; or why there is none. */
@@ -276,6 +281,8 @@ export interface WriteTransaction {
   sql(statement: string, values?: unknown[]): Promise<Record<string, unknown>[]>
   /** Rows of a CSV file without header, where an empty field is null and `""` an empty text. */
   copy(table: string, columns: readonly string[], path: string): Promise<void>
+  /** Asks for a task of the system, if the transaction commits. */
+  enqueue(task: string, keys: readonly string[]): Promise<void>
 }
 
 /** What the page draws of the rows of a route; it knows nothing else of a system. */

@@ -43,7 +43,7 @@ export const sparkLogs: System = {
   generate: generator,
   posts: [ingestRoute],
   gets: [jobRoute, summaryRoute, ...eventLogs.gets],
-  tasks,
+  tasks: { ...tasks, ...eventLogs.tasks },
   schedules,
   routes: [...routes, ...eventLogs.routes],
   charts: [...charts, ...eventLogs.charts],

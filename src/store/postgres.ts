@@ -371,7 +371,7 @@ export class PostgresStore implements Store {
   }
 
   /** A transaction of a follower; it may take long. */
-  async write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
+  async write<T>(system: string, work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
     await failpoint('follow begun')
     const result = await inTransaction(this.#patientPool, async (client) => {
       const written = await work({
@@ -381,6 +381,7 @@ export class PostgresStore implements Store {
           const into = client.query(copyFrom(`copy ${identifier(table)} (${names}) from stdin (format csv)`))
           await pump(createReadStream(path, { highWaterMark: 1024 * 1024 }), into)
         },
+        enqueue: (task, keys) => requestTask(client, system, task, keys),
       })
       await failpoint('follow written')
       return written

@@ -5,13 +5,14 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Follower, FollowerTools } from 'millrace'
+import type { Follower, FollowerTools, WriteTransaction } from 'millrace'
 import { analysis, type Subject, taskRepeats, tasksDistinct, tasksOnce } from './analyse.ts'
 import { chainsBegun, chainsCarried, findingsTable } from './findings.ts'
-import { type EventLog, findLogs, type LogFile } from './logs.ts'
+import { type EventLog, findLogs, type LogFile, postedKey, withPosted } from './logs.ts'
 import { eventsOf, readPiece, tasksOf } from './parse.ts'
 import { pieces } from './pieces.ts'
 import { thresholdsOf } from './settings.ts'
+import { forgetSummaries } from './summaries.ts'
 import { printTables, replaceRows } from './tables.ts'
 import type { FileEnd } from './unpack.ts'
 
@@ -20,8 +21,12 @@ const mostParts = 12
 /** What nothing refers to may still be read by somebody who asked a moment ago, or be written by another process. */
 const unusedKeptMs = 600_000
 
+export const followerName = 'event-logs'
+/** The folder, in that of the follower, of lines that were posted. */
+const postedFolder = 'posted'
+
 export const eventLogFollower: Follower = {
-  name: 'event-logs',
+  name: followerName,
   says: "Spark's event logs, as tables of applications, jobs, stages and what is wrong with them",
   everyMs: (settings) => Number(settings['SPARK_EVENT_LOG_EVERY']),
   memoryMb: 256,
@@ -52,7 +57,7 @@ interface Parts {
 
 async function round(tools: FollowerTools): Promise<boolean> {
   const folder = String(tools.settings['SPARK_EVENT_LOG_DIR'])
-  const { logs, leftAlone } = await findLogs(folder)
+  const { logs, leftAlone } = await withPosted(await findLogs(folder), join(tools.folder, postedFolder))
   for (const { path, why } of leftAlone) warnOnce(tools, path, why)
   const stored = await storedLogs(tools)
   const failures: unknown[] = []
@@ -145,7 +150,6 @@ async function follow(tools: FollowerTools, log: EventLog, before: Stored | unde
   const printed = await printTables(tools)
   try {
     await tools.write(async (transaction) => {
-      const isNew = before === undefined
       const rounds = before?.rounds ?? 0
       const [held] = await transaction.sql(
         `
@@ -169,12 +173,39 @@ async function follow(tools: FollowerTools, log: EventLog, before: Stored | unde
         ],
       )
       if (held === undefined) return
-      for (const table of printed) await replaceRows(transaction, table, { ...log, isNew })
+      // results may be there of a log of which it was forgotten how far it was read
+      const [known] = await transaction.sql('select from spark_apps where app_id = $1 and attempt = $2', [
+        log.appId,
+        log.attempt,
+      ])
+      const days = known === undefined ? new Map<string, string>() : await jobsByDay(transaction, log)
+      for (const table of printed) await replaceRows(transaction, table, { ...log, isNew: known === undefined })
+      const daysAfter = await jobsByDay(transaction, log)
+      const changed = [...new Set([...days.keys(), ...daysAfter.keys()])].filter(
+        (day) => days.get(day) !== daysAfter.get(day),
+      )
+      await transaction.enqueue(forgetSummaries, changed)
     })
   } finally {
     for (const { path } of printed) await rm(path, { force: true })
   }
   await removeUnused(home, [...parts.tasks, ...parts.events], now())
+}
+
+// What is told of the jobs that ended on a day, as a number that is another one when anything of it is.
+async function jobsByDay(
+  { sql }: WriteTransaction,
+  { appId, attempt }: { appId: string; attempt: string },
+): Promise<Map<string, string>> {
+  const rows = await sql(
+    `
+    select to_char(end_time at time zone 'UTC', 'YYYY-MM-DD') as day, sum(hashtextextended(j::text, 0))::text as told
+    from   spark_job_analytics j
+    where  app_id = $1 and attempt = $2
+    group by 1`,
+    [appId, attempt],
+  )
+  return new Map(rows.map(({ day, told }) => [String(day), String(told)]))
 }
 
 // What Spark has compacted stands for the files before it, unless these were read.
@@ -184,6 +215,7 @@ function filesToRead({ files }: EventLog, position: Record<string, Reading>): Lo
   const upTo = newest === undefined ? 0 : Number.parseInt(newest.key, 10)
   const hasRead = Object.keys(position).length > 0 && position[newest?.key ?? ''] === undefined
   return files.filter((file) => {
+    if (file.key === postedKey) return true
     if (file.key.endsWith(' compact')) return file === newest && !hasRead
     return newest === undefined || hasRead || Number(file.key) > upTo
   })
@@ -197,7 +229,7 @@ async function read(
   before: Reading | undefined,
 ): Promise<Reading> {
   // of a rolling log all files but the last are closed
-  const closed = !log.inProgress || file !== log.files.at(-1)
+  const closed = file.key !== postedKey && (!log.inProgress || file !== log.files.at(-1))
   if (before !== undefined && before.bytes === file.bytes && before.rest === 0 && before.end === 'whole') return before
   let { lines = 0, badLines = 0 } = before ?? {}
   const stretch = { path: file.path, codec: file.codec, bytes: file.bytes, from: before?.upTo ?? 0 }
@@ -285,7 +317,7 @@ function subjectOf(log: EventLog, position: Record<string, Reading>, pricePerCor
   if (log.inProgress) marks.add('in progress')
   for (const [key, { end, rest }] of readings) {
     // what is still written has no end yet
-    const open = log.inProgress && key === lastKey
+    const open = key === postedKey || (log.inProgress && key === lastKey)
     if (end === 'damaged') marks.add('damaged')
     if (end === 'cut' && !open) marks.add('cut')
     if (rest > 0 && !open) marks.add('last line cut')

@@ -4,11 +4,13 @@ import { apiRoutes } from './api.ts'
 import { eventLogFollower } from './follow.ts'
 import { charts, routes } from './results.ts'
 import { settings } from './settings.ts'
+import { tasks } from './summaries.ts'
 
 export const eventLogs = {
   settings,
   gets: apiRoutes,
   routes,
   charts,
+  tasks,
   followers: [eventLogFollower],
 } satisfies Partial<System>
