@@ -34,6 +34,8 @@ export interface System {
   schedules?: Schedule[]
   /** How the page draws the answers. */
   charts?: Chart[]
+  /** Pages of one thing each, such as one job. */
+  views?: View[]
   /** Work beside the batches. */
   followers?: Follower[]
 }
@@ -304,7 +306,29 @@ export interface Chart {
   marks?: ChartMarks
   /** What the reader may choose: parameters of the route, each with what it is called. */
   asks?: Record<string, string>
+  /** Of a table: where a value of one of its columns leads. */
+  leads?: Lead
   refreshSeconds: number
+}
+
+/** A page of one thing, which its reader names or is led to. */
+export interface View {
+  /** The last part of its address. */
+  name: string
+  title: string
+  says: string
+  /** What it is of: parameters of the routes of all its charts, each with what it is called. */
+  asks: Record<string, string>
+  charts: Chart[]
+}
+
+export interface Lead {
+  /** The column whose values lead there. */
+  column: string
+  /** The name of a view. */
+  to: string
+  /** What it is told: its parameters, each with the column that has the value. */
+  with: Record<string, string>
 }
 
 export interface ChartMarks {

@@ -4,6 +4,7 @@ import { schedules, tasks } from './compute.ts'
 import { eventLogs } from './event-logs/index.ts'
 import { generator } from './generate.ts'
 import { ingestRoute } from './ingest.ts'
+import { jobRoutes, jobView } from './one-job.ts'
 import { charts, routes } from './results.ts'
 import { settings } from './settings.ts'
 import { logsTopic } from './topic.ts'
@@ -45,7 +46,8 @@ export const sparkLogs: System = {
   gets: [jobRoute, summaryRoute, ...eventLogs.gets],
   tasks: { ...tasks, ...eventLogs.tasks },
   schedules,
-  routes: [...routes, ...eventLogs.routes],
+  routes: [...routes, ...jobRoutes, ...eventLogs.routes],
   charts: [...charts, ...eventLogs.charts],
+  views: [jobView, ...eventLogs.views],
   followers: eventLogs.followers,
 }

@@ -3,9 +3,7 @@ import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline, type System, table, text, topic } from 'millrace'
-import { jobRoute, summaryRoute } from '../../pipelines/spark-logs/analytics.ts'
-import { eventLogs } from '../../pipelines/spark-logs/event-logs/index.ts'
-import { ingestRoute } from '../../pipelines/spark-logs/ingest.ts'
+import { sparkLogs } from '../../pipelines/spark-logs/pipeline.ts'
 import { openCache } from '../../src/cache/open.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { Duck, keptFolder, spoolFolder } from '../../src/engine/duckdb.ts'
@@ -25,15 +23,8 @@ const idle = pipeline('spark-logs')
   .from(topic('spark-logs.nothing', { columns: { id: text() } }))
   .into(table('spark_logs_nothing', { oncePer: 'id' })).plan
 
-export const system: System = {
-  name: 'spark-logs',
-  says: 'Event logs of Spark',
-  plan: () => idle,
-  migrations: new URL('../../pipelines/spark-logs/migrations/', import.meta.url),
-  posts: [ingestRoute],
-  ...eventLogs,
-  gets: [jobRoute, summaryRoute, ...eventLogs.gets],
-}
+/** Without its pipeline: nothing here comes through a topic. */
+export const system: System = { ...sparkLogs, plan: () => idle }
 
 export interface Posted {
   status: number

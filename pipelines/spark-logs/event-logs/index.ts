@@ -2,7 +2,7 @@
 import type { System } from 'millrace'
 import { apiRoutes } from './api.ts'
 import { eventLogFollower } from './follow.ts'
-import { charts, routes } from './results.ts'
+import { charts, routes, views } from './results.ts'
 import { settings } from './settings.ts'
 import { tasks } from './summaries.ts'
 
@@ -11,6 +11,7 @@ export const eventLogs = {
   gets: apiRoutes,
   routes,
   charts,
+  views,
   tasks,
   followers: [eventLogFollower],
 } satisfies Partial<System>
