@@ -15,6 +15,13 @@ export interface System {
   settings: Record<string, SettingSpec>
   /** The plan, for these settings. Called after the settings are checked. */
   plan(settings: SettingValues): Plan
+  /** Tables beside those of its plan. */
+  tables?: {
+    /** They say what was read: `reset` empties them, so that it is read again. */
+    positions: readonly string[]
+    /** They are made of it: `reset --results` empties them. */
+    results: readonly string[]
+  }
   /** A folder of numbered SQL files, applied in order before the first row. */
   migrations?: URL
   /** The folder that gets `<batch>.csv` of bad rows and the files that cannot be read, so that a person finds them. */

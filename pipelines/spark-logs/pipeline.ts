@@ -40,6 +40,7 @@ export const sparkLogs: System = {
   says: "Spark's events of jobs, over HTTP or from its event logs, as analytics of jobs and applications.",
   settings: { ...settings, ...eventLogs.settings },
   plan: () => jobLogs.plan,
+  tables: { ...eventLogs.tables, results: ['job_analytics', ...eventLogs.tables.results] },
   migrations: new URL('./migrations/', import.meta.url),
   generate: generator,
   posts: [ingestRoute],

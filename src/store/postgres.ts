@@ -448,9 +448,10 @@ export class PostgresStore implements Store {
    * letters and the messages that wait too. The pipeline stays known, under this plan, and its batches and epochs count on: whoever lent the lease
    * for this goes on, and no name of an effect is used again.
    */
-  async reset(plan: Plan, tables: string[]): Promise<void> {
+  /** Empties these tables, of positions and of results; with the latter goes what else is told of rows. */
+  async reset(plan: Plan, tables: string[], positions: string[] = []): Promise<void> {
     await inTransaction(this.#patientPool, async (client) => {
-      for (const name of tables) await client.query(`truncate ${name}`)
+      for (const name of [...positions, ...tables]) await client.query(`truncate ${name}`)
       const forgotten = [
         'positions',
         'files',

@@ -125,6 +125,65 @@ test('of a log that was cut the whole lines count, and it says why it may not be
   }
 })
 
+test('files that Spark has compacted are read where those before them are gone, and nothing that was read is lost', async () => {
+  const { id, lines } = sample('plain')
+  // three jobs: what Spark throws away is what it has told of jobs that ended
+  const cuts = [0, 20, 30, 38, lines.length]
+  const files = cuts.slice(1).map((end, i) => lines.slice(cuts[i], end))
+  const kept = [...(files[0] ?? []), ...(files[1] ?? [])].filter(
+    (line) => !/Task(Start|End)|Stage(Sub|Com)|Job(Start|End)/.test(line),
+  )
+  const put = async ({ logs }: World, names: Record<string, string[]>, status = ''): Promise<void> => {
+    const folder = join(logs, `eventlog_v2_${id}`)
+    await rm(folder, { recursive: true, force: true })
+    await mkdir(folder)
+    await writeFile(join(folder, `appstatus_${id}${status}`), '')
+    for (const [name, some] of Object.entries(names)) {
+      const bytes = name.includes('.zstd') ? zstdCompressSync(text(some)) : text(some)
+      await writeFile(join(folder, name.replace('ID', id)), bytes)
+    }
+  }
+  const [one = [], two = [], three = [], four = []] = files
+  const rest = { 'events_3_ID.zstd': three, 'events_4_ID.zstd': four }
+  const said = async (world: World): Promise<[string[], number]> => {
+    const app = await appRow(world)
+    return [app['marks'] as string[], Number(app['jobs'])]
+  }
+  const wanted = await plainly(lines, id)
+
+  // those before it are gone, and nobody has read them
+  await using late = await openWorld()
+  await put(late, { 'events_2_ID.zstd.compact': kept, ...rest })
+  await late.follow()
+  const [marks, jobs] = await said(late)
+  assert.deepEqual(marks, ['compacted'])
+  assert.ok(jobs < 3, `${jobs} jobs`)
+
+  // they are still there
+  await using early = await openWorld()
+  await put(early, { events_1_ID: one, events_2_ID: two, 'events_2_ID.compact': kept, ...rest })
+  await early.follow()
+  assert.deepEqual(await said(early), [[], 3])
+  assert.deepEqual(await rowsOf(early, id), wanted)
+
+  // they were read before they went
+  await using steady = await openWorld()
+  await put(steady, { events_1_ID: one, events_2_ID: two, 'events_3_ID.zstd': three }, '.inprogress')
+  await steady.follow()
+  await put(steady, { 'events_2_ID.compact': kept, ...rest })
+  await steady.follow()
+  assert.deepEqual(await said(steady), [[], 3])
+  assert.deepEqual(await rowsOf(steady, id), wanted)
+
+  // of one more was written than was read
+  await using behind = await openWorld()
+  await put(behind, { events_1_ID: one, events_2_ID: two.slice(0, 3) }, '.inprogress')
+  await behind.follow()
+  await put(behind, { 'events_2_ID.compact': kept, ...rest })
+  await behind.follow()
+  assert.deepEqual((await said(behind))[0], ['compacted'])
+})
+
 test('lines that are no events are counted, and stop nothing', async () => {
   const { id, lines } = sample('plain')
   await using world = await openWorld()

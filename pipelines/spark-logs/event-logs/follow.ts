@@ -48,6 +48,8 @@ interface Reading {
   rest: number
   lines: number
   badLines: number
+  /** It was closed then: nothing came after. */
+  closed?: boolean
 }
 
 interface Parts {
@@ -154,7 +156,9 @@ async function follow(tools: FollowerTools, log: EventLog, before: Stored | unde
       const [held] = await transaction.sql(
         `
         insert into spark_event_logs as l (app_id, attempt, path, mark, position, parts, rounds, read_at)
-        values ($1, $2, $3, $4, $5, $6, $7::int + 1, $8)
+        select $1, $2, $3, $4, $5, $6, $7::int + 1, $8
+        -- what was forgotten meanwhile is read again
+        where  $7 = 0 or exists (select from spark_event_logs where app_id = $1 and attempt = $2)
         on conflict (app_id, attempt) do update
         set    path = excluded.path, mark = excluded.mark, position = excluded.position, parts = excluded.parts,
                rounds = excluded.rounds, read_at = excluded.read_at
@@ -208,18 +212,22 @@ async function jobsByDay(
   return new Map(rows.map(({ day, told }) => [String(day), String(told)]))
 }
 
-// What Spark has compacted stands for the files before it, unless these were read.
+// What Spark has compacted stands for the files up to its number, and has less than they: it is read where one of them
+// is gone and was not read to its end. Lines that are in both count once.
 function filesToRead({ files }: EventLog, position: Record<string, Reading>): LogFile[] {
-  const compacts = files.filter(({ key }) => key.endsWith(' compact'))
+  const compacts = files.filter(({ key }) => isCompact(key))
   const newest = compacts.at(-1)
-  const upTo = newest === undefined ? 0 : Number.parseInt(newest.key, 10)
-  const hasRead = Object.keys(position).length > 0 && position[newest?.key ?? ''] === undefined
-  return files.filter((file) => {
-    if (file.key === postedKey) return true
-    if (file.key.endsWith(' compact')) return file === newest && !hasRead
-    return newest === undefined || hasRead || Number(file.key) > upTo
-  })
+  if (newest === undefined) return files
+  const compactedBefore = Object.keys(position).filter((key) => isCompact(key) && key !== newest.key)
+  const from = Math.max(0, ...compactedBefore.map(numberOf)) + 1
+  const lying = new Set(files.map(({ key }) => key))
+  const numbers = Array.from({ length: Math.max(0, numberOf(newest.key) - from + 1) }, (_, i) => String(from + i))
+  const misses = numbers.some((key) => !lying.has(key) && position[key]?.closed !== true)
+  return files.filter((file) => !isCompact(file.key) || (file === newest && (misses || file.key in position)))
 }
+
+const isCompact = (key: string): boolean => key.endsWith(' compact')
+const numberOf = (key: string): number => Number.parseInt(key, 10)
 
 async function read(
   { duck, scratch }: FollowerTools,
@@ -230,7 +238,8 @@ async function read(
 ): Promise<Reading> {
   // of a rolling log all files but the last are closed
   const closed = file.key !== postedKey && (!log.inProgress || file !== log.files.at(-1))
-  if (before !== undefined && before.bytes === file.bytes && before.rest === 0 && before.end === 'whole') return before
+  if (before !== undefined && before.bytes === file.bytes && before.rest === 0 && before.end === 'whole')
+    return { ...before, closed }
   let { lines = 0, badLines = 0 } = before ?? {}
   const stretch = { path: file.path, codec: file.codec, bytes: file.bytes, from: before?.upTo ?? 0 }
   const cut = pieces(stretch, scratch, { takeRest: closed })
@@ -239,7 +248,7 @@ async function read(
       const next = await cut.next()
       if (next.done === true) {
         const { end, upTo, rest, tooLong } = next.value
-        return { bytes: file.bytes, upTo, end, rest, lines: lines + tooLong, badLines: badLines + tooLong }
+        return { bytes: file.bytes, upTo, end, rest, lines: lines + tooLong, badLines: badLines + tooLong, closed }
       }
       await duck.run(readPiece(next.value.path, 'piece'))
       await rm(next.value.path)
@@ -321,7 +330,7 @@ function subjectOf(log: EventLog, position: Record<string, Reading>, pricePerCor
     if (end === 'damaged') marks.add('damaged')
     if (end === 'cut' && !open) marks.add('cut')
     if (rest > 0 && !open) marks.add('last line cut')
-    if (key.endsWith(' compact')) marks.add('compacted')
+    if (isCompact(key)) marks.add('compacted')
   }
   return {
     appId: log.appId,
