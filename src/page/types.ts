@@ -191,6 +191,8 @@ export interface DryRun {
 }
 
 export interface Replay {
+  /** Pipelines whose workers do it. */
+  left_to_workers?: string[]
   replayed: (Books & { pipeline: string; batches: number; dead_again: { code: string; letters: number }[] })[]
   left: string[]
 }

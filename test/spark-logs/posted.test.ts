@@ -41,6 +41,8 @@ test('lines of a log that are posted say what the log says, in any order and cut
     assert.deepEqual(await rowsOf(world, id), wanted, `seed ${seed}`)
     const [app] = await world.sql('select complete, marks from spark_apps')
     assert.deepEqual(app, { complete: true, marks: [] })
+    const zip = await world.get(`/api/v1/applications/${id}/logs`)
+    assert.deepEqual([zip.status, zip.text.slice(0, 2)], [200, 'PK'])
   }
 })
 
