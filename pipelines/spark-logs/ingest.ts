@@ -87,7 +87,7 @@ export const ingestRoute: PostRoute = {
         body: { accepted: ingested.accepted, rejected: refused.length, results: refused },
       }
     }
-    const judged = await judge(tools, sent, await rejectionsOf(tools, sent, ingested.committed))
+    const judged = await judge(tools, sent, ingested.committed)
     return answerOf([...refused, ...judged].sort((a, b) => a.index - b.index))
   },
 }
@@ -97,11 +97,13 @@ function refusal({ code, message }: Extract<PostedEvent, { is: 'rejected' }>, in
 }
 
 // A row that has the id of an event was made by it. Of the others it is looked at the row of their key.
-async function judge(tools: PostTools, sent: Sent[], rejected: ReadonlyMap<string, Reason>): Promise<Result[]> {
-  const stored = await storedOf(
-    tools,
-    sent.map(({ id }) => id),
-  )
+async function judge(tools: PostTools, sent: Sent[], committed: CommittedEvents): Promise<Result[]> {
+  const rejected = await rejectionsOf(tools, sent, committed)
+  const ids = sent.map(({ id }) => id).filter((id) => !rejected.has(id))
+  // where the ledger counts none that was there before, it need not be asked which they are
+  const isAllNew =
+    committed.batches.length > 0 && committed.batches.every(({ rows_in, written, dead }) => rows_in === written + dead)
+  const stored = isAllNew ? new Set<unknown>(ids) : await storedOf(tools, ids)
   const others = sent.filter(({ id }) => !stored.has(id) && !rejected.has(id))
   const there =
     others.length === 0
