@@ -147,7 +147,7 @@ async function listOfMany(): Promise<number> {
   await using world: World = await openWorld()
   await cp(await samplePath(), join(world.logs, 'local-1'))
   await world.follow()
-  await world.store.write(async ({ sql }) => {
+  await world.store.write('spark-logs', async ({ sql }) => {
     for (const table of ['spark_apps', 'spark_event_logs']) {
       await sql(`create temp table one on commit drop as select * from ${table}`)
       await sql(`

@@ -62,6 +62,7 @@ export type {
   GetRoute,
   Ingested,
   IngestOptions,
+  Lead,
   PostAnswer,
   PostedEvent,
   PostRoute,
@@ -79,5 +80,6 @@ export type {
   System,
   Task,
   TaskTools,
+  View,
   WriteTransaction,
 } from './system.ts'

@@ -15,6 +15,13 @@ export interface System {
   settings: Record<string, SettingSpec>
   /** The plan, for these settings. Called after the settings are checked. */
   plan(settings: SettingValues): Plan
+  /** Tables beside those of its plan. */
+  tables?: {
+    /** They say what was read: `reset` empties them, so that it is read again. */
+    positions: readonly string[]
+    /** They are made of it: `reset --results` empties them. */
+    results: readonly string[]
+  }
   /** A folder of numbered SQL files, applied in order before the first row. */
   migrations?: URL
   /** The folder that gets `<batch>.csv` of bad rows and the files that cannot be read, so that a person finds them. */
@@ -34,6 +41,8 @@ export interface System {
   schedules?: Schedule[]
   /** How the page draws the answers. */
   charts?: Chart[]
+  /** Pages of one thing each, such as one job. */
+  views?: View[]
   /** Work beside the batches. */
   followers?: Follower[]
   /** Why it stays off Spark, whatever its plan says: a sentence that goes on from its name. */
@@ -155,6 +164,11 @@ export interface PostTools extends RouteTools {
   events(body: EventBody): Promise<PostedEvent[]>
   /** Appends the events of a body to a topic. What is wrong with the body ends the request with a problem. */
   ingest(topic: string, body: EventBody, options?: IngestOptions): Promise<Ingested>
+  /**
+   * Appends lines to a file for a follower, which finds it in the folder `posted` of its own. Resolves when they are durable;
+   * those whose answer was lost are posted again, so that a line can be there twice.
+   */
+  keep(follower: string, file: string, lines: readonly string[]): Promise<void>
 }
 
 /** An event's JSON as it was sent; or why there is none. */
@@ -278,6 +292,8 @@ export interface WriteTransaction {
   sql(statement: string, values?: unknown[]): Promise<Record<string, unknown>[]>
   /** Rows of a CSV file without header, where an empty field is null and `""` an empty text. */
   copy(table: string, columns: readonly string[], path: string): Promise<void>
+  /** Asks for a task of the system, if the transaction commits. */
+  enqueue(task: string, keys: readonly string[]): Promise<void>
 }
 
 /** What the page draws of the rows of a route; it knows nothing else of a system. */
@@ -299,7 +315,29 @@ export interface Chart {
   marks?: ChartMarks
   /** What the reader may choose: parameters of the route, each with what it is called. */
   asks?: Record<string, string>
+  /** Of a table: where a value of one of its columns leads. */
+  leads?: Lead
   refreshSeconds: number
+}
+
+/** A page of one thing, which its reader names or is led to. */
+export interface View {
+  /** The last part of its address. */
+  name: string
+  title: string
+  says: string
+  /** What it is of: parameters of the routes of all its charts, each with what it is called. */
+  asks: Record<string, string>
+  charts: Chart[]
+}
+
+export interface Lead {
+  /** The column whose values lead there. */
+  column: string
+  /** The name of a view. */
+  to: string
+  /** What it is told: its parameters, each with the column that has the value. */
+  with: Record<string, string>
 }
 
 export interface ChartMarks {

@@ -148,6 +148,11 @@ const views: View[] = [
     shows: 'stalls',
     go: async (page) => await page.getByRole('img', { name: /^Latency in ms.*stalls: 3$/ }).waitFor(),
   },
+  {
+    name: 'results-of-a-thing',
+    hash: '#/results/shop-events/product?product=sku-412',
+    shows: 'There is nothing of it',
+  },
   { name: 'nowhere', hash: '#/nowhere', shows: 'There is nothing here' },
 ]
 
@@ -622,6 +627,31 @@ inChromium(
     assert.deepEqual(strangers, [])
     const refused = complaints.filter((text) => !text.includes('404'))
     assert.deepEqual(refused, [])
+  },
+)
+
+inChromium(
+  'a page of one thing is what its address says: values lead to it, and what is typed is kept there',
+  async () => {
+    await using mock = await openMockServer()
+    await using tab = await openTab(browser, `${mock.url}/#/results/shop-events`)
+    const { page } = tab
+    await page.getByRole('link', { name: 'One product' }).click()
+    await page.getByRole('heading', { name: 'One product' }).waitFor()
+    const asked = page.waitForRequest(/shop-events\/funnel\?product=sku-419$/)
+    await page.getByRole('link', { name: 'sku-419' }).click()
+    await asked
+    assert.match(page.url(), /#\/results\/shop-events\/product\?product=sku-419$/)
+    assert.equal(await page.getByLabel('Product', { exact: true }).inputValue(), 'sku-419')
+    // beside the parameters that the route has of itself
+    const table = page.waitForRequest(/top-products\?limit=10&product=sku-419&since=2h$/)
+    await page.getByLabel('Since').fill('2h')
+    await table
+    assert.match(page.url(), /product=sku-419&since=2h$/)
+    await page.getByRole('link', { name: 'All of shop-events' }).click()
+    await page.getByText('34 % of those before').waitFor()
+    await page.goto(`${mock.url}/#/results/shop-events/nothing-like-it`)
+    await page.getByText('34 % of those before').waitFor()
   },
 )
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { event, goodFile, type InputFile } from './crash/events.ts'
-import type { Millrace } from './crash/process.ts'
+import { eventually, type Millrace } from './crash/process.ts'
 import { standsInTransaction } from './crash/standing.ts'
 import { openWorld, type World } from './crash/world.ts'
 import { testDatabase } from './postgres.ts'
@@ -96,6 +96,27 @@ describe('a replay', { concurrency: 2 }, () => {
     const [again] = await said(world, ['replay', ...mended])
     assert.partialDeepStrictEqual(again, { rows_in: 11, written: 8, duplicates: 2, dead: 1 })
     await landedOnce(world)
+  })
+
+  test('that is left to a worker is done by one, or by the next when that is killed in it', async () => {
+    await using database = await testDatabase()
+    await using world = await till(database)
+    const [left] = await said(world, ['replay', ...mended, '--by-worker'])
+    assert.deepEqual(left, { pipeline: 'shop-events', left_to: 'a worker' })
+    await using killed = world.start(['work', 'shop-events'], { MILLRACE_FAILPOINT: 'after positions@2=kill' })
+    assert.deepEqual(await killed.ended(), { code: null, signal: 'SIGKILL' }, killed.story())
+    const taskSql = `select state::text from millrace_tasks.job where name = 'shop-events/replay_dead_letters'`
+    assert.deepEqual(await world.sql(taskSql), [{ state: 'active' }])
+    await using next = world.start(['work', 'shop-events'])
+    await eventually(async () => (await world.sql(taskSql)).length === 0, {
+      what: () => `the task is done: ${next.story()}`,
+      withinMs: 120_000,
+    })
+    await landedOnce(world)
+    const kinds = await world.sql(
+      `select kind, sum(rows_in)::int as rows_in from millrace.batches where kind = 'replay' group by 1`,
+    )
+    assert.deepEqual(kinds, [{ kind: 'replay', rows_in: 16 }])
   })
 
   test('leaves out what is discarded while it is under way', async () => {

@@ -123,6 +123,8 @@ describe('the API', () => {
       ask('/api/dead-letters/replay', json('POST', { where: {}, dry_run: true })),
     )
     for (const { status, body } of await Promise.all(many)) assert.equal(status, 200, JSON.stringify(body))
+    const left = (await ask('/api/dead-letters/replay', json('POST', { where, by_worker: true }))).body
+    assert.deepEqual([left.replayed, left.left_to_workers], [[], ['shop-events']])
     const done = (await ask('/api/dead-letters/replay', json('POST', { where }))).body
     assert.partialDeepStrictEqual(done.replayed, [{ pipeline: 'shop-events', rows_in: 1, written: 1, dead_again: [] }])
     const settled = (await ask(`/api/dead-letters/${letter.id}`)).body

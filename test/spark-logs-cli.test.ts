@@ -1,11 +1,12 @@
 /** spark-logs and tasks as people call them: through the command line, in processes that are killed, too. */
 import assert from 'node:assert/strict'
-import { mkdtempDisposable } from 'node:fs/promises'
+import { cp, mkdtempDisposable } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { eventually, startMillrace } from './crash/process.ts'
 import { type TestDatabase, testDatabase } from './postgres.ts'
+import { samples } from './spark-logs/world.ts'
 
 describe('spark-logs on the command line', { concurrency: 1 }, () => {
   let database: TestDatabase
@@ -56,6 +57,27 @@ describe('spark-logs on the command line', { concurrency: 1 }, () => {
       await worker[Symbol.asyncDispose]()
     }
     assert.equal(await one(`(select count(*)::int from raw_logs where status = 'pending')`), 0)
+  })
+
+  test('reset has event logs read again, and with --results empties what is told of them and of jobs', async () => {
+    const numbers = `(select jsonb_build_array((select count(*) from spark_jobs), (select count(*) from spark_stages),
+      (select count(*) from spark_job_analytics), (select count(*) from spark_findings), (select max(rounds) from spark_event_logs)))::text`
+    const jobs = '(select count(*)::int from job_analytics)'
+    await cp(join(samples, 'local-1795296803699'), join(folder.path, 'data', 'spark-events', 'local-1795296803699'))
+    await ended(0, 'run spark-logs')
+    const [told, before] = [await one(numbers), Number(await one(jobs))]
+    assert.equal(told, '[3, 5, 3, 2, 1]')
+    // beside what it said before: rows that say the same stay as they are
+    await ended(0, 'reset spark-logs --yes')
+    assert.equal(await one(`(select count(*)::int from spark_event_logs)`), 0)
+    await ended(0, 'run spark-logs')
+    assert.equal(await one(numbers), told)
+    assert.match(await ended(0, 'reset spark-logs --results --yes'), /job_analytics is empty; it had \d+ rows/)
+    assert.equal(await one(numbers), '[0, 0, 0, 0, null]')
+    assert.equal(await one(jobs), 0)
+    await ended(0, 'run spark-logs')
+    assert.equal(await one(numbers), told)
+    assert.ok(before > 3)
   })
 
   test('a worker that is killed while it computes leaves nothing undone', async () => {

@@ -420,6 +420,14 @@ describe('GET /analytics', { concurrency: 1 }, () => {
     assert.equal((await computed(world, 44)).job_id, 44)
   })
 
+  test('metrics tell the tasks that wait, by task and state', async () => {
+    await using world = await sparkWorld()
+    await get(world, '/analytics/jobs/5')
+    const told = await (await fetch(`${world.url}/metrics`)).text()
+    assert.match(told, /^millrace_tasks\{pipeline="spark-logs",task="compute_job_analytics",state="asked"\} 1$/m)
+    assert.match(told, /^millrace_tasks\{pipeline="spark-logs",task="compute_job_analytics",state="dead"\} 0$/m)
+  })
+
   test('a job that is no integer, or that no int holds, is 422', async () => {
     await using world = await sparkWorld()
     for (const job of ['x', '1.5', '2147483648', '-2147483649', '99999999999999999999', '%20']) {

@@ -1,9 +1,9 @@
 /** `GET /analytics/jobs/:job_id` and `GET /analytics/summary`. */
-import type { GetRoute, RouteProblem } from 'millrace'
+import type { GetRoute, RouteAnswer, RouteProblem, RouteTools } from 'millrace'
+import { summaryKey } from './event-logs/summaries.ts'
 
-/** The keys of answers in the cache. */
+/** The key of an answer in the cache. */
 export const jobKey = (job: number): string => `job_analytics:${job}`
-export const summaryKey = (day: string): string => `analytics_summary:${day}`
 
 const retryAfterSeconds = '1'
 
@@ -18,35 +18,79 @@ const jobSchema = {
     task_count: { type: 'integer' },
     failed_tasks: { type: 'integer' },
     success_rate: { type: 'number' },
+    app_id: { type: 'string', description: 'the application, of a job of an event log' },
+    attempt: { type: 'string', description: 'its attempt, of a job of an event log' },
   },
 }
 
 const jobColumns = 'job_id, "user", start_time, end_time, duration_seconds, task_count, failed_tasks, success_rate'
 
+/** Jobs of both kinds. Those of event logs are numbered from 0 in each application, so that they are named by it, too. */
+export const allJobs = `(
+  select ${jobColumns}, null as app_id, null as attempt from only job_analytics
+  union all
+  select ${jobColumns}, app_id, attempt from spark_job_analytics
+) jobs`
+
+/** Of a job whose events were posted one by one there is no application to name. */
+function named({ app_id, attempt, ...job }: Record<string, unknown>): Record<string, unknown> {
+  return app_id === null ? job : { ...job, app_id, attempt }
+}
+
 export const jobRoute: GetRoute = {
   path: '/analytics/jobs/:job_id',
   says: 'The analytics of a job',
   params: { job_id: 'the number of the job' },
+  query: {
+    app_id: {
+      type: 'string',
+      maxLength: 200,
+      default: '',
+      says: 'the application whose job is meant, of jobs of event logs: their numbers begin at 0 in each',
+    },
+    attempt: { type: 'string', maxLength: 20, default: '', says: 'of the application; the newest, when left out' },
+  },
   answers: {
     200: { says: 'As they were computed last.', schema: jobSchema },
     202: { says: 'They are not computed yet: ask again. `known` says whether there is any event of the job.' },
   },
-  async handle({ params }, { sql, cache, enqueue }) {
+  async handle({ params, query }, { sql, cache, enqueue }) {
     const job = intOf(params['job_id'] ?? '')
     if (job === undefined) return { problem: wrong(`"${params['job_id']}" is no number of a job`) }
+    if (query['app_id'] !== '') return await jobOfLog(sql, job, String(query['app_id']), String(query['attempt']))
     const found = await cache.through(jobKey(job), async () => {
-      const [row] = await sql(`select ${jobColumns} from job_analytics where job_id = $1`, [job])
+      const [row] = await sql(`select ${jobColumns} from only job_analytics where job_id = $1`, [job])
       return row
     })
     if (found !== undefined) return { body: found }
     await enqueue('compute_job_analytics', [String(job)])
     const [log] = await sql('select from raw_logs where job_id = $1 limit 1', [job])
-    return {
-      status: 202,
-      headers: { 'retry-after': retryAfterSeconds },
-      body: { job_id: job, status: 'pending', known: log !== undefined },
-    }
+    return pending({ job_id: job }, log !== undefined)
   },
+}
+
+function pending(job: object, known: boolean): RouteAnswer {
+  return {
+    status: 202,
+    headers: { 'retry-after': retryAfterSeconds },
+    body: { ...job, status: 'pending', known },
+  }
+}
+
+// It is computed when its log is read, and not because somebody asks.
+async function jobOfLog(sql: RouteTools['sql'], job: number, app: string, attempt: string): Promise<RouteAnswer> {
+  const [found] = await sql(
+    `
+    select ${jobColumns}, app_id, attempt
+    from   spark_job_analytics
+    where  app_id = $1 and job_id = $2 and ($3 = '' or attempt = $3)
+    order by length(attempt) desc, attempt desc
+    limit  1`,
+    [app, job, attempt],
+  )
+  if (found !== undefined) return { body: found }
+  const [known] = await sql('select from spark_jobs where app_id = $1 and job_id = $2 limit 1', [app, job])
+  return pending({ job_id: job, app_id: app }, known !== undefined)
 }
 
 export const summaryRoute: GetRoute = {
@@ -72,14 +116,14 @@ export const summaryRoute: GetRoute = {
     const body = await cache.through(summaryKey(date), async () => {
       const jobs = await sql(
         `
-        select ${jobColumns}
-        from   job_analytics
+        select ${jobColumns}, app_id, attempt
+        from   ${allJobs}
         where  end_time >= $1::timestamp at time zone 'UTC'
         and    end_time < ($1::timestamp + interval '1 day') at time zone 'UTC'
-        order by end_time, job_id`,
+        order by end_time, job_id, app_id nulls first, attempt`,
         [date],
       )
-      return { date, jobs, totals: totalsOf(jobs) }
+      return { date, jobs: jobs.map(named), totals: totalsOf(jobs) }
     })
     return { body }
   },

@@ -1,6 +1,7 @@
 /** What is computed of a job, behind the commit of its events, and how jobs are found that nobody has asked for. */
 import type { Schedule, Task } from 'millrace'
-import { jobKey, summaryKey } from './analytics.ts'
+import { jobKey } from './analytics.ts'
+import { summaryKey } from './event-logs/summaries.ts'
 
 /** Jobs that are computed by one statement. */
 const jobsAtOnce = 200
@@ -83,7 +84,8 @@ const computeSql = `
   ),
   before as (
     select job_id, end_time
-    from   job_analytics
+    -- of these jobs, and not of those of event logs with the same numbers
+    from   only job_analytics
     where  job_id in (select job_id from told)
   ),
   written as (

@@ -1,6 +1,7 @@
 /** `POST /logs/ingest`: takes events of jobs, and says of each what became of it once it is committed. */
 import { randomUUID } from 'node:crypto'
 import type { CommittedEvents, PostedEvent, PostRoute, PostTools, RouteAnswer } from 'millrace'
+import { postLog } from './event-logs/posted.ts'
 import { logsTopic, messageOf } from './topic.ts'
 
 /** What became of an event. */
@@ -45,8 +46,15 @@ const results = {
 export const ingestRoute: PostRoute = {
   path: '/logs/ingest',
   judges: 'each event',
-  says: 'Takes events of Spark jobs, as an object, an array or NDJSON, and answers when they are in raw_logs',
+  says: 'Takes events of Spark jobs, as an object, an array or NDJSON, and answers when they are in raw_logs; or lines of an event log',
   query: {
+    app_id: {
+      type: 'string',
+      maxLength: 200,
+      default: '',
+      says: 'the id of an application: the body is lines of its event log, and the answer is 202 once they are durable',
+    },
+    attempt: { type: 'string', maxLength: 20, default: '', says: 'of the application, where a cluster numbers them' },
     wait: { type: 'integer', minimum: 0, maximum: 1, default: 1, says: '0: the answer is 202 once they are durable' },
   },
   answers: {
@@ -55,6 +63,9 @@ export const ingestRoute: PostRoute = {
     202: { says: 'The events are durable, and it is not known yet what becomes of them.' },
   },
   async handle({ query, body }, tools) {
+    if (query['app_id'] !== '') {
+      return await postLog({ appId: String(query['app_id']), attempt: String(query['attempt']), body }, tools)
+    }
     const events = await tools.events(body)
     const refused = events.flatMap((event, index) => (event.is === 'rejected' ? [refusal(event, index)] : []))
     const sent = events.flatMap((event, index): Sent[] =>
@@ -76,7 +87,7 @@ export const ingestRoute: PostRoute = {
         body: { accepted: ingested.accepted, rejected: refused.length, results: refused },
       }
     }
-    const judged = await judge(tools, sent, await rejectionsOf(tools, sent, ingested.committed))
+    const judged = await judge(tools, sent, ingested.committed)
     return answerOf([...refused, ...judged].sort((a, b) => a.index - b.index))
   },
 }
@@ -86,11 +97,13 @@ function refusal({ code, message }: Extract<PostedEvent, { is: 'rejected' }>, in
 }
 
 // A row that has the id of an event was made by it. Of the others it is looked at the row of their key.
-async function judge(tools: PostTools, sent: Sent[], rejected: ReadonlyMap<string, Reason>): Promise<Result[]> {
-  const stored = await storedOf(
-    tools,
-    sent.map(({ id }) => id),
-  )
+async function judge(tools: PostTools, sent: Sent[], committed: CommittedEvents): Promise<Result[]> {
+  const rejected = await rejectionsOf(tools, sent, committed)
+  const ids = sent.map(({ id }) => id).filter((id) => !rejected.has(id))
+  // where the ledger counts none that was there before, it need not be asked which they are
+  const isAllNew =
+    committed.batches.length > 0 && committed.batches.every(({ rows_in, written, dead }) => rows_in === written + dead)
+  const stored = isAllNew ? new Set<unknown>(ids) : await storedOf(tools, ids)
   const others = sent.filter(({ id }) => !stored.has(id) && !rejected.has(id))
   const there =
     others.length === 0

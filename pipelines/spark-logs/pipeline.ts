@@ -4,6 +4,7 @@ import { schedules, tasks } from './compute.ts'
 import { eventLogs } from './event-logs/index.ts'
 import { generator } from './generate.ts'
 import { ingestRoute } from './ingest.ts'
+import { jobRoutes, jobView } from './one-job.ts'
 import { charts, routes } from './results.ts'
 import { settings } from './settings.ts'
 import { logsTopic } from './topic.ts'
@@ -39,14 +40,16 @@ export const sparkLogs: System = {
   says: "Spark's events of jobs, over HTTP or from its event logs, as analytics of jobs and applications.",
   settings: { ...settings, ...eventLogs.settings },
   plan: () => jobLogs.plan,
+  tables: { ...eventLogs.tables, results: ['job_analytics', ...eventLogs.tables.results] },
   migrations: new URL('./migrations/', import.meta.url),
   generate: generator,
   posts: [ingestRoute],
   gets: [jobRoute, summaryRoute, ...eventLogs.gets],
-  tasks,
+  tasks: { ...tasks, ...eventLogs.tasks },
   schedules,
-  routes: [...routes, ...eventLogs.routes],
+  routes: [...routes, ...jobRoutes, ...eventLogs.routes],
   charts: [...charts, ...eventLogs.charts],
+  views: [jobView, ...eventLogs.views],
   followers: eventLogs.followers,
   notOnSpark: 'its logs fit one machine, and nothing in them is done better by many',
 }

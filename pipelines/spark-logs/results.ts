@@ -1,5 +1,5 @@
 import type { Chart, Route } from 'millrace'
-import { intOf } from './analytics.ts'
+import { allJobs } from './analytics.ts'
 
 const day = {
   type: 'string',
@@ -19,17 +19,24 @@ const days = {
 export const routes: Route[] = [
   {
     name: 'jobs',
-    says: 'The jobs that ended on a day, the last first',
-    query: { day, limit },
+    says: 'The jobs that ended on a day, the last first: those of event logs, with their application, and all others',
+    query: {
+      day,
+      user: { type: 'string', maxLength: 300, default: '', says: 'only those of this user' },
+      job: { type: 'string', maxLength: 11, default: '', says: 'only those of this number, on whatever day' },
+      app: { type: 'string', maxLength: 300, default: '', says: 'only those of this application' },
+      limit,
+    },
     answers: {
-      job_id: 'integer',
-      user: 'text',
-      start_time: 'timestamp',
       end_time: 'timestamp',
-      duration_seconds: 'integer',
+      job_id: 'integer',
+      app_id: 'text',
+      user: 'text',
+      seconds: 'integer',
       task_count: 'integer',
       failed_tasks: 'integer',
       success_rate: 'number',
+      attempt: 'text',
     },
     handle: ({ query }, { sql }) =>
       sql(
@@ -38,50 +45,32 @@ export const routes: Route[] = [
           select coalesce(spark_log_time(to_jsonb($1::text || 'T00:00')), date_trunc('day', max(end_time), 'UTC')) as day
           from   job_analytics
         )
-        select job_id, "user", start_time, end_time, duration_seconds, task_count, failed_tasks, success_rate
-        from   job_analytics, chosen
-        where  end_time >= chosen.day and end_time < chosen.day + interval '24 hours'
-        order by end_time desc, job_id desc
+        select end_time, job_id, app_id, "user", duration_seconds as seconds, task_count, failed_tasks, success_rate, attempt
+        from   ${allJobs}, chosen
+        where  ((($4 <> '' or $5 <> '') and $1 = '') or (end_time >= chosen.day and end_time < chosen.day + interval '24 hours'))
+        and    ($3 = '' or "user" = $3)
+        and    ($4 = '' or job_id::text = $4)
+        and    ($5 = '' or app_id = $5)
+        order by end_time desc, job_id desc, app_id
         limit  $2`,
-        [query['day'], query['limit']],
+        [query['day'], query['limit'], query['user'], query['job'], query['app']],
       ),
   },
   {
-    name: 'job',
-    says: 'The events of a job, in the order of their times',
-    query: {
-      job_id: {
-        type: 'string',
-        maxLength: 11,
-        default: '',
-        says: 'the number of the job; the one that ended last, when left out',
-      },
-      limit,
-    },
-    answers: {
-      timestamp: 'timestamp',
-      event: 'text',
-      user: 'text',
-      task_id: 'text',
-      successful: 'text',
-      duration_ms: 'number',
-      status: 'text',
-    },
-    async handle({ query }, { sql }) {
-      const told = String(query['job_id'])
-      return await sql(
+    name: 'times',
+    says: 'How long the jobs took that ended last, along the time of their end',
+    query: { user: { type: 'string', maxLength: 300, default: '', says: 'only those of this user' }, limit },
+    answers: { end_time: 'timestamp', seconds: 'integer' },
+    handle: ({ query }, { sql }) =>
+      sql(
         `
-        select timestamp, event::text, "user", task_id, coalesce(log ->> 'successful', log ->> 'job_result') as successful,
-               case when jsonb_typeof(log -> 'duration_ms') = 'number' then (log ->> 'duration_ms')::float8 end as duration_ms,
-               status::text
-        from   raw_logs
-        where  job_id = coalesce($1::int, (select job_id from job_analytics order by end_time desc, job_id desc limit 1))
-        and    ($1::int is not null or $2 = '')
-        order by timestamp, event, task_id
-        limit  $3`,
-        [intOf(told) ?? null, told, query['limit']],
-      )
-    },
+        select end_time, duration_seconds as seconds
+        from   job_analytics
+        where  $1 = '' or "user" = $1
+        order by end_time desc
+        limit  $2`,
+        [query['user'], query['limit']],
+      ),
   },
   {
     name: 'days',
@@ -137,23 +126,25 @@ export const charts: Chart[] = [
     refreshSeconds: 5,
   },
   {
-    title: 'Jobs of a day',
-    says: 'the last first; of the last day, unless one is named',
-    route: 'jobs?limit=50',
-    draws: 'table',
-    x: 'job_id',
-    y: ['success_rate'],
-    asks: { day: 'Day' },
+    title: 'How long jobs take',
+    says: 'the thousand that ended last, along the time of their end',
+    route: 'times?limit=1000',
+    draws: 'line',
+    x: 'end_time',
+    y: ['seconds'],
+    unit: 's',
+    asks: { user: 'User' },
     refreshSeconds: 5,
   },
   {
-    title: 'One job',
-    says: 'its events; of the job that ended last, unless one is named',
-    route: 'job?limit=100',
+    title: 'Jobs of a day',
+    says: 'the last first; of the last day, unless one is named. A number is looked for on all days',
+    route: 'jobs?limit=100',
     draws: 'table',
-    x: 'timestamp',
-    y: ['duration_ms'],
-    asks: { job_id: 'Job' },
+    x: 'job_id',
+    y: ['success_rate'],
+    asks: { day: 'Day', job: 'Job', user: 'User' },
+    leads: { column: 'job_id', to: 'job', with: { job: 'job_id', app: 'app_id', attempt: 'attempt' } },
     refreshSeconds: 5,
   },
 ]

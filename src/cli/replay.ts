@@ -5,9 +5,11 @@ import type { Config } from '../config.ts'
 import { dryRun, type Forecast, type ForecastCount } from '../engine/dry-run.ts'
 import { spoolFolder } from '../engine/duckdb.ts'
 import { deadAgain } from '../engine/replay.ts'
+import { MillraceError } from '../errors.ts'
 import { columnsRead, type Source } from '../plan/plan.ts'
 import { type ChosenLetters, canBeReplayed, openAllLetters, sourceOfLetters } from '../sources/letters.ts'
 import type { PostgresStore } from '../store/postgres.ts'
+import { askForReplay } from '../tasks/replay.ts'
 import { runShown } from './bounded-run.ts'
 import { choiceOf, editsOf, planNamed } from './letters-choice.ts'
 import {
@@ -37,7 +39,7 @@ import { jsonOption, textsOption, type Verb } from './verb.ts'
 
 export const replay: Verb = {
   says: 'Sends dead letters down their pipeline again, as edited; what lands is settled, what fails is a new dead letter.',
-  usage: `${settlingUsage} [--set column=value]... [--dry-run] [--json]`,
+  usage: `${settlingUsage} [--set column=value]... [--dry-run | --by-worker] [--json]`,
   options: {
     ...settlingOptions,
     set: {
@@ -46,6 +48,7 @@ export const replay: Verb = {
       says: 'this value in every one of them; the letters themselves stay as they are',
     },
     'dry-run': { type: 'boolean', says: 'say of each whether it would land, and change nothing' },
+    'by-worker': { type: 'boolean', says: 'leave it to a worker, behind other work: for very many' },
     ...jsonOption,
   },
   examples: [
@@ -53,10 +56,15 @@ export const replay: Verb = {
     'millrace dead-letters replay --code NOT_ONE_OF --set event_type=view --dry-run',
     'millrace dead-letters replay --pipeline shop-events --batch 12',
     'millrace dead-letters replay 18 --pipeline ./orders.ts',
+    'millrace dead-letters replay --pipeline shop-events --all --by-worker',
   ],
   async run({ words, options, signal, out }) {
     const json = options['json'] === true
     const isDry = options['dry-run'] === true
+    if (isDry && options['by-worker'] === true)
+      throw new MillraceError('WRONG_USAGE', {
+        message: 'a worker says nothing beforehand: either --dry-run or --by-worker',
+      })
     const filter = await choiceOf(words, options)
     const { config } = readConfig()
     await using opened = await openStore(config, commandLog(config), { waitMs: shortWaitMs, signal })
@@ -67,7 +75,8 @@ export const replay: Verb = {
     for (const line of left) process.stderr.write(`${line}\n`)
     for (const group of groups) {
       if (signal.aborted) break
-      if (isDry) await forecastGroup(group, opened, config, json, out)
+      if (options['by-worker'] === true) await leave(group, opened, json, out)
+      else if (isDry) await forecastGroup(group, opened, config, json, out)
       else await replayGroup(group, opened, { config, signal }, json, out)
     }
     return signal.aborted || left.length > 0 ? 1 : 0
@@ -117,6 +126,17 @@ async function unreadableText(store: PostgresStore, { which, source }: Group, co
   give each column a value: ${columnsRead(source)
     .map(({ name }) => `--set ${name}=...`)
     .join(' ')}`
+}
+
+async function leave(
+  { pipeline, which, set }: Group,
+  { store }: OpenStore,
+  json: boolean,
+  out: (line: string) => void,
+): Promise<void> {
+  await askForReplay(store, pipeline, { which, set })
+  if (json) out(JSON.stringify({ pipeline, left_to: 'a worker' }))
+  else out(`a worker of ${pipeline} replays them; \`millrace tasks list\` shows it until it is done`)
 }
 
 // ---- in earnest ----------------------------------------------------------------------------------------------------

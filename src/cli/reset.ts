@@ -29,7 +29,11 @@ export const reset: Verb = {
     const plan = planOf(system, config)
     await using opened = await openStore(config, commandLog(config), { waitMs: shortWaitMs, signal })
     const { store } = opened
-    const before = await standingOf(store, plan, options['results'] === true)
+    const before = await standingOf(
+      store,
+      plan,
+      options['results'] === true ? (system.tables?.results ?? []) : undefined,
+    )
     const json = options['json'] === true
     if (before === undefined) {
       out(
@@ -47,7 +51,8 @@ export const reset: Verb = {
     try {
       await store.reset(
         plan,
-        before.tables.map(({ table }) => identifier(...table.split('.'))),
+        before.tables.map(({ table }) => tableName(table)),
+        await thoseThere(store, system.tables?.positions ?? []),
       )
       await forgetRuns(runsFolder(config.dataDirectory), plan.name)
       // makes the tables of a plan that has changed
@@ -69,7 +74,24 @@ interface Before {
   tables: { table: string; rows: number }[]
 }
 
-async function standingOf(store: PostgresStore, plan: Plan, results: boolean): Promise<Before | undefined> {
+const tableName = (table: string): string => identifier(...table.split('.'))
+
+// As statements name them.
+async function thoseThere(store: PostgresStore, tables: readonly string[]): Promise<string[]> {
+  const there: string[] = []
+  for (const name of tables.map(tableName)) {
+    const [row] = await store.select('select to_regclass($1) is not null as there', [name])
+    if (row?.['there'] === true) there.push(name)
+  }
+  return there
+}
+
+// With the tables that are to be emptied: those of its plan, and others.
+async function standingOf(
+  store: PostgresStore,
+  plan: Plan,
+  results: readonly string[] | undefined,
+): Promise<Before | undefined> {
   const [row] = await store.select(
     `
     select plan,
@@ -84,13 +106,12 @@ async function standingOf(store: PostgresStore, plan: Plan, results: boolean): P
   // as: the columns of the statement above; the plan is the one it was started with, whose tables it wrote
   const stored = row as { plan: Plan; batches: number; files: number; letters: number }
   const tables: Before['tables'] = []
-  for (const step of results ? stored.plan.steps : []) {
-    if (step.op !== 'table') continue
-    const name = identifier(...step.table.split('.'))
-    const [there] = await store.select('select to_regclass($1) is not null as there', [name])
-    if (there?.['there'] !== true) continue
+  const written = stored.plan.steps.flatMap((step) => (step.op === 'table' ? [step.table] : []))
+  for (const table of results === undefined ? [] : new Set([...written, ...results])) {
+    const [name] = await thoseThere(store, [table])
+    if (name === undefined) continue
     const [counted] = await store.select(`select count(*)::bigint as rows from ${name}`)
-    tables.push({ table: step.table, rows: Number(counted?.['rows'] ?? 0) })
+    tables.push({ table, rows: Number(counted?.['rows'] ?? 0) })
   }
   return { batches: stored.batches, files: stored.files, deadLetters: stored.letters, tables }
 }

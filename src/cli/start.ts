@@ -14,6 +14,7 @@ import { newToken, openTokenFile } from '../server/tokens.ts'
 import { filesSources } from '../sources/files/waiting.ts'
 import type { System } from '../system.ts'
 import { ownTasks } from '../tasks/own.ts'
+import { withReplays } from '../tasks/replay.ts'
 import { runTasks } from '../tasks/runner.ts'
 import { runGenerator } from './generate.ts'
 import { keepPostgresUp } from './keep-postgres-up.ts'
@@ -154,7 +155,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
         if (!serve) throw error
       }
     })
-    const tasks = work ? [runTasks({ ...tools, ...tasksOf(chosen, config, board), cache })] : []
+    const tasks = work ? [runTasks({ ...tools, ...tasksOf(chosen, board, tools), cache })] : []
     const feeds = demo ? chosen.map((system) => feed(system, config, stop.signal, log)) : []
     const up = keepPostgresUp(opened, log, (why) => {
       board.postgresFault = why
@@ -185,11 +186,13 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
   return failed ? 1 : 0
 }
 
-function tasksOf(chosen: readonly System[], config: Config, board: Board) {
+function tasksOf(chosen: readonly System[], board: Board, tools: Parameters<typeof withReplays>[1]) {
   const onFault = (why: string | undefined) => {
     board.tasksFault = why
   }
-  return { owners: [...chosen, ownTasks(config)], settings: config.settings, onFault }
+  const { config } = tools
+  const owners = [...chosen.map((system) => withReplays(system, tools)), ownTasks(config)]
+  return { owners, settings: config.settings, onFault }
 }
 
 async function serverOf(desk: ServerOptions['desk']): Promise<Server> {

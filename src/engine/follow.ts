@@ -7,7 +7,7 @@ import type { Config } from '../config.ts'
 import { MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../store/store.ts'
-import type { Follower, FollowerTools, System } from '../system.ts'
+import type { Follower, FollowerTools, System, WriteTransaction } from '../system.ts'
 import { Duck, followerFolder, spoolFolder } from './duckdb.ts'
 
 const backOff = { firstMs: 1000, mostMs: 30_000 }
@@ -46,7 +46,7 @@ async function run(following: Following, follower: Follower): Promise<void> {
     folder,
     scratch,
     duck: { run: (statement) => session.run(statement), rows: (select) => session.rows(select) },
-    write: (work) => writable(store).write(work),
+    write: (work) => writable(store).write(system.name, work),
     now: Date.now,
     warn: (message, fields) => log.warn(message, { pipeline: system.name, follower: follower.name, ...fields }),
     signal,
@@ -81,4 +81,4 @@ function writable(store: Store): { write: FollowerWrite } {
   throw new MillraceError('NOT_SUPPORTED', { message: 'followers write to Postgres, and this store is another one' })
 }
 
-type FollowerWrite = FollowerTools['write']
+type FollowerWrite = <T>(system: string, work: (transaction: WriteTransaction) => Promise<T>) => Promise<T>

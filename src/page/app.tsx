@@ -92,7 +92,7 @@ function View({ here }: { here: Route }) {
     case 'tasks':
       return <TasksView />
     case 'results':
-      return <ResultsView system={here.system} />
+      return <ResultsView system={here.system} of={here.of} query={here.query} />
     case 'nowhere':
       return (
         <>

@@ -7,7 +7,7 @@ export type Route =
   | { view: 'dead letters'; query: URLSearchParams }
   | { view: 'live'; query: URLSearchParams }
   | { view: 'tasks' }
-  | { view: 'results'; system: string | undefined }
+  | { view: 'results'; system: string | undefined; of: string | undefined; query: URLSearchParams }
   | { view: 'nowhere'; path: string }
 
 export const sections = ['steps', 'time', 'late', 'batches', 'books', 'files', 'plan'] as const
@@ -34,7 +34,7 @@ export function routeOf(hash: string): Route {
   if (first === 'dead-letters') return { view: 'dead letters', query: new URLSearchParams(query) }
   if (first === 'live') return { view: 'live', query: new URLSearchParams(query) }
   if (first === 'tasks') return { view: 'tasks' }
-  if (first === 'results') return { view: 'results', system: second }
+  if (first === 'results') return { view: 'results', system: second, of: third, query: new URLSearchParams(query) }
   return { view: 'nowhere', path }
 }
 
@@ -45,6 +45,11 @@ export function pipelineHref(pipeline: string, section: Section = 'steps'): stri
 
 export function deadLettersHref(query: Record<string, string | number | undefined>): string {
   return hrefWith('#/dead-letters', query)
+}
+
+/** A page of one thing of a system. */
+export function viewHref(system: string, view: string, query: Record<string, string | number | undefined>): string {
+  return hrefWith(`#/results/${encodeURIComponent(system)}/${encodeURIComponent(view)}`, query)
 }
 
 export function hrefWith(path: string, query: Record<string, string | number | undefined>): string {

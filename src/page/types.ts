@@ -191,6 +191,8 @@ export interface DryRun {
 }
 
 export interface Replay {
+  /** Pipelines whose workers do it. */
+  left_to_workers?: string[]
   replayed: (Books & { pipeline: string; batches: number; dead_again: { code: string; letters: number }[] })[]
   left: string[]
 }
@@ -226,13 +228,31 @@ export interface Chart {
   marks?: { route: string; x: string; label: string; says: string }
   /** What the reader may say, by parameter of the route, and what it is called. */
   asks?: Record<string, string>
+  leads?: Lead
   refresh_seconds: number
+}
+
+/** Where the values of a column lead: to a view, with values of the row by parameter. */
+export interface Lead {
+  column: string
+  to: string
+  with: Record<string, string>
+}
+
+/** A page of one thing. */
+export interface SystemView {
+  name: string
+  title: string
+  says: string
+  asks: Record<string, string>
+  charts: Chart[]
 }
 
 export interface System {
   name: string
   says: string
   charts: Chart[]
+  views: SystemView[]
 }
 
 export interface Results {

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Progress } from '../engine/progress.ts'
+import { tasksByState } from '../tasks/queue.ts'
 import type { Desk } from './desk.ts'
 import { describePipelines } from './reading.ts'
 import { text } from './schemas.ts'
@@ -53,6 +54,11 @@ export const metrics = {
     is: 'gauge',
     labels: ['pipeline'],
     says: 'Messages of committed rows that wait to be published to their topics.',
+  },
+  millrace_tasks: {
+    is: 'gauge',
+    labels: ['pipeline', 'task', 'state'],
+    says: 'Tasks that are there: asked (for, and not in the queue yet), waiting, running, retrying (failed, and tried again later), dead.',
   },
   millrace_commit_retries_total: {
     is: 'counter',
@@ -107,6 +113,7 @@ export function metricsRoute(app: FastifyInstance, desk: Desk, taken: ReadonlyMa
   const state = made('millrace_state_rows', Gauge<string>)
   const letters = made('millrace_dead_letters', Gauge<string>)
   const outbox = made('millrace_outbox_rows', Gauge<string>)
+  const tasks = made('millrace_tasks', Gauge<string>)
   const retries = made('millrace_commit_retries_total', Counter<string>)
   const latency = made('millrace_end_to_end_latency_seconds', Histogram<string>, { buckets: latencyBuckets })
   const requests = made('millrace_http_request_duration_seconds', Histogram<string>, { buckets: batchBuckets })
@@ -144,7 +151,9 @@ export function metricsRoute(app: FastifyInstance, desk: Desk, taken: ReadonlyMa
   const scrape = async (): Promise<string> => {
     for (const counter of [rows, retries, posted]) counter.reset()
     for (const [topic, events] of taken) posted.inc({ topic }, events)
-    for (const gauge of [lagRows, lagSeconds, watermark, state, letters, outbox]) gauge.reset()
+    for (const gauge of [lagRows, lagSeconds, watermark, state, letters, outbox, tasks]) gauge.reset()
+    for (const { pipeline, task, ...counts } of await tasksNow(desk))
+      for (const [state, n] of Object.entries(counts)) tasks.set({ pipeline, task, state }, n)
     for (const view of await describePipelines(desk)) {
       const { pipeline, books, lag } = view
       if (books !== null) {
@@ -172,6 +181,16 @@ export function metricsRoute(app: FastifyInstance, desk: Desk, taken: ReadonlyMa
       for (const [phase, ms] of Object.entries(lastPhases)) batches.observe({ pipeline, phase }, ms / 1000)
       if (lastLatencyMs !== undefined) latency.observe({ pipeline }, lastLatencyMs / 1000)
     },
+  }
+}
+
+// None while the database does not answer.
+async function tasksNow({ board: { store } }: Desk) {
+  if (store === undefined) return []
+  try {
+    return await tasksByState((sql, values) => store.reads.select(sql, values))
+  } catch {
+    return []
   }
 }
 

@@ -9,6 +9,7 @@ import { runSystem } from '../engine/system-run.ts'
 import { columnsRead } from '../plan/plan.ts'
 import { type ChosenLetters, canBeReplayed, openAllLetters, sourceOfLetters } from '../sources/letters.ts'
 import type { DeadLetterCount, DeadLetterFilter } from '../store/store.ts'
+import { askForReplay } from '../tasks/replay.ts'
 import type { BoardLine } from './board.ts'
 import { type Desk, duckOf, storeOf } from './desk.ts'
 import { ProblemError } from './problem.ts'
@@ -87,6 +88,13 @@ async function forecastGroup(desk: Desk, { line, ...letters }: Group, tell: (for
     await session.run(`drop schema if exists ${landedIn({ apart })} cascade`).catch(() => {})
     await rm(spool, { recursive: true, force: true })
   }
+}
+
+/** Leaves it to workers, who do it behind other work. */
+export async function leaveReplay(desk: Desk, where: DeadLetterFilter, set: Edits) {
+  const { groups, left } = await groupsOf(desk, where, set)
+  for (const { name, which } of groups) await askForReplay(storeOf(desk), name, { which, set })
+  return { dry_run: false as const, replayed: [], left_to_workers: groups.map(({ name }) => name), left }
 }
 
 export async function replay(desk: Desk, where: DeadLetterFilter, set: Edits) {

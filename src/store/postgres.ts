@@ -371,7 +371,7 @@ export class PostgresStore implements Store {
   }
 
   /** A transaction of a follower; it may take long. */
-  async write<T>(work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
+  async write<T>(system: string, work: (transaction: WriteTransaction) => Promise<T>): Promise<T> {
     await failpoint('follow begun')
     const result = await inTransaction(this.#patientPool, async (client) => {
       const written = await work({
@@ -381,6 +381,7 @@ export class PostgresStore implements Store {
           const into = client.query(copyFrom(`copy ${identifier(table)} (${names}) from stdin (format csv)`))
           await pump(createReadStream(path, { highWaterMark: 1024 * 1024 }), into)
         },
+        enqueue: (task, keys) => requestTask(client, system, task, keys),
       })
       await failpoint('follow written')
       return written
@@ -447,9 +448,10 @@ export class PostgresStore implements Store {
    * letters and the messages that wait too. The pipeline stays known, under this plan, and its batches and epochs count on: whoever lent the lease
    * for this goes on, and no name of an effect is used again.
    */
-  async reset(plan: Plan, tables: string[]): Promise<void> {
+  /** Empties these tables, of positions and of results; with the latter goes what else is told of rows. */
+  async reset(plan: Plan, tables: string[], positions: string[] = []): Promise<void> {
     await inTransaction(this.#patientPool, async (client) => {
-      for (const name of tables) await client.query(`truncate ${name}`)
+      for (const name of [...positions, ...tables]) await client.query(`truncate ${name}`)
       const forgotten = [
         'positions',
         'files',

@@ -194,6 +194,27 @@ export async function countTasks(select: Select): Promise<TaskCount[]> {
   return rows as unknown as TaskCount[]
 }
 
+/** How many there are, by task, those among them that are not in the queue yet. */
+export async function tasksByState(select: Select): Promise<(TaskCount & { asked: number })[]> {
+  const rows = await select('select pipeline, task, count(*)::int as asked from millrace.task_requests group by 1, 2')
+  const asked = new Map(rows.map((row) => [`${row['pipeline']}/${row['task']}`, Number(row['asked'])]))
+  const queued = (await countTasks(select)).map(({ pipeline, task, ...counts }) => {
+    const name = `${pipeline}/${task}`
+    const own = { pipeline, task, ...numbersOf(counts), asked: asked.get(name) ?? 0 }
+    asked.delete(name)
+    return own
+  })
+  const others = [...asked].map(([name, n]) => {
+    const [pipeline = '', task = ''] = name.split('/')
+    return { pipeline, task, waiting: 0, running: 0, retrying: 0, dead: 0, asked: n }
+  })
+  return [...queued, ...others]
+}
+
+function numbersOf({ waiting, running, retrying, dead }: Omit<TaskCount, 'pipeline' | 'task'>) {
+  return { waiting: Number(waiting), running: Number(running), retrying: Number(retrying), dead: Number(dead) }
+}
+
 /** The queue of a task that is dead. */
 export async function queueOfDead(select: Select, id: string): Promise<string> {
   const known = (await isThere(select))

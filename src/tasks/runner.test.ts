@@ -10,7 +10,7 @@ import { loadConfig } from '../config.ts'
 import { createLog } from '../log.ts'
 import { openPostgres, type PostgresStore } from '../store/postgres.ts'
 import type { Task, TaskTools } from '../system.ts'
-import { countTasks, listTasks, TaskQueue } from './queue.ts'
+import { countTasks, listTasks, TaskQueue, tasksByState } from './queue.ts'
 import { retryTasks } from './retry.ts'
 import { runTasks, type TaskOwner } from './runner.ts'
 
@@ -131,8 +131,11 @@ describe('tasks', { concurrency: 1 }, () => {
         if (broken) throw new Error('the shelf is empty')
       },
     }
-    await using _worker = world.work(shop({ sum }))
     await world.ask('sum', 'a')
+    const states = () => tasksByState((sql, values) => world.store.select(sql, values))
+    const none = { pipeline: 'shop', task: 'sum', asked: 0, waiting: 0, running: 0, retrying: 0, dead: 0 }
+    assert.deepEqual(await states(), [{ ...none, asked: 1 }])
+    await using _worker = world.work(shop({ sum }))
     const [dead] = await eventually(
       async () => {
         const found = await world.tasks()
@@ -141,6 +144,7 @@ describe('tasks', { concurrency: 1 }, () => {
       { what: () => 'it is dead' },
     )
     assert.ok(dead !== undefined)
+    assert.deepEqual(await states(), [{ ...none, dead: 1 }])
     const { pipeline, task, key, failures, why, next_at } = dead
     assert.deepEqual(
       { pipeline, task, key, failures, why, next_at },

@@ -1,5 +1,14 @@
 /** What a busy server would tell, made from a seed: the page is developed and tested against it. */
-import type { Batch, Chart, LateRow, Letter, Pipeline, PipelineDetails, SourceFile } from '../../src/page/types.ts'
+import type {
+  Batch,
+  Chart,
+  LateRow,
+  Letter,
+  Pipeline,
+  PipelineDetails,
+  SourceFile,
+  SystemView,
+} from '../../src/page/types.ts'
 import { hostileTexts } from './hostile-texts.ts'
 
 export type Random = () => number
@@ -440,12 +449,52 @@ export const charts: Record<string, Chart[]> = {
   ],
 }
 
+export const views: Record<string, SystemView[]> = {
+  'shop-events': [
+    {
+      name: 'product',
+      title: 'One product',
+      says: 'By its number.',
+      asks: { product: 'Product', since: 'Since' },
+      charts: [
+        {
+          title: 'Products like it',
+          route: '/api/results/shop-events/top-products?limit=10',
+          draws: 'table',
+          x: 'product_id',
+          y: ['purchases'],
+          leads: { column: 'product_id', to: 'product', with: { product: 'product_id' } },
+          refresh_seconds: 10,
+        },
+        {
+          title: 'Its funnel',
+          route: '/api/results/shop-events/funnel',
+          draws: 'funnel',
+          x: 'step',
+          y: ['users'],
+          refresh_seconds: 10,
+        },
+        {
+          title: 'Its errors',
+          route: '/api/results/shop-events/none',
+          draws: 'table',
+          x: 'code',
+          y: ['errors'],
+          refresh_seconds: 10,
+        },
+      ],
+    },
+  ],
+}
+
 export function makeResults(
   path: string,
   random: Random,
   now: number,
 ): { columns: { name: string; type: string }[]; rows: Record<string, unknown>[] } | undefined {
   switch (path) {
+    case '/api/results/shop-events/none':
+      return { columns: [{ name: 'code', type: 'text' }], rows: [] }
     case '/api/results/shop-events/funnel':
       return {
         columns: [

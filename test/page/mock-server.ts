@@ -18,6 +18,7 @@ import {
   makePipelines,
   makeResults,
   randomFrom,
+  views,
 } from './mock-data.ts'
 
 export const contentSecurityPolicy =
@@ -161,7 +162,12 @@ export async function openMockServer(options: MockOptions = {}): Promise<MockSer
     }
     if (words[0] === 'systems') {
       return {
-        systems: pipelines.map(({ pipeline, says }) => ({ name: pipeline, says, charts: charts[pipeline] ?? [] })),
+        systems: pipelines.map(({ pipeline, says }) => ({
+          name: pipeline,
+          says,
+          charts: charts[pipeline] ?? [],
+          views: views[pipeline] ?? [],
+        })),
       }
     }
     if (words[0] === 'tasks') return method === 'POST' ? runAgain(tasks, body) : tasksOf(tasks)

@@ -7,52 +7,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { randomFrom } from '../../pipelines/sample-random.ts'
-import { unpacked } from '../../pipelines/spark-logs/event-logs/unpack.ts'
 import { followFailpoints } from '../../src/failpoint.ts'
 import { rowsOf } from './rows.ts'
+import { named, plainly, sample, text } from './samples.ts'
 import { openWorld, type Row, samples, type World } from './world.ts'
-
-/** Samples by the name of their application, as `make.py` calls it. */
-const named = await nameSamples()
-
-async function nameSamples(): Promise<Record<string, { file: string; id: string; lines: string[] }>> {
-  const found: Record<string, { file: string; id: string; lines: string[] }> = {}
-  for (const file of await readdir(samples)) {
-    const inside = (await readdir(join(samples, file)).catch(() => [file])).filter(
-      (name) => !name.startsWith('appstatus'),
-    )
-    const paths = inside.map((name) => (name === file ? join(samples, file) : join(samples, file, name))).sort()
-    const lines: string[] = []
-    for (const path of paths) lines.push(...(await linesIn(path)))
-    const start = lines.map((line) => JSON.parse(line) as Row).find((event) => event['App Name'] !== undefined)
-    found[String(start?.['App Name'])] = { file, id: String(start?.['App ID']), lines }
-  }
-  return found
-}
-
-async function linesIn(path: string): Promise<string[]> {
-  const codec = path.includes('.zstd') ? 'zstd' : path.includes('.lz4') ? 'lz4' : 'plain'
-  const bytes = (await readFile(path)).length
-  let text = ''
-  for await (const chunk of unpacked({ path, codec, bytes, from: 0 })) text += chunk.toString('latin1')
-  return Buffer.from(text, 'latin1').toString('utf8').split('\n').filter(Boolean)
-}
-
-function sample(name: string): { file: string; id: string; lines: string[] } {
-  const found = named[name]
-  assert.ok(found !== undefined, `there is no sample ${name}`)
-  return found
-}
-
-const text = (lines: string[]): string => lines.map((line) => `${line}\n`).join('')
-
-/** What a log says when its lines lie in one plain file. */
-async function plainly(lines: string[], id: string, without?: string[]): Promise<Record<string, Row[]>> {
-  await using world = await openWorld()
-  await writeFile(join(world.logs, id), text(lines))
-  await world.follow()
-  return await rowsOf(world, id, without)
-}
 
 // as: a column of JSON
 const evidence = (row: Row | undefined): Row => (row?.['evidence'] ?? {}) as Row
@@ -165,6 +123,65 @@ test('of a log that was cut the whole lines count, and it says why it may not be
     if (same !== undefined) assert.deepEqual(await rowsOf(world, id), await plainly(same, id), name)
     assert.equal(app['bad_lines'], 0, name)
   }
+})
+
+test('files that Spark has compacted are read where those before them are gone, and nothing that was read is lost', async () => {
+  const { id, lines } = sample('plain')
+  // three jobs: what Spark throws away is what it has told of jobs that ended
+  const cuts = [0, 20, 30, 38, lines.length]
+  const files = cuts.slice(1).map((end, i) => lines.slice(cuts[i], end))
+  const kept = [...(files[0] ?? []), ...(files[1] ?? [])].filter(
+    (line) => !/Task(Start|End)|Stage(Sub|Com)|Job(Start|End)/.test(line),
+  )
+  const put = async ({ logs }: World, names: Record<string, string[]>, status = ''): Promise<void> => {
+    const folder = join(logs, `eventlog_v2_${id}`)
+    await rm(folder, { recursive: true, force: true })
+    await mkdir(folder)
+    await writeFile(join(folder, `appstatus_${id}${status}`), '')
+    for (const [name, some] of Object.entries(names)) {
+      const bytes = name.includes('.zstd') ? zstdCompressSync(text(some)) : text(some)
+      await writeFile(join(folder, name.replace('ID', id)), bytes)
+    }
+  }
+  const [one = [], two = [], three = [], four = []] = files
+  const rest = { 'events_3_ID.zstd': three, 'events_4_ID.zstd': four }
+  const said = async (world: World): Promise<[string[], number]> => {
+    const app = await appRow(world)
+    return [app['marks'] as string[], Number(app['jobs'])]
+  }
+  const wanted = await plainly(lines, id)
+
+  // those before it are gone, and nobody has read them
+  await using late = await openWorld()
+  await put(late, { 'events_2_ID.zstd.compact': kept, ...rest })
+  await late.follow()
+  const [marks, jobs] = await said(late)
+  assert.deepEqual(marks, ['compacted'])
+  assert.ok(jobs < 3, `${jobs} jobs`)
+
+  // they are still there
+  await using early = await openWorld()
+  await put(early, { events_1_ID: one, events_2_ID: two, 'events_2_ID.compact': kept, ...rest })
+  await early.follow()
+  assert.deepEqual(await said(early), [[], 3])
+  assert.deepEqual(await rowsOf(early, id), wanted)
+
+  // they were read before they went
+  await using steady = await openWorld()
+  await put(steady, { events_1_ID: one, events_2_ID: two, 'events_3_ID.zstd': three }, '.inprogress')
+  await steady.follow()
+  await put(steady, { 'events_2_ID.compact': kept, ...rest })
+  await steady.follow()
+  assert.deepEqual(await said(steady), [[], 3])
+  assert.deepEqual(await rowsOf(steady, id), wanted)
+
+  // of one more was written than was read
+  await using behind = await openWorld()
+  await put(behind, { events_1_ID: one, events_2_ID: two.slice(0, 3) }, '.inprogress')
+  await behind.follow()
+  await put(behind, { 'events_2_ID.compact': kept, ...rest })
+  await behind.follow()
+  assert.deepEqual((await said(behind))[0], ['compacted'])
 })
 
 test('lines that are no events are counted, and stop nothing', async () => {
@@ -507,7 +524,7 @@ test('the log of an application is given away as a zip of its files', async () =
   assert.equal((await world.get('/api/v1/applications/nobody/logs')).status, 404)
 })
 
-test('applications are found by id, name and user, and jobs by day', async () => {
+test('applications are found by id, name and user, and jobs by their application', async () => {
   await using world = await openWorld()
   for (const name of ['plain', 'failing', 'killed']) await world.put(sample(name).file)
   await world.follow()
@@ -518,7 +535,6 @@ test('applications are found by id, name and user, and jobs by day', async () =>
   assert.deepEqual(await names(`applications?id=${sample('plain').id.slice(-6)}`), ['plain'])
   assert.deepEqual(await names('applications?id=FAIL'), ['failing'])
   assert.deepEqual(await names('applications?user=nobody'), [])
-  assert.equal((await rows('application-jobs?day=2000-01-01')).length, 0)
   const jobs = await rows(`application-jobs?app=${sample('failing').id}`)
   assert.deepEqual(
     jobs.map((row) => [row['job_id'], row['status']]),

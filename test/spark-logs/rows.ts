@@ -5,6 +5,9 @@ import type { Row, World } from './world.ts'
 /** What depends on how often and where lines lie, and not on what they say. */
 const ofTheFile = ['lines', 'bad_lines', 'bytes', 'complete', 'marks']
 
+/** What each database makes up by itself. */
+const made = ['id', 'insertion_time']
+
 export async function rowsOf(world: World, app?: string, without = ofTheFile): Promise<Record<string, Row[]>> {
   const found: Record<string, Row[]> = {}
   for (const [table, key] of Object.entries(tables)) {
@@ -13,7 +16,7 @@ export async function rowsOf(world: World, app?: string, without = ofTheFile): P
       app ?? null,
     ])
     found[table] = rows.map((row) =>
-      Object.fromEntries(Object.entries(row).filter(([name]) => !without.includes(name))),
+      Object.fromEntries(Object.entries(row).filter(([name]) => !without.includes(name) && !made.includes(name))),
     )
   }
   return found

@@ -3,7 +3,7 @@ import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline, type System, table, text, topic } from 'millrace'
-import { eventLogs } from '../../pipelines/spark-logs/event-logs/index.ts'
+import { sparkLogs } from '../../pipelines/spark-logs/pipeline.ts'
 import { openCache } from '../../src/cache/open.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { Duck, keptFolder, spoolFolder } from '../../src/engine/duckdb.ts'
@@ -23,12 +23,13 @@ const idle = pipeline('spark-logs')
   .from(topic('spark-logs.nothing', { columns: { id: text() } }))
   .into(table('spark_logs_nothing', { oncePer: 'id' })).plan
 
-export const system: System = {
-  name: 'spark-logs',
-  says: 'Event logs of Spark',
-  plan: () => idle,
-  migrations: new URL('../../pipelines/spark-logs/migrations/', import.meta.url),
-  ...eventLogs,
+/** Without its pipeline: nothing here comes through a topic. */
+export const system: System = { ...sparkLogs, plan: () => idle }
+
+export interface Posted {
+  status: number
+  headers: Headers
+  body: Row
 }
 
 export interface World extends AsyncDisposable {
@@ -44,6 +45,8 @@ export interface World extends AsyncDisposable {
   sql(statement: string, values?: unknown[]): Promise<Row[]>
   /** What a server answers. */
   get(path: string): Promise<{ status: number; type: string; body: unknown; text: string }>
+  /** Posts lines to it. */
+  post(path: string, body: string | Uint8Array, headers?: Record<string, string>): Promise<Posted>
 }
 
 export async function openWorld(settings: Record<string, string> = {}): Promise<World> {
@@ -107,6 +110,18 @@ export async function openWorld(settings: Record<string, string> = {}): Promise<
       const text = await response.text()
       const type = response.headers.get('content-type') ?? ''
       return { status: response.status, type, text, body: type.includes('json') ? JSON.parse(text) : undefined }
+    },
+    async post(path, body, headers = {}) {
+      server ??= serve()
+      const { port } = await server
+      const sent = typeof body === 'string' ? body : new Uint8Array(body)
+      const response = await fetch(`http://127.0.0.1:${port}${path}`, {
+        method: 'POST',
+        body: sent,
+        headers: { 'content-type': 'application/x-ndjson', ...headers },
+      })
+      // as: whatever it is, each test says
+      return { status: response.status, headers: response.headers, body: (await response.json()) as Row }
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }

@@ -37,6 +37,7 @@ export function analysis(subject: Subject, files: { tasks: readonly string[]; ev
     ...ofTasks,
     stages(key),
     ...jobs(key),
+    jobAnalytics,
     executors(key),
     sqlExecutions(key),
     streamProgress(key),
@@ -248,6 +249,17 @@ function jobs(key: string): string[] {
      left join job_late l using (job_id)`,
   ]
 }
+
+// As those of jobs whose events were posted one by one: a task that was killed did not succeed.
+const jobAnalytics = `
+  create or replace temp table spark_job_analytics as
+  select app_id, attempt, job_id, coalesce(nullif("user", ''), 'unknown') as "user",
+    started_at as start_time, ended_at as end_time,
+    least(duration_ms // 1000, 2147483647)::integer as duration_seconds,
+    (completed_tasks + failed_tasks + killed_tasks)::integer as task_count,
+    (failed_tasks + killed_tasks)::integer as failed_tasks, success_rate
+  from   spark_jobs
+  where  started_at is not null and ended_at is not null`
 
 function executors(key: string): string {
   return `

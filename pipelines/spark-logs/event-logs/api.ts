@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { GetRoute, PostAnswer, RouteTools } from 'millrace'
 import { appOf, environmentOf, executionOf, executorOf, jobOf, type Row, stageOf, taskOf } from './api-json.ts'
 import { eventLogFollower } from './follow.ts'
+import { keptTasks } from './kept-tasks.ts'
 import { findLogs } from './logs.ts'
 import { quantilesOf } from './quantiles.ts'
 import { mostZipBytes, zipOf } from './zip.ts'
@@ -395,20 +396,14 @@ const files = (tools: RouteTools, select: (folder: string) => string): Promise<R
   tools.files(eventLogFollower.name, select)
 
 /** What a select has after `from`: the last word on each task of a stage, its end if it has one. */
-async function tasksOf({ sql }: RouteTools, app: Row, stage: Row): Promise<(folder: string) => string> {
-  const [log] = await sql('select parts from spark_event_logs where app_id = $1 and attempt = $2', keyOf(app))
-  // as: what the follower has put there
-  const { tasks } = (log?.['parts'] ?? { tasks: [] }) as { tasks: string[] }
-  return (folder) => {
-    const home = join(folder, encodeURIComponent(`${app['app_id']} ${app['attempt']}`))
-    const paths = tasks.map((name) => `'${join(home, name).replaceAll("'", "''")}'`)
-    return `(
+async function tasksOf(tools: RouteTools, app: Row, stage: Row): Promise<(folder: string) => string> {
+  const from = await keptTasks(tools, app['app_id'], app['attempt'])
+  return (folder) => `(
       select distinct on (task_id) *
-      from   read_parquet([${paths.join(', ')}], union_by_name = true)
+      from   ${from?.(folder) ?? `read_parquet([])`}
       where  stage_id = ${stage['stage_id']} and stage_attempt = ${stage['stage_attempt']}
       -- one that was handed in again has done well before
       order by task_id, coalesce(reason <> 'Resubmitted', false) desc, ended desc)`
-  }
 }
 
 interface TasksWanted {

@@ -5,13 +5,14 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Follower, FollowerTools } from 'millrace'
+import type { Follower, FollowerTools, WriteTransaction } from 'millrace'
 import { analysis, type Subject, taskRepeats, tasksDistinct, tasksOnce } from './analyse.ts'
 import { chainsBegun, chainsCarried, findingsTable } from './findings.ts'
-import { type EventLog, findLogs, type LogFile } from './logs.ts'
+import { type EventLog, findLogs, type LogFile, postedKey, withPosted } from './logs.ts'
 import { eventsOf, readPiece, tasksOf } from './parse.ts'
 import { pieces } from './pieces.ts'
 import { thresholdsOf } from './settings.ts'
+import { forgetSummaries } from './summaries.ts'
 import { printTables, replaceRows } from './tables.ts'
 import type { FileEnd } from './unpack.ts'
 
@@ -20,8 +21,12 @@ const mostParts = 12
 /** What nothing refers to may still be read by somebody who asked a moment ago, or be written by another process. */
 const unusedKeptMs = 600_000
 
+export const followerName = 'event-logs'
+/** The folder, in that of the follower, of lines that were posted. */
+const postedFolder = 'posted'
+
 export const eventLogFollower: Follower = {
-  name: 'event-logs',
+  name: followerName,
   says: "Spark's event logs, as tables of applications, jobs, stages and what is wrong with them",
   everyMs: (settings) => Number(settings['SPARK_EVENT_LOG_EVERY']),
   memoryMb: 256,
@@ -43,6 +48,8 @@ interface Reading {
   rest: number
   lines: number
   badLines: number
+  /** It was closed then: nothing came after. */
+  closed?: boolean
 }
 
 interface Parts {
@@ -52,7 +59,7 @@ interface Parts {
 
 async function round(tools: FollowerTools): Promise<boolean> {
   const folder = String(tools.settings['SPARK_EVENT_LOG_DIR'])
-  const { logs, leftAlone } = await findLogs(folder)
+  const { logs, leftAlone } = await withPosted(await findLogs(folder), join(tools.folder, postedFolder))
   for (const { path, why } of leftAlone) warnOnce(tools, path, why)
   const stored = await storedLogs(tools)
   const failures: unknown[] = []
@@ -145,12 +152,13 @@ async function follow(tools: FollowerTools, log: EventLog, before: Stored | unde
   const printed = await printTables(tools)
   try {
     await tools.write(async (transaction) => {
-      const isNew = before === undefined
       const rounds = before?.rounds ?? 0
       const [held] = await transaction.sql(
         `
         insert into spark_event_logs as l (app_id, attempt, path, mark, position, parts, rounds, read_at)
-        values ($1, $2, $3, $4, $5, $6, $7::int + 1, $8)
+        select $1, $2, $3, $4, $5, $6, $7::int + 1, $8
+        -- what was forgotten meanwhile is read again
+        where  $7 = 0 or exists (select from spark_event_logs where app_id = $1 and attempt = $2)
         on conflict (app_id, attempt) do update
         set    path = excluded.path, mark = excluded.mark, position = excluded.position, parts = excluded.parts,
                rounds = excluded.rounds, read_at = excluded.read_at
@@ -169,7 +177,18 @@ async function follow(tools: FollowerTools, log: EventLog, before: Stored | unde
         ],
       )
       if (held === undefined) return
-      for (const table of printed) await replaceRows(transaction, table, { ...log, isNew })
+      // results may be there of a log of which it was forgotten how far it was read
+      const [known] = await transaction.sql('select from spark_apps where app_id = $1 and attempt = $2', [
+        log.appId,
+        log.attempt,
+      ])
+      const days = known === undefined ? new Map<string, string>() : await jobsByDay(transaction, log)
+      for (const table of printed) await replaceRows(transaction, table, { ...log, isNew: known === undefined })
+      const daysAfter = await jobsByDay(transaction, log)
+      const changed = [...new Set([...days.keys(), ...daysAfter.keys()])].filter(
+        (day) => days.get(day) !== daysAfter.get(day),
+      )
+      await transaction.enqueue(forgetSummaries, changed)
     })
   } finally {
     for (const { path } of printed) await rm(path, { force: true })
@@ -177,17 +196,38 @@ async function follow(tools: FollowerTools, log: EventLog, before: Stored | unde
   await removeUnused(home, [...parts.tasks, ...parts.events], now())
 }
 
-// What Spark has compacted stands for the files before it, unless these were read.
-function filesToRead({ files }: EventLog, position: Record<string, Reading>): LogFile[] {
-  const compacts = files.filter(({ key }) => key.endsWith(' compact'))
-  const newest = compacts.at(-1)
-  const upTo = newest === undefined ? 0 : Number.parseInt(newest.key, 10)
-  const hasRead = Object.keys(position).length > 0 && position[newest?.key ?? ''] === undefined
-  return files.filter((file) => {
-    if (file.key.endsWith(' compact')) return file === newest && !hasRead
-    return newest === undefined || hasRead || Number(file.key) > upTo
-  })
+// What is told of the jobs that ended on a day, as a number that is another one when anything of it is.
+async function jobsByDay(
+  { sql }: WriteTransaction,
+  { appId, attempt }: { appId: string; attempt: string },
+): Promise<Map<string, string>> {
+  const rows = await sql(
+    `
+    select to_char(end_time at time zone 'UTC', 'YYYY-MM-DD') as day, sum(hashtextextended(j::text, 0))::text as told
+    from   spark_job_analytics j
+    where  app_id = $1 and attempt = $2
+    group by 1`,
+    [appId, attempt],
+  )
+  return new Map(rows.map(({ day, told }) => [String(day), String(told)]))
 }
+
+// What Spark has compacted stands for the files up to its number, and has less than they: it is read where one of them
+// is gone and was not read to its end. Lines that are in both count once.
+function filesToRead({ files }: EventLog, position: Record<string, Reading>): LogFile[] {
+  const compacts = files.filter(({ key }) => isCompact(key))
+  const newest = compacts.at(-1)
+  if (newest === undefined) return files
+  const compactedBefore = Object.keys(position).filter((key) => isCompact(key) && key !== newest.key)
+  const from = Math.max(0, ...compactedBefore.map(numberOf)) + 1
+  const lying = new Set(files.map(({ key }) => key))
+  const numbers = Array.from({ length: Math.max(0, numberOf(newest.key) - from + 1) }, (_, i) => String(from + i))
+  const misses = numbers.some((key) => !lying.has(key) && position[key]?.closed !== true)
+  return files.filter((file) => !isCompact(file.key) || (file === newest && (misses || file.key in position)))
+}
+
+const isCompact = (key: string): boolean => key.endsWith(' compact')
+const numberOf = (key: string): number => Number.parseInt(key, 10)
 
 async function read(
   { duck, scratch }: FollowerTools,
@@ -197,8 +237,9 @@ async function read(
   before: Reading | undefined,
 ): Promise<Reading> {
   // of a rolling log all files but the last are closed
-  const closed = !log.inProgress || file !== log.files.at(-1)
-  if (before !== undefined && before.bytes === file.bytes && before.rest === 0 && before.end === 'whole') return before
+  const closed = file.key !== postedKey && (!log.inProgress || file !== log.files.at(-1))
+  if (before !== undefined && before.bytes === file.bytes && before.rest === 0 && before.end === 'whole')
+    return { ...before, closed }
   let { lines = 0, badLines = 0 } = before ?? {}
   const stretch = { path: file.path, codec: file.codec, bytes: file.bytes, from: before?.upTo ?? 0 }
   const cut = pieces(stretch, scratch, { takeRest: closed })
@@ -207,7 +248,7 @@ async function read(
       const next = await cut.next()
       if (next.done === true) {
         const { end, upTo, rest, tooLong } = next.value
-        return { bytes: file.bytes, upTo, end, rest, lines: lines + tooLong, badLines: badLines + tooLong }
+        return { bytes: file.bytes, upTo, end, rest, lines: lines + tooLong, badLines: badLines + tooLong, closed }
       }
       await duck.run(readPiece(next.value.path, 'piece'))
       await rm(next.value.path)
@@ -285,11 +326,11 @@ function subjectOf(log: EventLog, position: Record<string, Reading>, pricePerCor
   if (log.inProgress) marks.add('in progress')
   for (const [key, { end, rest }] of readings) {
     // what is still written has no end yet
-    const open = log.inProgress && key === lastKey
+    const open = key === postedKey || (log.inProgress && key === lastKey)
     if (end === 'damaged') marks.add('damaged')
     if (end === 'cut' && !open) marks.add('cut')
     if (rest > 0 && !open) marks.add('last line cut')
-    if (key.endsWith(' compact')) marks.add('compacted')
+    if (isCompact(key)) marks.add('compacted')
   }
   return {
     appId: log.appId,

@@ -36,6 +36,9 @@ export interface FoundLogs {
 const codecs: Record<string, Codec> = { zstd: 'zstd', zst: 'zstd', gz: 'gzip', gzip: 'gzip', lz4: 'lz4' }
 const otherCodecs = ['snappy', 'lzf']
 const rollingFolder = 'eventlog_v2_'
+const looksLikeLog = /^(app|local|spark)/
+/** What tells the file of posted lines from the others of a log. */
+export const postedKey = 'posted'
 
 export async function findLogs(folder: string): Promise<FoundLogs> {
   const found: FoundLogs = { logs: [], leftAlone: [] }
@@ -77,6 +80,34 @@ export function parsedName(name: string): NamedLog {
   }
 }
 
+/** The name of a file for an attempt of an application; undefined where that would be read as something else. */
+export function nameOfLog(appId: string, attempt: string): string | undefined {
+  if (!/^[A-Za-z0-9_.-]*$/.test(appId) || !/^[A-Za-z0-9-]*$/.test(attempt)) return undefined
+  const name = attempt === '' ? appId : `${appId}_${attempt}`
+  const { id, codec, inProgress } = parsedName(name)
+  const read = parsedId(id)
+  const isSame = codec === 'plain' && !inProgress && read.appId === appId && read.attempt === attempt
+  return isSame && looksLikeLog.test(name) ? name : undefined
+}
+
+/**
+ * Logs of which lines were posted: they are files of the same kind in another folder. Of an attempt that has a log in both,
+ * the lines of both are read, and those that are in both count once.
+ */
+export async function withPosted(found: FoundLogs, folder: string): Promise<FoundLogs> {
+  const posted = await findLogs(folder)
+  for (const log of posted.logs) {
+    const files = log.files.map((file) => ({ ...file, key: postedKey }))
+    const same = found.logs.filter(({ appId, attempt }) => appId === log.appId && attempt === log.attempt)
+    for (const other of same) {
+      other.files.unshift(...files)
+      other.mark += ` ${markOf(files, true)}`
+    }
+    if (same.length === 0) found.logs.push({ ...log, files })
+  }
+  return found
+}
+
 /** Applications of YARN are called `application_<time>_<number>`: what follows is the attempt. */
 export function parsedId(id: string): { appId: string; attempt: string } {
   const parts = /^(application_\d+_\d+|[^_]+)(?:_(.+))?$/.exec(id)
@@ -85,7 +116,7 @@ export function parsedId(id: string): { appId: string; attempt: string } {
 
 function addFile({ logs, leftAlone }: FoundLogs, path: string, name: string): void {
   const { id, codec, codecName, inProgress } = parsedName(name)
-  if (!/^(app|local|spark)/.test(id)) return
+  if (!looksLikeLog.test(id)) return
   if (codec === undefined) {
     leftAlone.push({ path, why: `packed with ${codecName}; plain, zstd, gzip and lz4 can be read` })
     return

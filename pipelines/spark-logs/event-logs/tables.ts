@@ -5,6 +5,7 @@ import type { FollowerTools, WriteTransaction } from 'millrace'
 export const tables = {
   spark_apps: [],
   spark_jobs: ['job_id'],
+  spark_job_analytics: ['job_id'],
   spark_stages: ['stage_id', 'stage_attempt'],
   spark_executors: ['executor'],
   spark_sql: ['execution_id'],
@@ -48,7 +49,7 @@ export async function replaceRows(
   if (log.isNew) return await transaction.copy(name, columns, path)
   const staged = `staged_${name}`
   const all = columns.map(quoted).join(', ')
-  await transaction.sql(`create temp table ${staged} (like ${name}) on commit drop`)
+  await transaction.sql(`create temp table ${staged} (like ${name} including defaults) on commit drop`)
   await transaction.copy(staged, columns, path)
   await transaction.sql(`analyze ${staged}`)
   await transaction.sql(

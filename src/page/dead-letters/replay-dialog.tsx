@@ -16,6 +16,9 @@ type Stage =
   | { is: 'done'; replay: Replay }
   | { is: 'failed'; problem: Problem }
 
+/** More of them are left to a worker. */
+const mostWaitedFor = 10_000
+
 interface ReplayDialogProps {
   asked: Asked
   onClose(): void
@@ -43,10 +46,14 @@ export function ReplayDialog({ asked, onClose, onDone }: ReplayDialogProps) {
     return () => stop.abort()
   }
   useEffect(look, [set])
+  const would = stage.is === 'asking' ? stage.forecast.counts.reduce((sum, { letters }) => sum + letters, 0) : 0
   const replay = async (): Promise<void> => {
     setStage({ is: 'replaying' })
     try {
-      const done = await askServer<Replay>('/api/dead-letters/replay', { method: 'POST', body: request })
+      const done = await askServer<Replay>('/api/dead-letters/replay', {
+        method: 'POST',
+        body: would > mostWaitedFor ? { ...request, by_worker: true } : request,
+      })
       setStage({ is: 'done', replay: done })
       onDone()
     } catch (error) {
@@ -54,7 +61,6 @@ export function ReplayDialog({ asked, onClose, onDone }: ReplayDialogProps) {
     }
   }
   const lands = stage.is === 'asking' && stage.forecast.counts.some((count) => count.would === 'land')
-  const would = stage.is === 'asking' ? stage.forecast.counts.reduce((sum, { letters }) => sum + letters, 0) : 0
   return (
     <Dialog title={`Replay ${inWords(asked.where, asked.letters)}`} onClose={onClose}>
       <div class="dialog-body" aria-live="polite">
@@ -193,6 +199,12 @@ function SetForAll({ columns, given, onChange }: SetForAllProps) {
 function Done({ replay }: { replay: Replay }) {
   return (
     <>
+      {(replay.left_to_workers ?? []).map((pipeline) => (
+        <p key={pipeline}>
+          A worker of <strong>{onOneLine(pipeline)}</strong> replays them, behind other work:{' '}
+          <a href="#/tasks">Tasks</a> shows it until it is done.
+        </p>
+      ))}
       {replay.replayed.map((each) => (
         <div key={each.pipeline} class="replayed">
           <p>

@@ -10,9 +10,20 @@ import { isPoint } from './chart-data.ts'
 import { Plot } from './plot.tsx'
 import { ResultsTable } from './results-table.tsx'
 
-export function ChartCard({ chart }: { chart: Chart }) {
+interface ChartCardProps {
+  chart: Chart
+  /** Whose it is. */
+  system: string
+  /** Parameters of the view in which it stands. */
+  given?: Record<string, string>
+}
+
+/** A table of more columns has a row of the page for itself. */
+const columnsAside = 5
+
+export function ChartCard({ chart, system, given }: ChartCardProps) {
   const [said, say] = useState<Record<string, string>>({})
-  const path = withQuery(chart.route, said)
+  const path = withQuery(chart.route, { ...given, ...said })
   const { answer, problem, again } = useAnswer<Results>(path)
   const { answer: marks, problem: marksProblem, again: marksAgain } = useAnswer<Results>(chart.marks?.route)
   const [asTable, setAsTable] = useState(false)
@@ -26,12 +37,15 @@ export function ChartCard({ chart }: { chart: Chart }) {
     return () => clearInterval(timer)
   }, [chart.refresh_seconds, again, marksAgain])
   const [failure, setFailure] = useState<Problem>()
+  // below the title of its view, or that of its system
+  const Title = given === undefined ? 'h3' : 'h2'
+  const isWide = chart.draws === 'table' && (answer?.columns.length ?? 0) > columnsAside
   const isEmpty = answer !== undefined && answer.rows.length === 0
   return (
-    <article class="card chart" aria-label={chart.title}>
+    <article class={isWide ? 'card chart chart-wide' : 'card chart'} aria-label={chart.title}>
       <header class="chart-head">
         <div>
-          <h3>{chart.title}</h3>
+          <Title>{chart.title}</Title>
           {chart.says !== undefined && <p class="quiet">{chart.says}</p>}
         </div>
         {chart.draws !== 'table' && (
@@ -56,10 +70,14 @@ export function ChartCard({ chart }: { chart: Chart }) {
         {problem !== undefined && <ProblemNotice problem={problem} />}
         {marksProblem !== undefined && problem === undefined && <ProblemNotice problem={marksProblem} />}
         {failure !== undefined && <ProblemNotice problem={failure} />}
-        {isEmpty && <p class="chart-none">Nothing yet: it fills as rows land.</p>}
+        {isEmpty && (
+          <p class="chart-none">
+            {given === undefined ? 'Nothing yet: it fills as rows land.' : 'There is nothing of it.'}
+          </p>
+        )}
         {answer === undefined && problem === undefined && <p class="chart-none">Reading…</p>}
         {answer !== undefined && !isEmpty && (asTable || chart.draws === 'table') && (
-          <ResultsTable results={answer} title={chart.title} />
+          <ResultsTable results={answer} title={chart.title} lead={chart.leads && { ...chart.leads, system }} />
         )}
         {answer !== undefined && !isEmpty && !asTable && <Picture chart={chart} results={answer} marks={marks} />}
       </div>

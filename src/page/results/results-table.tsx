@@ -1,12 +1,20 @@
 import { number } from '../format.ts'
 import { Scroller } from '../parts/scroller.tsx'
 import { onOneLine } from '../parts/text-parts.ts'
-import type { Results } from '../types.ts'
+import { viewHref } from '../route.ts'
+import type { Lead, Results } from '../types.ts'
 import { isTimeColumn, numberOf } from './chart-data.ts'
 
 const rowsShown = 500
 
-export function ResultsTable({ results, title }: { results: Results; title: string }) {
+interface ResultsTableProps {
+  results: Results
+  title: string
+  /** Where the values of one of its columns lead. */
+  lead?: (Lead & { system: string }) | undefined
+}
+
+export function ResultsTable({ results, title, lead }: ResultsTableProps) {
   const { columns, rows } = results
   const kinds = columns.map(({ name, type }) =>
     isTimeColumn(results, name) ? 'time' : isNumber(type) ? 'number' : 'text',
@@ -27,8 +35,12 @@ export function ResultsTable({ results, title }: { results: Results; title: stri
           {rows.slice(0, rowsShown).map((row, index) => (
             <tr key={index}>
               {columns.map(({ name }, column) => (
-                <td key={name} class={kinds[column] === 'text' ? undefined : kinds[column]}>
-                  {shown(row[name], kinds[column])}
+                <td key={name} class={classOf(row[name], kinds[column])}>
+                  {lead?.column === name ? (
+                    <a href={hrefOf(lead, row)}>{shown(row[name], 'text')}</a>
+                  ) : (
+                    shown(row[name], kinds[column])
+                  )}
                 </td>
               ))}
             </tr>
@@ -40,6 +52,18 @@ export function ResultsTable({ results, title }: { results: Results; title: stri
       )}
     </Scroller>
   )
+}
+
+const longText = 60
+
+function classOf(value: unknown, kind: string | undefined): string | undefined {
+  if (kind !== 'text') return kind
+  return typeof value === 'string' && value.length > longText ? 'long' : undefined
+}
+
+function hrefOf({ system, to, with: told }: Lead & { system: string }, row: Record<string, unknown>): string {
+  const values = Object.entries(told).map(([name, column]) => [name, String(row[column] ?? '')])
+  return viewHref(system, to, Object.fromEntries(values))
 }
 
 function shown(value: unknown, kind: string | undefined): string {

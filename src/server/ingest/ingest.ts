@@ -1,5 +1,6 @@
 /** Events that come over HTTP: cut out of their body, appended to a topic, and told where they lie. */
 import { join } from 'node:path'
+import { followerFolder } from '../../engine/duckdb.ts'
 import { tryEvents } from '../../engine/try-events.ts'
 import { messageOf } from '../../errors.ts'
 import { failpoint } from '../../failpoint.ts'
@@ -11,9 +12,10 @@ import { type Desk, duckOf, storeOf } from '../desk.ts'
 import { ProblemError } from '../problem.ts'
 import { commitsOf, type Since } from './commits.ts'
 import { type BodyForm, cutEvents, type EventFault, faultsTold, mostEvents } from './cut-events.ts'
+import { KeptLines } from './kept-lines.ts'
 import { Positions, type TopicUse, usesOf } from './positions.ts'
 import { PostedTopic } from './posted-topic.ts'
-import { Pressure } from './pressure.ts'
+import { diskFull, Pressure, roomIn } from './pressure.ts'
 import { Turns } from './turns.ts'
 import { unpack } from './unpack.ts'
 
@@ -39,6 +41,7 @@ export class Ingest implements AsyncDisposable {
   readonly #positions: Positions
   readonly #turns = new Turns(largeAtOnce)
   readonly #places = new Map<string, Promise<Place>>()
+  readonly #kept = new KeptLines()
   #topics: Promise<Topics> | undefined
 
   constructor(desk: Desk) {
@@ -92,6 +95,16 @@ export class Ingest implements AsyncDisposable {
       at += 2
       return { is: 'event', text: bytes.toString('utf8', from, to) }
     })
+  }
+
+  /** Lines for a follower, in a file in its folder: resolves when they are durable. */
+  async keep(system: string, follower: string, file: string, lines: readonly string[]): Promise<void> {
+    const { config } = this.#desk
+    const folder = join(followerFolder(config, system, follower), 'posted')
+    const { diskReserveBytes } = config.ingest
+    const room = await roomIn(folder)
+    if (room < diskReserveBytes) throw diskFull(room, diskReserveBytes)
+    if (lines.length > 0) await this.#kept.append(join(folder, file), Buffer.from(`${lines.join('\n')}\n`))
   }
 
   /** What became of events that were posted at a time; undefined when not all are committed yet. */
@@ -213,6 +226,7 @@ export class Ingest implements AsyncDisposable {
 
   /** Waits for what is under way. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#kept[Symbol.asyncDispose]()
     for (const place of this.#places.values()) {
       // one that could not be opened has nothing to close
       const opened = await place.catch(() => undefined)

@@ -45,15 +45,7 @@ export class Pressure {
       else this.#looking.catch(() => {})
     }
     const { limits } = this.#options
-    if (this.#room < limits.diskReserveBytes) {
-      const detail = `the disk of the topics has ${this.#room} bytes left, and ${limits.diskReserveBytes} are kept free`
-      throw new ProblemError(
-        507,
-        'DISK_FULL',
-        detail,
-        'make room on it; INGEST_DISK_RESERVE says how much is kept free',
-      )
-    }
+    if (this.#room < limits.diskReserveBytes) throw diskFull(this.#room, limits.diskReserveBytes)
     if (this.#ahead.events >= limits.ahead) {
       const detail = `${this.#ahead.events} events wait for ${this.#ahead.pipeline}, and ${limits.ahead} may`
       throw new ProblemError(503, 'TOO_FAR_AHEAD', detail, 'post them again later; INGEST_MAX_AHEAD is the limit')
@@ -86,7 +78,12 @@ export class Pressure {
   }
 }
 
-async function roomIn(folder: string): Promise<number> {
+export function diskFull(room: number, reserve: number): ProblemError {
+  const detail = `the disk of what is posted has ${room} bytes left, and ${reserve} are kept free`
+  return new ProblemError(507, 'DISK_FULL', detail, 'make room on it; INGEST_DISK_RESERVE says how much is kept free')
+}
+
+export async function roomIn(folder: string): Promise<number> {
   await mkdir(folder, { recursive: true })
   const { bavail, bsize } = await statfs(folder)
   return bavail * bsize

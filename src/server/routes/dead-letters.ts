@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { DeadLetter, DeadLetterFilter } from '../../store/store.ts'
 import { type Desk, storeOf } from '../desk.ts'
 import { ProblemError } from '../problem.ts'
-import { forecast, replay } from '../replays.ts'
+import { forecast, leaveReplay, replay } from '../replays.ts'
 import {
   answers,
   count,
@@ -120,7 +120,7 @@ export function deadLetterRoutes(app: FastifyInstance, desk: Desk): void {
     },
   )
 
-  app.post<{ Body: { where: Where; set?: Record<string, string | null>; dry_run?: boolean } }>(
+  app.post<{ Body: { where: Where; set?: Record<string, string | null>; dry_run?: boolean; by_worker?: boolean } }>(
     '/api/dead-letters/replay',
     {
       schema: {
@@ -128,15 +128,26 @@ export function deadLetterRoutes(app: FastifyInstance, desk: Desk): void {
         summary: 'Replays dead letters, or says what would become of them',
         body: {
           type: 'object',
-          properties: { where, set: edits, dry_run: { type: 'boolean', default: false } },
+          properties: {
+            where,
+            set: edits,
+            dry_run: { type: 'boolean', default: false },
+            by_worker: {
+              type: 'boolean',
+              default: false,
+              description: 'leaves it to a worker, and answers at once: for very many',
+            },
+          },
           required: ['where'],
           additionalProperties: false,
         },
         response: answers(shape({ dry_run: { type: 'boolean' }, left: listOf(text) }), 409, 413, 415),
       },
     },
-    async ({ body: { where, set = {}, dry_run: isDry = false } }) =>
-      isDry ? await forecast(desk, filterOf(where), set) : await replay(desk, filterOf(where), set),
+    async ({ body: { where, set = {}, dry_run: isDry = false, by_worker: byWorker = false } }) => {
+      if (isDry) return await forecast(desk, filterOf(where), set)
+      return await (byWorker ? leaveReplay : replay)(desk, filterOf(where), set)
+    },
   )
 
   app.post<{ Body: { where: Where; reason: string } }>(

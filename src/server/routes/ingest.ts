@@ -157,6 +157,7 @@ function ownRoute(scope: FastifyInstance, desk: Desk, ingest: Ingest, system: Sy
           ...toolsFor(desk, system),
           events: (body) => ingest.events(body),
           ingest: (topic, body, options) => ingest.post(topic, body, options),
+          keep: (follower, file, lines) => ingest.keep(system.name, follower, file, lines),
         },
       )
       return sendAnswer(reply, told)

@@ -1,6 +1,6 @@
 /** Results of each system, by the routes it brings; and as files to take away. */
 import type { FastifyInstance } from 'fastify'
-import type { Route, System } from '../../system.ts'
+import type { Chart, Route, System } from '../../system.ts'
 import { type Desk, toolsFor } from '../desk.ts'
 import { download, formatParameter, rowsInAnyFormat } from '../download.ts'
 import { answers, listOf, ownParameters, shape, text } from '../schemas.ts'
@@ -14,24 +14,40 @@ export function resultRoutes(app: FastifyInstance, desk: Desk): void {
         tags: ['results'],
         summary: 'The systems that run here, and the charts they bring',
         response: answers(
-          shape({ systems: listOf(shape({ name: text, says: text, charts: listOf(shape({ title: text })) })) }),
+          shape({
+            systems: listOf(
+              shape({
+                name: text,
+                says: text,
+                charts,
+                views: listOf(shape({ name: text, title: text, says: text, charts })),
+              }),
+            ),
+          }),
         ),
       },
     },
     async () => ({
-      systems: systems.map(({ name, says, charts = [] }) => ({
+      systems: systems.map(({ name, says, charts = [], views = [] }) => ({
         name,
         says,
-        charts: charts.map(({ route, refreshSeconds, marks, ...chart }) => ({
-          ...chart,
-          route: pathOf(name, route),
-          ...(marks === undefined ? {} : { marks: { ...marks, route: pathOf(name, marks.route) } }),
-          refresh_seconds: refreshSeconds,
-        })),
+        charts: charts.map((chart) => chartOf(name, chart)),
+        views: views.map((view) => ({ ...view, charts: view.charts.map((chart) => chartOf(name, chart)) })),
       })),
     }),
   )
   for (const system of systems) for (const route of system.routes ?? []) addRoute(app, desk, system, route)
+}
+
+const charts = listOf(shape({ title: text }))
+
+function chartOf(system: string, { route, refreshSeconds, marks, ...chart }: Chart): object {
+  return {
+    ...chart,
+    route: pathOf(system, route),
+    ...(marks === undefined ? {} : { marks: { ...marks, route: pathOf(system, marks.route) } }),
+    refresh_seconds: refreshSeconds,
+  }
 }
 
 function pathOf(system: string, route: string): string {
