@@ -369,12 +369,21 @@ async function printDeleted(
   })
 }
 
-async function leave({ leaves, session, spool }: BatchTools, { names, range, number }: Batch): Promise<Left[]> {
+async function leave({ plan, leaves, session, spool }: BatchTools, batch: Batch): Promise<Left[]> {
+  const { names, range, number } = batch
   const left: Left[] = []
   for (const [i, exchange] of (leaves?.exchanges ?? []).entries()) {
     const at = join(spool, `${number}-left-${i}`)
     const rows = { from: names.of(exchange.from), staged: names.staged, where: range.where, at, number }
-    left.push(await leaveRows(session, exchange, { ...rows, buckets: leaves?.place.buckets ?? 1 }))
+    const own = await leaveRows(session, exchange, { ...rows, buckets: leaves?.place.buckets ?? 1 })
+    left.push(own)
+    // which are all that comes out of the step, and of what it selects from
+    for (let id = exchange.from; ; ) {
+      batch.made.set(names.of(id), own.rows)
+      const step = plan.steps.find((each) => each.id === id)
+      if (step?.op !== 'select') break
+      id = step.from[0] ?? ''
+    }
   }
   return left
 }
