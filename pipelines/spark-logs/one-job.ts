@@ -3,6 +3,7 @@ import type { Route, RouteTools, View } from 'millrace'
 import { intOf } from './analytics.ts'
 import { eventLogFollower } from './event-logs/follow.ts'
 import { keptTasks } from './event-logs/kept-tasks.ts'
+import { findingAnswers, findingColumns, stageColumns } from './event-logs/results.ts'
 
 type Row = Record<string, unknown>
 type Query = Record<string, string | number>
@@ -59,6 +60,12 @@ async function jobOf({ sql }: RouteTools, { job, app, attempt }: Query): Promise
   return found as unknown as Job | undefined
 }
 
+// One of an event log.
+async function loggedJobOf(tools: RouteTools, query: Query): Promise<Job | undefined> {
+  const job = await jobOf(tools, query)
+  return job?.app_id === null ? undefined : job
+}
+
 const stagesOf = 'app_id = $1 and attempt = $2 and job_ids @> to_jsonb($3::int)'
 
 export const jobRoutes: Route[] = [
@@ -94,15 +101,13 @@ export const jobRoutes: Route[] = [
       failure: 'text',
     },
     async handle({ query }, tools) {
-      const job = await jobOf(tools, query)
-      if (job === undefined || job.app_id === null) return []
+      const job = await loggedJobOf(tools, query)
+      if (job === undefined) return []
       const stages = await tools.sql(
         `
-        select stage_id || '.' || stage_attempt as stage, status, name, tasks, failed_tasks,
-               round((input_bytes + shuffle_local_bytes + shuffle_remote_bytes) / 1e6, 1)::float8 as read_mb,
-               round(disk_spilled / 1e6, 1)::float8 as spilled_mb, round(jvm_gc_ms / 1000.0, 1)::float8 as gc_seconds,
-               left(failure, 300) as failure
-        from   spark_stages
+        select ${stageColumns},
+               round((input_bytes + shuffle_local_bytes + shuffle_remote_bytes) / 1e6, 1)::float8 as read_mb
+        from   spark_stages s
         where  ${stagesOf}
         order by stage_id desc, stage_attempt desc
         limit  $4`,
@@ -128,8 +133,8 @@ export const jobRoutes: Route[] = [
     query,
     answers: { took: 'text', tasks: 'integer' },
     async handle({ query }, tools) {
-      const job = await jobOf(tools, query)
-      if (job === undefined || job.app_id === null) return []
+      const job = await loggedJobOf(tools, query)
+      if (job === undefined) return []
       const counts = await ofTasks(
         tools,
         job,
@@ -145,31 +150,21 @@ export const jobRoutes: Route[] = [
     name: 'job-findings',
     says: 'What is wrong with a job of an event log, or with its stages',
     query: { ...query, limit },
-    answers: {
-      severity: 'text',
-      finding: 'text',
-      says: 'text',
-      value: 'number',
-      threshold: 'number',
-      about: 'text',
-      formula: 'text',
-      evidence: 'text',
-    },
+    answers: findingAnswers,
     async handle({ query }, tools) {
-      const job = await jobOf(tools, query)
-      if (job === undefined || job.app_id === null) return []
+      const job = await loggedJobOf(tools, query)
+      if (job === undefined) return []
       return await tools.sql(
         `
-        select finding, about, severity, round(value::numeric, 3)::float8 as value, threshold, says, formula,
-               left(evidence::text, 500) as evidence
-        from   spark_findings
+        select ${findingColumns}
+        from   spark_findings f
         where  app_id = $1 and attempt = $2
         and    (about = 'job ' || $3::int
                 or about in (select 'stage ' || stage_id || '.' || stage_attempt from spark_stages where ${stagesOf})
                 -- failures name the stages in which they were
                 or finding = 'root_cause' and exists (
                   select from spark_stages where ${stagesOf} and evidence -> 'stages' @> to_jsonb(stage_id)))
-        order by severity, finding, value desc
+        order by f.severity, f.finding, f.value desc
         limit  $4`,
         [job.app_id, job.attempt, job.job_id, query['limit']],
       )

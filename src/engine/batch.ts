@@ -369,21 +369,12 @@ async function printDeleted(
   })
 }
 
-async function leave({ plan, leaves, session, spool }: BatchTools, batch: Batch): Promise<Left[]> {
-  const { names, range, number } = batch
+async function leave({ leaves, session, spool }: BatchTools, { names, range, number }: Batch): Promise<Left[]> {
   const left: Left[] = []
   for (const [i, exchange] of (leaves?.exchanges ?? []).entries()) {
     const at = join(spool, `${number}-left-${i}`)
     const rows = { from: names.of(exchange.from), staged: names.staged, where: range.where, at, number }
-    const own = await leaveRows(session, exchange, { ...rows, buckets: leaves?.place.buckets ?? 1 })
-    left.push(own)
-    // which are all that comes out of the step, and of what it selects from
-    for (let id = exchange.from; ; ) {
-      batch.made.set(names.of(id), own.rows)
-      const step = plan.steps.find((each) => each.id === id)
-      if (step?.op !== 'select') break
-      id = step.from[0] ?? ''
-    }
+    left.push(await leaveRows(session, exchange, { ...rows, buckets: leaves?.place.buckets ?? 1 }))
   }
   return left
 }

@@ -6,6 +6,7 @@ import { isSink, makesRows, type Step, takesInputRows } from '../plan/plan.ts'
 import { keyTooLongName, numberedSql, refusedName } from '../sinks/table.ts'
 import type { RefusedRow } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
+import { rowsOf } from './books.ts'
 import { keyTooLongSql } from './print-letters.ts'
 import { stepsAfter } from './relations.ts'
 
@@ -66,7 +67,7 @@ export async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<b
       const out = names.of(sink.id)
       // it writes what a table has taken
       if ('landedIn' in sink) continue
-      if (sink.op === 'table' && sink.mode.is !== 'append' && (await session.count(keyTooLongName(out))) > 0) {
+      if (sink.op === 'table' && sink.mode.is !== 'append' && (await rowsOf(session, batch, keyTooLongName(out))) > 0) {
         await refuse(tools, batch, sink, keyTooLongSql(sink, keyTooLongName(out)))
         found = true
       }

@@ -444,11 +444,10 @@ export class PostgresStore implements Store {
   }
 
   /**
-   * Forgets what a pipeline has read: positions, files, state and ledger; with `tables` it empties them, and its dead
-   * letters and the messages that wait too. The pipeline stays known, under this plan, and its batches and epochs count on: whoever lent the lease
-   * for this goes on, and no name of an effect is used again.
+   * Forgets what a pipeline has read: positions, files, state and ledger, and `positions`, tables of its system that say so
+   * too. With `tables` it empties them, and its dead letters and the messages that wait. The pipeline stays known, under this
+   * plan, and its batches and epochs count on: whoever lent the lease for this goes on, and no name of an effect is used again.
    */
-  /** Empties these tables, of positions and of results; with the latter goes what else is told of rows. */
   async reset(plan: Plan, tables: string[], positions: string[] = []): Promise<void> {
     await inTransaction(this.#patientPool, async (client) => {
       for (const name of [...positions, ...tables]) await client.query(`truncate ${name}`)

@@ -183,10 +183,10 @@ export async function countTasks(select: Select): Promise<TaskCount[]> {
   if (!(await isThere(select))) return []
   const rows = await select(`
     select split_part(name, '/', 1) as pipeline, split_part(name, '/', 2) as task,
-           count(*) filter (where state = 'created') as waiting,
-           count(*) filter (where state = 'active') as running,
-           count(*) filter (where state = 'retry') as retrying,
-           count(*) filter (where state = 'failed') as dead
+           (count(*) filter (where state = 'created'))::int as waiting,
+           (count(*) filter (where state = 'active'))::int as running,
+           (count(*) filter (where state = 'retry'))::int as retrying,
+           (count(*) filter (where state = 'failed'))::int as dead
     from   ${queueSchema}.job
     group by name
     order by name`)
@@ -198,9 +198,9 @@ export async function countTasks(select: Select): Promise<TaskCount[]> {
 export async function tasksByState(select: Select): Promise<(TaskCount & { asked: number })[]> {
   const rows = await select('select pipeline, task, count(*)::int as asked from millrace.task_requests group by 1, 2')
   const asked = new Map(rows.map((row) => [`${row['pipeline']}/${row['task']}`, Number(row['asked'])]))
-  const queued = (await countTasks(select)).map(({ pipeline, task, ...counts }) => {
-    const name = `${pipeline}/${task}`
-    const own = { pipeline, task, ...numbersOf(counts), asked: asked.get(name) ?? 0 }
+  const queued = (await countTasks(select)).map((counts) => {
+    const name = `${counts.pipeline}/${counts.task}`
+    const own = { ...counts, asked: asked.get(name) ?? 0 }
     asked.delete(name)
     return own
   })
@@ -209,10 +209,6 @@ export async function tasksByState(select: Select): Promise<(TaskCount & { asked
     return { pipeline, task, waiting: 0, running: 0, retrying: 0, dead: 0, asked: n }
   })
   return [...queued, ...others]
-}
-
-function numbersOf({ waiting, running, retrying, dead }: Omit<TaskCount, 'pipeline' | 'task'>) {
-  return { waiting: Number(waiting), running: Number(running), retrying: Number(retrying), dead: Number(dead) }
 }
 
 /** The queue of a task that is dead. */

@@ -16,6 +16,26 @@ const chosen = `
     limit  1
   )`
 
+/** Of a finding `f`. */
+export const findingColumns = `f.severity, f.finding, f.says, round(f.value::numeric, 3)::float8 as value, f.threshold, f.about,
+               f.formula, left(f.evidence::text, 500) as evidence`
+
+export const findingAnswers = {
+  severity: 'text',
+  finding: 'text',
+  says: 'text',
+  value: 'number',
+  threshold: 'number',
+  about: 'text',
+  formula: 'text',
+  evidence: 'text',
+} as const
+
+/** Of a stage `s`: what every list of stages shows. */
+export const stageColumns = `s.stage_id || '.' || s.stage_attempt as stage, s.status, s.name, s.tasks, s.failed_tasks,
+               round(s.disk_spilled / 1e6, 1)::float8 as spilled_mb, round(s.jvm_gc_ms / 1000.0, 1)::float8 as gc_seconds,
+               left(s.failure, 300) as failure`
+
 const state = `case when complete then 'complete'
   else array_to_string(array(select jsonb_array_elements_text(marks)), ', ') end`
 
@@ -164,11 +184,9 @@ export const routes: Route[] = [
       sql(
         `
         with ${chosen}
-        select s.stage_id || '.' || s.stage_attempt as stage, s.status, s.name, s.tasks, s.failed_tasks,
+        select ${stageColumns},
                round((s.task_ms_median / 1000.0)::numeric, 3)::float8 as median_seconds,
-               round(s.task_ms_max / 1000.0, 3)::float8 as longest_seconds,
-               round(s.disk_spilled / 1e6, 1)::float8 as spilled_mb, round(s.jvm_gc_ms / 1000.0, 1)::float8 as gc_seconds,
-               left(s.failure, 300) as failure
+               round(s.task_ms_max / 1000.0, 3)::float8 as longest_seconds
         from   spark_stages s
         join   chosen using (app_id, attempt)
         where  ($3 < 0 or s.job_ids @> to_jsonb($3::int))
@@ -181,22 +199,12 @@ export const routes: Route[] = [
     name: 'findings',
     says: 'What is wrong with an application, the worst first',
     query: { app, attempt, limit },
-    answers: {
-      severity: 'text',
-      finding: 'text',
-      says: 'text',
-      value: 'number',
-      threshold: 'number',
-      about: 'text',
-      formula: 'text',
-      evidence: 'text',
-    },
+    answers: findingAnswers,
     handle: ({ query }, { sql }) =>
       sql(
         `
         with ${chosen}
-        select f.finding, f.about, f.severity, round(f.value::numeric, 3)::float8 as value, f.threshold, f.says, f.formula,
-               left(f.evidence::text, 500) as evidence
+        select ${findingColumns}
         from   spark_findings f
         join   chosen using (app_id, attempt)
         order by f.severity, f.finding, f.value desc
