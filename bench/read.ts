@@ -157,7 +157,7 @@ async function millraceRead(
     await operateBatch(tools, batch)
     for (const [phase, ms] of Object.entries(batch.phases)) phases[phase] = (phases[phase] ?? 0) + ms
     rows += batch.counted?.verdicts?.rowsIn ?? 0
-    await batch.release(session)
+    await batch.release()
   }
   return { rows, phases }
 }

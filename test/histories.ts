@@ -35,7 +35,8 @@ export function randomFrom(seed: number): () => number {
 }
 
 export interface Bench extends AsyncDisposable {
-  duck: Duck
+  /** By turns one that keeps plans and one that does not: the same for all of a run. */
+  readonly duck: Duck
   folder: string
   /** How many runs have had a spool in it. */
   drains: number
@@ -44,21 +45,25 @@ export interface Bench extends AsyncDisposable {
 /** What many histories share: a DuckDB and a folder. */
 export async function openBench(): Promise<Bench> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-histories-'))
-  const duck = await Duck.open({
-    folders: [join(folder, 'spool')],
-    temporary: join(folder, 'duckdb'),
-    memoryLimitMb: 200,
-    threads: 1,
-  })
-  return {
-    duck,
+  const [once, again] = [await open(folder, false), await open(folder, true)]
+  const bench: Bench = {
+    get duck() {
+      return bench.drains % 2 === 0 ? once : again
+    },
     folder,
     drains: 0,
     async [Symbol.asyncDispose]() {
-      await duck[Symbol.asyncDispose]()
+      await once[Symbol.asyncDispose]()
+      await again[Symbol.asyncDispose]()
       await rm(folder, { recursive: true, force: true })
     },
   }
+  return bench
+}
+
+async function open(folder: string, keepsPlans: boolean): Promise<Duck> {
+  const temporary = join(folder, `duckdb-${keepsPlans}`)
+  return await Duck.open({ folders: [join(folder, 'spool')], temporary, memoryLimitMb: 200, threads: 1, keepsPlans })
 }
 
 const source = (folder: string) =>

@@ -154,6 +154,7 @@ export async function openDuck(
     temporary: join(config.dataDirectory, 'duckdb', String(process.pid)),
     memoryLimitMb: memoryLimitFor(config, pipelines, bounded),
     threads: bounded ? 2 : 1,
+    keepsPlans: !bounded,
   })
 }
 

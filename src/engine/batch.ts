@@ -36,18 +36,17 @@ import type { KeyFilter } from './key-filter.ts'
 import { fetchKept, type PrintedKeyed, printKept } from './keyed.ts'
 import { fetchSeenKeys, findKnownKeys, printDedupKeys } from './keys.ts'
 import { type PrintedMessages, printMessages, topicSinks } from './outbox.ts'
+import { OwnPlace, type Place, type Rooms } from './place.ts'
 import { printDeadLetters, printLateRows } from './print-letters.ts'
 import { passDedupAgain, takeOut } from './refused-rows.ts'
 import {
   type BatchTime,
-  createSql,
   isStateless,
   type Names,
   noTime,
   planForSource,
   relationNames,
   relationsOf,
-  replaceSql,
 } from './relations.ts'
 import { printRequests } from './requests.ts'
 import { type Printed, printRows } from './row-file.ts'
@@ -67,6 +66,8 @@ export interface BatchTools {
   spool: string
   /** Keeps the relations of a dry run apart from those of workers and of others. */
   apart?: string
+  /** Of a worker that keeps the plans of its statements. */
+  rooms?: Rooms | undefined
   /** What this worker has written to each table, by step. */
   filters: Map<string, KeyFilter>
   /** Of a run in stages: what the batch leaves for the next. */
@@ -81,6 +82,7 @@ export interface Batch {
   time: BatchTime
   /** What its rows have shown of event time. */
   seen: Seen[]
+  place: Place
   names: Names
   startedAt: Date
   phases: Record<string, number>
@@ -101,13 +103,15 @@ export interface Batch {
   requests: Printed | undefined
   /** When every step has run. What the store finds there already comes in the commit. */
   counted: Counted | undefined
-  release(session: DuckSession): Promise<void>
+  release(): Promise<void>
 }
 
 /** Stages a range and runs every step that needs nothing but the batch. */
 export async function stageBatch(whole: BatchTools, number: number, range: Range, startedAt: Date): Promise<Batch> {
   const { session, time } = whole
-  const names = relationNames(whole.plan, whole.apart === undefined ? number : `${whole.apart} ${number}`, time?.state)
+  const named = whole.apart === undefined ? String(number) : `${whole.apart} ${number}`
+  const place = whole.rooms?.roomFor(session, range) ?? new OwnPlace(session, whole.plan.name, named)
+  const names = relationNames(whole.plan, place.schema, time?.state)
   const plan = planForSource(whole.plan, range.source)
   const tools = { ...whole, plan }
   const batch: Batch = {
@@ -116,6 +120,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     range,
     time: noTime,
     seen: [],
+    place,
     names,
     made: new Map(),
     startedAt,
@@ -131,17 +136,15 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     left: [],
     requests: undefined,
     counted: undefined,
-    async release(by) {
+    async release() {
       await releasePrinted(batch)
-      await by.run(`drop schema if exists ${names.schema} cascade`)
+      await place.leave()
       await range.release()
     },
   }
   try {
     await timed(batch, 'read', async () => {
-      // an attempt before this one may have failed half way
-      await session.run(`drop schema if exists ${names.schema} cascade`)
-      await session.run(`create schema ${names.schema}`)
+      await place.enter()
       if (range.source !== undefined) await stageRows(tools, batch, range.source)
     })
     await failpoint('staged')
@@ -150,14 +153,14 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     return batch
   } catch (error) {
     // nobody else knows of it yet
-    await batch.release(session).catch(() => {})
+    await batch.release().catch(() => {})
     throw error
   }
 }
 
 /** Runs the steps that need stored state, once the batch before is committed, and it is known how time stands. */
 export async function operateBatch(tools: BatchTools, batch: Batch, time: BatchTime = noTime): Promise<void> {
-  batch.time = time
+  batch.time = await batch.place.tell(time)
   if (batch.counted === undefined) await runSteps({ ...tools, plan: batch.plan }, batch, () => true)
 }
 
@@ -229,7 +232,7 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     outbox: async (outcomes) => {
       for (const step of topicSinks(plan).filter(({ landedIn }) => landedIn !== undefined)) {
         const rows = sinkRowsSql(batch, step, outcomes)
-        late.push(await printMessages(session, tools.spool, step, { rows, number: batch.number }))
+        late.push(await printMessages(session, tools.spool, step, { rows, name: batch.place.name }))
       }
       return [...batch.messages, ...late]
     },
@@ -261,18 +264,21 @@ function sinkRowsSql({ names }: Batch, step: FilesStep | TopicStep, outcomes: Si
 
 // The rows are checked as they are read: they lie in memory once, with their texts and their values.
 async function stageRows({ plan, session, time }: BatchTools, batch: Batch, source: string): Promise<void> {
-  const { names, range, number } = batch
+  const { names, range, number, place } = batch
   const rows = range.select(number)
   const step = plan.steps.find((each) => each.op === 'validate' && each.from.includes(source))
   if (step === undefined) {
     // another batch has checked them
-    await session.run(`create view ${names.staged} as\n${rows}`)
+    await place.make({ name: names.staged, as: place.again ? 'table' : 'view', select: rows })
     return
   }
   if (step.op !== 'validate') throw new MillraceError('INVALID_PLAN', { message: 'nothing reads the source' })
-  const [checked] = relationsOf(plan, step, { ...names, into: () => `(\n${rows}\n)` })
-  if (checked !== undefined) await session.run(createSql(checked))
-  await session.run(`create view ${names.staged} as\n${uncheckedSql(step, names.of(step.id))}`)
+  const arrived = place.again ? `${place.schema}.arrived` : `(\n${rows}\n)`
+  // what names the files of a batch is planned each time, and so kept small
+  if (place.again) await place.make({ name: arrived, as: 'table', select: rows })
+  const [checked] = relationsOf(plan, step, { ...names, into: () => arrived })
+  if (checked !== undefined) await place.make(checked)
+  await place.make({ name: names.staged, as: 'view', select: uncheckedSql(step, names.of(step.id)) })
   // rows that come again belong to no partition's order
   if (time === undefined || step.eventTime === undefined || range.settles.length > 0) return
   // an event time too far ahead of the clock is not trusted, though its row is taken
@@ -303,7 +309,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
       if (relation.name === checkedName(batch.names.of(step.id))) continue
       const { unless } = relation
       const select = unless !== undefined && batch.made.get(unless.empty) === 0 ? unless.select : relation.select
-      const rows = await timed(batch, 'operate', () => session.make(replaceSql({ ...relation, select })))
+      const rows = await timed(batch, 'operate', () => batch.place.make({ ...relation, select }))
       if (relation.as === 'table') batch.made.set(relation.name, rows)
       const { fetches } = relation
       if (fetches !== undefined) await timed(batch, 'keys', () => fetchKept(tools, batch, fetches))
@@ -314,7 +320,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     }
     if (step.op === 'table') batch.sinks.push(await timed(batch, 'print', () => printSink(tools, batch, step)))
     if (step.op === 'topic' && step.landedIn === undefined) {
-      const messages = { rows: sinkRowsSql(batch, step, []), number: batch.number }
+      const messages = { rows: sinkRowsSql(batch, step, []), name: batch.place.name }
       batch.messages.push(await timed(batch, 'print', () => printMessages(session, tools.spool, step, messages)))
     }
     batch.done.add(step.id)
@@ -334,7 +340,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
 async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Promise<Batch['sinks'][number]> {
   const { plan, session, spool } = tools
   const print = (known: boolean): Promise<Printed> =>
-    printRows(session, spool, `${batch.number}-${plan.steps.indexOf(step)}-${known ? 'known' : 'fresh'}`, {
+    printRows(session, spool, `${batch.place.name}-${plan.steps.indexOf(step)}-${known ? 'known' : 'fresh'}`, {
       select: copySql(step, batch.names.of(step.id), known),
       columns: step.columns.map(({ name }) => name),
       quoted: quotedColumns(step),
@@ -357,12 +363,12 @@ async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Prom
 // Keys of rows that are taken back, and that no other row has now.
 async function printDeleted(
   { plan, session, spool }: BatchTools,
-  { names, number }: Batch,
+  { names, place }: Batch,
   step: TableStep,
   key: string[],
 ): Promise<Printed> {
   const columns = step.columns.filter(({ name }) => key.includes(name))
-  return await printRows(session, spool, `${number}-${plan.steps.indexOf(step)}-deleted`, {
+  return await printRows(session, spool, `${place.name}-${plan.steps.indexOf(step)}-deleted`, {
     select: keysSql(columns, deletedName(names.of(step.id))),
     columns: columns.map(({ name }) => name),
     quoted: quotedColumns({ ...step, columns }),

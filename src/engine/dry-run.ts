@@ -54,7 +54,7 @@ export async function dryRun(
         }
       }
     } finally {
-      await batch.release(tools.session)
+      await batch.release()
     }
   }
 }

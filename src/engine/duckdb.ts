@@ -4,7 +4,12 @@
  */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import {
+  type DuckDBConnection,
+  DuckDBInstance,
+  type DuckDBPreparedStatement,
+  type DuckDBResultReader,
+} from '@duckdb/node-api'
 import { diskFull, MillraceError } from '../errors.ts'
 import { sqlText } from '../plan/identifier.ts'
 import type { Sql } from '../sources/source.ts'
@@ -16,7 +21,12 @@ export interface DuckOptions {
   temporary: string
   memoryLimitMb: number
   threads: number
+  /** Plans of statements that come again are kept, for small batches. */
+  keepsPlans?: boolean
 }
+
+// A plan must not believe of a table what was true of its rows when it was made.
+const believing = 'statistics_propagation,compressed_materialization'
 
 /** A DuckDB instance. Connections see the same tables; each runs one statement at a time. */
 export class Duck implements AsyncDisposable {
@@ -37,6 +47,7 @@ export class Duck implements AsyncDisposable {
       temp_directory: options.temporary,
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
+      ...(options.keepsPlans ? { disabled_optimizers: believing } : {}),
     })
     const duck = new Duck(instance, options)
     const session = await duck.connect()
@@ -52,7 +63,11 @@ export class Duck implements AsyncDisposable {
   }
 
   async connect(): Promise<DuckSession> {
-    return new DuckSession(await this.#instance.connect(), this.#options.temporary)
+    return new DuckSession(await this.#instance.connect(), this.#options.temporary, this.keepsPlans)
+  }
+
+  get keepsPlans(): boolean {
+    return this.#options.keepsPlans ?? false
   }
 
   /** A DuckDB of its own with the same rights and a share of the memory beside it, for what may leave it unusable. */
@@ -81,16 +96,18 @@ export class Duck implements AsyncDisposable {
 export class DuckSession implements Disposable {
   readonly #connection: DuckDBConnection
   readonly #temporary: string
+  readonly #plans: Plans | undefined
 
-  constructor(connection: DuckDBConnection, temporary: string) {
+  constructor(connection: DuckDBConnection, temporary: string, keepsPlans = false) {
     this.#connection = connection
     this.#temporary = temporary
+    this.#plans = keepsPlans ? new Plans(connection) : undefined
   }
 
   /** Runs a statement and answers how many rows it changed. */
   async run(sql: string): Promise<number> {
     try {
-      const result = await this.#connection.run(sql)
+      const result = await ((await this.#plans?.of(sql))?.run() ?? this.#connection.run(sql))
       return result.rowsChanged
     } catch (error) {
       throw failed(sql, error, this.#temporary)
@@ -100,7 +117,7 @@ export class DuckSession implements Disposable {
   /** Runs a `create ... as`, and answers how many rows it has made; a view makes none. */
   async make(sql: string): Promise<number> {
     try {
-      const [row] = (await this.#connection.runAndReadAll(sql)).getRows()
+      const [row] = (await this.#read(sql)).getRows()
       return Number(row?.[0] ?? 0)
     } catch (error) {
       throw failed(sql, error, this.#temporary)
@@ -110,7 +127,7 @@ export class DuckSession implements Disposable {
   /** Rows as plain objects: 64-bit integers and decimals are texts; cast counts to integer. For small results. */
   async rows<Row extends Record<string, unknown>>(sql: string): Promise<Row[]> {
     try {
-      const reader = await this.#connection.runAndReadAll(sql)
+      const reader = await this.#read(sql)
       // as: the caller names the columns of its own statement
       return reader.getRowObjectsJson() as Row[]
     } catch (error) {
@@ -121,7 +138,7 @@ export class DuckSession implements Disposable {
   /** The only column of a result, doubles. */
   async numbers(sql: string): Promise<readonly number[]> {
     try {
-      const [column = []] = (await this.#connection.runAndReadAll(sql)).getColumns()
+      const [column = []] = (await this.#read(sql)).getColumns()
       // as: the statement casts to double
       return column as number[]
     } catch (error) {
@@ -134,13 +151,67 @@ export class DuckSession implements Disposable {
     return row?.n ?? 0
   }
 
+  async #read(sql: string): Promise<DuckDBResultReader> {
+    return await ((await this.#plans?.of(sql))?.runAndReadAll() ?? this.#connection.runAndReadAll(sql))
+  }
+
   close(): void {
+    this.#plans?.close()
     this.#connection.closeSync()
   }
 
   [Symbol.dispose](): void {
     this.close()
   }
+}
+
+/** The statements that a connection has met before, planned. DuckDB plans one again when what it speaks of has changed. */
+class Plans {
+  readonly #connection: DuckDBConnection
+  readonly #met = new Set<string>()
+  readonly #kept = new Map<string, DuckDBPreparedStatement>()
+
+  constructor(connection: DuckDBConnection) {
+    this.#connection = connection
+  }
+
+  /** The plan of a statement that comes for the second time, or again. */
+  async of(sql: string): Promise<DuckDBPreparedStatement | undefined> {
+    if (!planned.test(sql)) return undefined
+    const kept = this.#kept.get(sql)
+    if (kept !== undefined) {
+      // the least used is the first
+      this.#kept.delete(sql)
+      this.#kept.set(sql, kept)
+      return kept
+    }
+    if (!this.#met.delete(sql)) {
+      this.#met.add(sql)
+      if (this.#met.size > mostPlans) this.#met.delete(first(this.#met))
+      return undefined
+    }
+    const plan = await this.#connection.prepare(sql)
+    this.#kept.set(sql, plan)
+    if (this.#kept.size > mostPlans) {
+      const least = first(this.#kept.keys())
+      this.#kept.get(least)?.destroySync()
+      this.#kept.delete(least)
+    }
+    return plan
+  }
+
+  close(): void {
+    for (const plan of this.#kept.values()) plan.destroySync()
+  }
+}
+
+const planned = /^\s*(insert|truncate|copy|select|with|delete)\b/
+
+const mostPlans = 400
+
+function first(texts: Iterable<string>): string {
+  for (const text of texts) return text
+  return ''
 }
 
 function failed(sql: string, cause: unknown, temporary: string): MillraceError {

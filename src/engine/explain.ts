@@ -4,6 +4,7 @@ import { pairsSays } from '../operators/pairs.ts'
 import { totalSays } from '../operators/total.ts'
 import { failuresOf } from '../operators/validate.ts'
 import { type Column, typeName } from '../plan/columns.ts'
+import { identifier } from '../plan/identifier.ts'
 import { type Plan, planHash, type Source, type Step } from '../plan/plan.ts'
 import { requestsSql } from '../sinks/enqueue.ts'
 import { writeFileSql } from '../sinks/files.ts'
@@ -39,7 +40,7 @@ export interface ExplainedStep {
 }
 
 export function explain(plan: Plan): Explanation {
-  const names = relationNames(plan, 'n')
+  const names = relationNames(plan, identifier(`${plan.name} n`))
   return {
     pipeline: plan.name,
     hash: planHash(plan),

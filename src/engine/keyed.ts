@@ -14,7 +14,7 @@ import { readStored } from './state.ts'
 export async function fetchKept(tools: BatchTools, batch: Batch, parts: readonly KeptPart[]): Promise<void> {
   const { session, store, plan, spool } = tools
   for (const [i, part] of parts.entries()) {
-    const name = `${batch.number}-kept-${plan.steps.findIndex(({ id }) => part.step.startsWith(id))}-${i}`
+    const name = `${batch.place.name}-kept-${plan.steps.findIndex(({ id }) => part.step.startsWith(id))}-${i}`
     const wanted = await printRows(session, spool, `${name}-wanted`, {
       select: part.wanted,
       columns: ['key', 'item'],
@@ -28,7 +28,7 @@ export async function fetchKept(tools: BatchTools, batch: Batch, parts: readonly
       const found = await store.keyed(plan.name, { step: part.step, wanted, dueBeforeUs, into })
       if (found.rows > 0) stored = await readStored(found, storedKeyedColumns)
     }
-    await session.run(`create or replace table ${part.stored} as\n${storedSql(part.columns, stored)}`)
+    await batch.place.make({ name: part.stored, as: 'table', select: storedSql(part.columns, stored) })
     await wanted.release()
     await rm(into, { force: true })
   }
@@ -50,7 +50,7 @@ export async function printKept(tools: BatchTools, batch: Batch): Promise<Printe
   if (parts.length + forget.length === 0) return undefined
   const print = async (name: string, selects: string[], columns: string[]): Promise<Printed | undefined> => {
     if (selects.length === 0) return undefined
-    const printed = await printRows(session, spool, `${batch.number}-kept-${name}`, {
+    const printed = await printRows(session, spool, `${batch.place.name}-kept-${name}`, {
       select: selects.join('\nunion all\n'),
       columns,
       quoted: columns.filter((column) => column !== 'due'),

@@ -20,17 +20,18 @@ export async function findKnownKeys(tools: BatchTools, batch: Batch, step: Table
   const known = new Set<number>()
   const keys = await session.numbers(`select ${keyHashSql(step.mode.key)} from ${batch.names.into(step)}`)
   for (const key of keys) if (filter.add(key)) known.add(key)
-  await session.run(
-    `create or replace table ${knownName(batch.names.of(step.id))} as
-select unnest(string_split(${sqlText([...known].join(','))}, ',')::double[]) as key where ${known.size > 0}`,
-  )
+  await batch.place.make({
+    name: knownName(batch.names.of(step.id)),
+    as: 'table',
+    select: `select unnest(string_split(${sqlText([...known].join(','))}, ',')::double[]) as key where ${known.size > 0}`,
+  })
 }
 
 /** Which of the batch's keys earlier batches have seen: the only part of the state that this batch needs. */
 export async function fetchSeenKeys(tools: BatchTools, batch: Batch, step: DedupStep): Promise<void> {
   const { session, store, plan } = tools
   const out = batch.names.of(step.id)
-  const name = `${batch.number}-${plan.steps.indexOf(step)}`
+  const name = `${batch.place.name}-${plan.steps.indexOf(step)}`
   const keys = await printRows(session, tools.spool, `${name}-wanted`, {
     select: `select distinct _key from ${keyedName(out)}`,
     columns: ['key'],
@@ -38,13 +39,15 @@ export async function fetchSeenKeys(tools: BatchTools, batch: Batch, step: Dedup
   })
   const into = join(tools.spool, `${name}-seen.csv`)
   const seen = await store.seenKeys(plan.name, step.id, keys, into)
-  await session.run(
-    seen === 0
-      ? `create or replace table ${seenName(out)} (key varchar)`
-      : `create or replace table ${seenName(out)} as
-select key
+  await batch.place.make({
+    name: seenName(out),
+    as: 'table',
+    select:
+      seen === 0
+        ? 'select null::varchar as key where false'
+        : `select key
 from read_csv(${sqlText(into)}, auto_detect = false, header = false, columns = {'key': 'varchar'}, quote = '"', escape = '"')`,
-  )
+  })
   await keys.release()
 }
 
@@ -59,7 +62,7 @@ export async function printDedupKeys(tools: BatchTools, batch: Batch): Promise<P
 from ${keyedName(out)} k
 where k._row in (select _row from ${out})`
   })
-  return await printRows(session, tools.spool, `${batch.number}-keys`, {
+  return await printRows(session, tools.spool, `${batch.place.name}-keys`, {
     select: selects.join('\nunion all\n'),
     columns: ['step', 'key'],
     quoted: ['step', 'key'],

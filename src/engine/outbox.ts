@@ -19,9 +19,9 @@ export async function printMessages(
   session: DuckSession,
   spool: string,
   step: TopicStep,
-  batch: { rows: string; number: number },
+  batch: { rows: string; name: string },
 ): Promise<PrintedMessages> {
-  const rows = await printRows(session, spool, `${batch.number}-${step.id}-messages`, {
+  const rows = await printRows(session, spool, `${batch.name}-${step.id}-messages`, {
     select: messagesSql(step, batch.rows),
     columns: [...outboxColumns],
     quoted: ['step', 'topic', 'key', 'value'],

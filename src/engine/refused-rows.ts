@@ -12,14 +12,14 @@ import { stepsAfter } from './relations.ts'
 
 /** Takes out the rows that the database has refused. The steps have to be run again. */
 export async function takeOut(tools: BatchTools, batch: Batch, rows: RefusedRow[]): Promise<void> {
-  const { plan, session } = tools
+  const { plan } = tools
   for (const step of plan.steps) {
     const own = rows.filter((row) => row.step === step.id)
     if (own.length === 0) continue
     const out = batch.names.of(step.id)
     // as they were sent: what is taken out changes the places of the others
     const sent = beside(out, 'sent')
-    await session.run(`create or replace table ${sent} as ${numberedSql(out)}`)
+    await batch.place.make({ name: sent, as: 'table', select: numberedSql(out) })
     for (let i = 0; i < own.length; i += refusedAtOnce) {
       const some = own.slice(i, i + refusedAtOnce)
       const says = some.map(({ sqlState, message }) => sqlText(`Postgres refused the row (${sqlState}): ${message}`))
@@ -39,11 +39,12 @@ join (
 
 const refusedAtOnce = 5000
 
-async function refuse({ session }: BatchTools, { names }: Batch, { id }: Step, rows: string): Promise<void> {
+const noneRefused =
+  'select null::bigint as _row, null::varchar as code, null::varchar as column_name, null::varchar as message where false'
+
+async function refuse({ session }: BatchTools, { names, place }: Batch, { id }: Step, rows: string): Promise<void> {
   const refused = refusedName(names.of(id))
-  await session.run(
-    `create table if not exists ${refused} (_row bigint, code varchar, column_name varchar, message varchar)`,
-  )
+  if (!names.refused.has(id)) await place.make({ name: refused, as: 'table', select: noneRefused })
   await session.run(`insert into ${refused} ${rows}`)
   names.refused.add(id)
 }

@@ -31,6 +31,8 @@ export interface BatchTime {
   final: boolean
   /** All rows there will ever be of its keys are in the batch, and nothing is stored of them. */
   atOnce: boolean
+  /** A table of one row that says it, `before_us` and `after_us`, to be read in place of the numbers. */
+  clock?: string
 }
 
 export const noTime: BatchTime = { before: undefined, after: undefined, updates: true, final: false, atOnce: false }
@@ -50,8 +52,7 @@ export interface Names {
   state(step: Step, suffix: string): string
 }
 
-export function relationNames(plan: Plan, batch: number | string, state = 'state'): Names {
-  const schema = identifier(`${plan.name} ${batch}`)
+export function relationNames(plan: Plan, schema: string, state = 'state'): Names {
   const of = (id: string): string =>
     Object.hasOwn(plan.sources, id) ? `${schema}.staged` : `${schema}.${identifier(id)}`
   const refused = new Set<string>()
@@ -175,10 +176,10 @@ export function keptParts(plan: Plan, step: Step, names: Names, time: BatchTime)
   return step.op === 'total' ? totalKept(totalRun(plan, step, names)) : []
 }
 
-function pairsRun(plan: Plan, step: PairsStep, names: Names, { before, after }: BatchTime): PairsRun {
+function pairsRun(plan: Plan, step: PairsStep, names: Names, time: BatchTime): PairsRun {
   const [from = ''] = step.from
   const input = isFed(plan, step) ? names.into(step) : undefined
-  return { step, input, columns: columnsAt(names.plan, from), out: names.of(step.id), before, after }
+  return { ...time, step, input, columns: columnsAt(names.plan, from), out: names.of(step.id) }
 }
 
 /** Whether a batch has rows for a step; some go on without. Between stages of a run a step reads a source. */
@@ -225,11 +226,6 @@ export function columnsAt(plan: Plan, id: string): Column[] {
 
 export function createSql(relation: Relation): string {
   return `create ${relation.as} ${relation.name} as\n${relation.select}`
-}
-
-/** As `createSql`, of a step that may run again without the rows that the database refused. */
-export function replaceSql(relation: Relation): string {
-  return `create or replace ${relation.as} ${relation.name} as\n${relation.select}`
 }
 
 /** The steps that read what a step leaves behind, and those after them. */

@@ -21,6 +21,7 @@ import { KeyedRun, type KeyedRunOptions } from './keyed-run.ts'
 import { landedRows } from './landed-rows.ts'
 import { topicSinks } from './outbox.ts'
 import { PipelineTime } from './pipeline-time.ts'
+import { Rooms } from './place.ts'
 import { type LandedRows, noProgress, type Progress, type WorkerState } from './progress.ts'
 import { notPublished, Publisher, type PublisherOptions } from './publisher.ts'
 
@@ -121,6 +122,7 @@ class Worker implements AsyncDisposable {
   #foldAt = 0
   readonly #now: () => number
   readonly #time: PipelineTime
+  readonly #rooms: Rooms | undefined
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession, DuckSession]) {
     this.#options = options
@@ -128,7 +130,8 @@ class Worker implements AsyncDisposable {
     const { keyed, limits } = options
     this.#limits = new BatchLimits(keyed === undefined ? limits : { rows: keyed.rows, bytes: keyedBytes })
     this.#now = options.now ?? Date.now
-    const { plan, store, spool, bounded, final = false } = options
+    const { plan, store, spool, duck, bounded, final = false } = options
+    this.#rooms = duck.keepsPlans ? new Rooms(`${plan.name} ${basename(spool)}`, plan, sessions) : undefined
     this.#time = new PipelineTime({ plan, store, spool, session: sessions[0], bounded, final, now: this.#now })
   }
 
@@ -362,8 +365,8 @@ class Worker implements AsyncDisposable {
     this.#effects = Promise.resolve()
     const ahead = await this.#ahead?.catch(() => undefined)
     this.#ahead = undefined
-    await (ahead?.batch?.release(this.#sessions[0]) ?? ahead?.range?.release())?.catch(() => {})
-    for (const batch of this.#staged) await batch.release(this.#sessions[0]).catch(() => {})
+    await (ahead?.batch?.release() ?? ahead?.range?.release())?.catch(() => {})
+    for (const batch of this.#staged) await batch.release().catch(() => {})
     this.#staged = []
   }
 
@@ -521,7 +524,7 @@ class Worker implements AsyncDisposable {
   #tools(number: number, range?: Range): BatchTools {
     const { plan, store, spool } = this.#options
     const session = this.#sessions[number % this.#sessions.length] ?? this.#sessions[0]
-    const tools = { plan, store, spool, session, filters: this.#filters, time: this.#time.tools }
+    const tools = { plan, store, spool, session, filters: this.#filters, time: this.#time.tools, rooms: this.#rooms }
     if (this.#keyed === undefined || range === undefined) return tools
     const stage = this.#keyed.stageOf(range)
     const { place } = this.#keyed
@@ -561,7 +564,7 @@ class Worker implements AsyncDisposable {
     this.#reader?.settled?.(positionsOf(tools, batch)).catch((error: unknown) => {
       log.warn('positions could not be published', { pipeline: plan.name, why: messageOf(error) })
     })
-    await batch.release(tools.session)
+    await batch.release()
     await this.#effects
     // not waited for here: the next batch may be committed meanwhile
     const archiver = this.#archiver
@@ -599,6 +602,7 @@ class Worker implements AsyncDisposable {
     await this.#reader?.[Symbol.asyncDispose]()
     await rm(this.#options.spool, { recursive: true, force: true })
     await this.#time.drop().catch(() => {})
+    await this.#rooms?.drop().catch(() => {})
     for (const session of this.#sessions) session.close()
   }
 }

@@ -83,7 +83,7 @@ export async function tryEvents(
         message,
       }))
     } finally {
-      await batch.release(session)
+      await batch.release()
     }
   } finally {
     await rm(spool, { recursive: true, force: true })

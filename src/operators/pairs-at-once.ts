@@ -7,7 +7,7 @@ import { identifier } from '../plan/identifier.ts'
 import { endOfTime } from '../plan/plan.ts'
 import { keyTextSql } from './keyed.ts'
 import { beside, type Relation } from './operator.ts'
-import { eventsName, eventsSql, itemSql, outcomesSql, type PairsRun, repeatsName, sequenceSql } from './pairs.ts'
+import { eventsName, eventsSql, itemSql, outcomesSql, type PairsRun, repeatsName, sequenceSql, us } from './pairs.ts'
 import { lateName } from './window.ts'
 
 /** Relations in order; the last one, `out`, says how every event ended. */
@@ -62,9 +62,9 @@ semi join ${tied} t on ${sameKey}`,
       as: 'view',
       select: `select *, 1 as _change
 from (
-${outcomesSql(step, untied, endOfTime, ['_row'])}
+${outcomesSql(step, untied, us(endOfTime), ['_row'])}
 union all by name
-${outcomesSql(step, `(select *, (1::bigint << 40) + rowid as _row from ${sequence})`, endOfTime, ['_row'])}
+${outcomesSql(step, `(select *, (1::bigint << 40) + rowid as _row from ${sequence})`, us(endOfTime), ['_row'])}
 )`,
     },
   ]

@@ -26,6 +26,8 @@ export interface PairsRun {
   /** The watermark by which rows are judged, and the one to which the batch moves it; milliseconds. */
   before: number | undefined
   after: number | undefined
+  /** A table of one row that says them, as `before_us` and `after_us`. */
+  clock?: string
 }
 
 // The columns of an event that its row keeps: those of the key, and those that are carried.
@@ -106,7 +108,7 @@ export function pairsKept({ step, out }: PairsRun): KeptPart {
 
 /** Relations in order, once what is stored is there; the last one, `out`, says what has changed. */
 export function pairsRelations(run: PairsRun): Relation[] {
-  const { step, out, before, after } = run
+  const { step, out, before } = run
   const lateness = us(step.latenessMs)
   const stored = storedName(out)
   // a run before has been told that nothing would
@@ -150,16 +152,16 @@ where _row not in (select _row from ${lateName(out)})
   table(
     beside(out, 'kept'),
     `select * exclude (_newest, _next_us, _next_open, _last_us, _last_open),
-  case when ${isWaiting} and not ${hasExpired(step, after)} then _us + ${gapOf(step)} end as _due
+  case when ${isWaiting} and not ${hasExpired(step, momentOf(run, 'after'))} then _us + ${gapOf(step)} end as _due
 from (select *, max(_us) over (partition by _key) as _newest from ${sequenceName(out)})
 -- the last one before those that may still move stands for all before it
 where coalesce(_next_us, _us) >= _newest - ${lateness}`,
   )
-  table(beside(out, 'before'), outcomesSql(step, `(${sequenceSql(step, stored)})`, before), {
+  table(beside(out, 'before'), outcomesSql(step, `(${sequenceSql(step, stored)})`, momentOf(run, 'before')), {
     empty: ties,
-    select: outcomesSql(step, `(${inOrderSql(stored)})`, before),
+    select: outcomesSql(step, `(${inOrderSql(stored)})`, momentOf(run, 'before')),
   })
-  table(beside(out, 'after'), outcomesSql(step, sequenceName(out), after))
+  table(beside(out, 'after'), outcomesSql(step, sequenceName(out), momentOf(run, 'after')))
   const changed = (from: string, other: string, change: number): string =>
     `select a.*, ${change} as _change
   from ${beside(out, from)} a
@@ -240,9 +242,16 @@ window line as (partition by _key order by _us, coalesce(_turn, 0), _item)`
 
 const isWaiting = '(_open and _next_us is null)'
 
-function hasExpired(step: PairsStep, watermarkMs: number | undefined): string {
-  if (step.maxGapMs === undefined || watermarkMs === undefined) return 'false'
-  return `(_us + ${us(step.maxGapMs)} < ${us(watermarkMs)})`
+function hasExpired(step: PairsStep, watermarkUs: string | undefined): string {
+  if (step.maxGapMs === undefined || watermarkUs === undefined) return 'false'
+  return `(_us + ${us(step.maxGapMs)} < ${watermarkUs})`
+}
+
+/** A watermark of a run in microseconds, as SQL. */
+function momentOf(run: PairsRun, which: 'before' | 'after'): string | undefined {
+  const ms = run[which]
+  if (ms === undefined) return undefined
+  return run.clock === undefined ? us(ms) : `(select ${which}_us from ${run.clock})`
 }
 
 function gapOf({ maxGapMs }: PairsStep): string {
@@ -253,7 +262,7 @@ function gapOf({ maxGapMs }: PairsStep): string {
 export function outcomesSql(
   step: PairsStep,
   sequence: string,
-  watermarkMs: number | undefined,
+  watermarkUs: string | undefined,
   also: readonly string[] = [],
 ): string {
   const carried = eventColumns(step).map(({ name }) => identifier(name))
@@ -270,7 +279,7 @@ from (
   select *,
     case
       when not _open then 'orphan'
-      when _next_us is null then case when ${hasExpired(step, watermarkMs)} then 'expired' else 'open' end
+      when _next_us is null then case when ${hasExpired(step, watermarkUs)} then 'expired' else 'open' end
       when not (${near('_us', '_next_us')}) then 'expired'${replaced}
       else 'paired'
     end as outcome
@@ -279,7 +288,8 @@ from (
 where _open or not coalesce(_last_open and ${near('_last_us', '_us')}, false)`
 }
 
-function us(ms: number): string {
+/** Milliseconds as microseconds. */
+export function us(ms: number): string {
   return String(BigInt(Math.round(ms)) * 1000n)
 }
 
