@@ -137,6 +137,8 @@ const parquetMemoryMb = 512
 const wholeKeysMemoryMb = 1024
 // DuckDB holds blocks of memory for each column, however short its values are.
 const columnMemoryMb = 1
+// A worker keeps the tables and plans of its small batches.
+const roomsMemoryMb = 64
 
 /**
  * DuckDB for these pipelines in this process, with a spool it alone may touch. A bounded run has two threads. What a worker
@@ -171,7 +173,8 @@ function memoryLimitFor(config: Config, pipelines: readonly System[], bounded: b
         columnMemoryMb * source.columns.length,
       ),
     )
-  return Math.max(config.memoryLimitMb, ...needs, ...whole)
+  const rooms = bounded ? 0 : roomsMemoryMb * plans.length
+  return Math.max(config.memoryLimitMb + rooms, ...needs, ...whole)
 }
 
 /** Whatever was thrown, as a person should read it: only a fault of ours shows where it happened. */

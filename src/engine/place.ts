@@ -91,14 +91,12 @@ export class Room implements Place {
     if (this.#filled.has(name)) await this.#empty(name)
     if (known !== undefined && as === 'table' && (known.has(select) || (await this.#hasColumnsOf(name, select)))) {
       known.add(select)
-      this.#filled.add(name)
-      return await this.#session.run(`insert into ${name}\n${select}`)
+      return this.#has(name, await this.#session.run(`insert into ${name}\n${select}`))
     }
     // whatever reads it may have other columns now
     if (known !== undefined) this.#selects.clear()
     this.#selects.set(name, new Set([select]))
-    if (as === 'table') this.#filled.add(name)
-    return await this.#session.make(`create or replace ${as} ${name} as\n${select}`)
+    return this.#has(name, await this.#session.make(`create or replace ${as} ${name} as\n${select}`))
   }
 
   async tell(time: BatchTime): Promise<BatchTime> {
@@ -120,6 +118,11 @@ export class Room implements Place {
 
   get #clock(): string {
     return `${this.schema}.clock`
+  }
+
+  #has(name: string, rows: number): number {
+    if (rows > 0) this.#filled.add(name)
+    return rows
   }
 
   async #empty(name: string): Promise<void> {

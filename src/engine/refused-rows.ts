@@ -44,8 +44,8 @@ const noneRefused =
 
 async function refuse({ session }: BatchTools, { names, place }: Batch, { id }: Step, rows: string): Promise<void> {
   const refused = refusedName(names.of(id))
-  if (!names.refused.has(id)) await place.make({ name: refused, as: 'table', select: noneRefused })
-  await session.run(`insert into ${refused} ${rows}`)
+  if (names.refused.has(id)) await session.run(`insert into ${refused} ${rows}`)
+  else await place.make({ name: refused, as: 'table', select: `${noneRefused}\nunion all\n${rows}` })
   names.refused.add(id)
 }
 

@@ -122,7 +122,8 @@ class Worker implements AsyncDisposable {
   #foldAt = 0
   readonly #now: () => number
   readonly #time: PipelineTime
-  readonly #rooms: Rooms | undefined
+  /** Of small batches, as long as there is memory for them. */
+  #rooms: Rooms | undefined
 
   private constructor(options: WorkerOptions, sessions: [DuckSession, DuckSession, DuckSession]) {
     this.#options = options
@@ -158,7 +159,12 @@ class Worker implements AsyncDisposable {
         if (signal.aborted && thrown === signal.reason) break
         const error = asFullDisk(await this.#whyReally(thrown), this.#options.spool)
         // what is kept of open windows is no smaller with smaller batches
-        if (reads && error instanceof MillraceError && error.code === 'NEEDS_MORE_MEMORY' && this.#takesLess(error)) {
+        if (
+          reads &&
+          error instanceof MillraceError &&
+          error.code === 'NEEDS_MORE_MEMORY' &&
+          (await this.#takesLess(error))
+        ) {
           // from what is stored, like any other beginning
           await this.#letGo()
           continue
@@ -337,9 +343,12 @@ class Worker implements AsyncDisposable {
     await this.#options.store.foldLedger(this.#options.plan.name, new Date(now - ledgerKeptMs), upTo)
   }
 
-  #takesLess(error: MillraceError): boolean {
+  async #takesLess(error: MillraceError): Promise<boolean> {
     const { log, plan } = this.#options
-    const by = this.#limits.less()
+    const rooms = this.#rooms
+    this.#rooms = undefined
+    await rooms?.drop()
+    const by = rooms === undefined ? this.#limits.less() : 'keeping no tables'
     if (by !== undefined)
       log.warn('too little memory', { pipeline: plan.name, by, ...this.#limits.now, why: error.message })
     return by !== undefined
