@@ -28,7 +28,7 @@ import {
   type SinkOutcome,
   type Store,
 } from '../store/store.ts'
-import { branches, type Counted, countBatch, landedSql, settleVerdicts } from './books.ts'
+import { branches, type Counted, countBatch, landedSql, rowsOf, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
 import { type ExchangePlace, keepRows, type Left, leaveRows } from './exchange.ts'
 import { fileSinks, writePending } from './file-sink.ts'
@@ -88,6 +88,8 @@ export interface Batch {
   phases: Record<string, number>
   /** How many rows are in the tables that its steps have made, by name. */
   made: Map<string, number>
+  /** How many rows other relations have, as far as somebody has asked. */
+  counts: Map<string, number>
   /** Steps that have run. */
   done: Set<string>
   sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined; deleted: Printed | undefined }[]
@@ -123,6 +125,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     place,
     names,
     made: new Map(),
+    counts: new Map(),
     startedAt,
     phases: { ...range.phases },
     done: new Set(),
@@ -281,15 +284,19 @@ async function stageRows({ plan, session, time }: BatchTools, batch: Batch, sour
   await place.make({ name: names.staged, as: 'view', select: uncheckedSql(step, names.of(step.id)) })
   // rows that come again belong to no partition's order
   if (time === undefined || step.eventTime === undefined || range.settles.length > 0) return
-  // an event time too far ahead of the clock is not trusted, though its row is taken
-  const trusted = `epoch_us(${identifier(step.eventTime.column)}) <= ${time.watermarks.trustedUntil(source)}::bigint * 1000`
-  const seen = await session.rows<{ partition: string; latest: string | null }>(
-    `select ${range.where.partition} as partition,
-  (max(epoch_us(${identifier(step.eventTime.column)})) filter (where ${trusted}))::varchar as latest
+  const us = `epoch_us(${identifier(step.eventTime.column)})`
+  const latest = async (filter = ''): Promise<{ partition: string; latest: string | null }[]> =>
+    await session.rows(
+      `select ${range.where.partition} as partition, (max(${us})${filter})::varchar as latest
 from ${checkedName(names.of(step.id))} s
 where _failed is null
 group by all`,
-  )
+    )
+  // an event time too far ahead of the clock is not trusted, though its row is taken
+  const trusted = BigInt(Math.round(time.watermarks.trustedUntil(source))) * 1000n
+  const all = await latest()
+  const isTrusted = all.every((each) => each.latest === null || BigInt(each.latest) <= trusted)
+  const seen = isTrusted ? all : await latest(` filter (where ${us} <= ${trusted})`)
   batch.seen = seen.map(({ partition, latest }) => ({
     partition,
     latest: latest === null ? undefined : Math.floor(Number(latest) / 1000),
@@ -312,7 +319,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
       const rows = await timed(batch, 'operate', () => batch.place.make({ ...relation, select }))
       if (relation.as === 'table') batch.made.set(relation.name, rows)
       const { fetches } = relation
-      if (fetches !== undefined) await timed(batch, 'keys', () => fetchKept(tools, batch, fetches))
+      if (fetches !== undefined) await timed(batch, 'keys', () => fetchKept(tools, batch, step, fetches))
       if (step.op === 'table' && relation.name === keyTooLongName(batch.names.of(step.id)))
         await timed(batch, 'keys', () => findKnownKeys(tools, batch, step))
       if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id)))
@@ -352,7 +359,8 @@ async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Prom
       const [from = ''] = step.from
       const { atOnce } = batch.time
       const deletes = isChanging(plan, from) && !atOnce
-      const deleted = deletes ? await printDeleted(tools, batch, step, step.mode.key) : undefined
+      const gone = deletes ? await rowsOf(tools.session, batch, deletedName(batch.names.of(step.id))) : 0
+      const deleted = gone > 0 ? await printDeleted(tools, batch, step, step.mode.key) : undefined
       return { step, rows: await print(true), fresh: atOnce ? await print(false) : undefined, deleted }
     }
     case 'insert if new':
@@ -393,6 +401,7 @@ function judgedLater({ left }: Batch): number {
 async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   await releasePrinted(batch)
   batch.done.clear()
+  batch.counts.clear()
   batch.sinks = []
   batch.messages = []
   batch.deadLetters = undefined

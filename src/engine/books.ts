@@ -28,27 +28,34 @@ export interface Counted {
 }
 
 /** How many rows a relation of the batch has. DuckDB has said it of each table that it made. */
-export async function rowsOf(session: DuckSession, { made }: Batch, relation: string): Promise<number> {
-  return made.get(relation) ?? (await session.count(relation))
+export async function rowsOf(session: DuckSession, batch: Batch, relation: string): Promise<number> {
+  await countRows(session, batch, [relation])
+  return batch.made.get(relation) ?? batch.counts.get(relation) ?? 0
+}
+
+// All of them at once.
+async function countRows(session: DuckSession, { made, counts }: Batch, relations: string[]): Promise<void> {
+  const unknown = [...new Set(relations)].filter((relation) => !made.has(relation) && !counts.has(relation))
+  if (unknown.length === 0) return
+  const selects = unknown.map((relation) => `(select count(*) from ${relation})::double`)
+  const rows = await session.numbers(`select unnest([${selects.join(', ')}])`)
+  for (const [i, relation] of unknown.entries()) counts.set(relation, rows[i] ?? 0)
 }
 
 /** `judgedLater`: so many of its rows are left for another batch, whose books they are in. */
 export async function countBatch(session: DuckSession, batch: Batch, judgedLater: number): Promise<Counted> {
   const { plan, names, range } = batch
-  // what one step hands on is what the next one takes: each relation is counted once
-  const counted = new Map<string, number>()
-  const count = async (relation: string): Promise<number> => {
-    const rows = counted.get(relation) ?? (await rowsOf(session, batch, relation))
-    counted.set(relation, rows)
-    return rows
-  }
+  const count = async (relation: string): Promise<number> => await rowsOf(session, batch, relation)
+  // some hand on what they take
+  const isSame = (step: Step): boolean => makesNothing(step) || step.op === 'select'
+  const out = (step: Step): string => (isSame(step) ? names.into(step) : names.of(step.id))
+  await countRows(session, batch, plan.steps.map(out))
   const stepRows: Record<string, number> = {}
   for (const step of plan.steps) {
-    // it hands on what it takes
-    const same = makesNothing(step) || step.op === 'select'
-    const rows = await count(same ? names.into(step) : names.of(step.id))
+    const rows = await count(out(step))
     stepRows[step.id] = rows
-    counted.set(names.of(step.id), rows)
+    // what one step hands on is what the next one takes: each relation is counted once
+    batch.counts.set(names.of(step.id), rows)
   }
   const verdicts = branches(plan)
     ? await countBranches(session, plan, names, range, [])

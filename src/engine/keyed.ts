@@ -2,6 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type KeptPart, keptObject, nothingStored, storedSql } from '../operators/keyed.ts'
+import { beside } from '../operators/operator.ts'
 import { sqlText } from '../plan/identifier.ts'
 import { type Step, takesInputRows } from '../plan/plan.ts'
 import { type KeyedChange, keyedColumns, storedKeyedColumns } from '../store/store.ts'
@@ -11,27 +12,43 @@ import { type Printed, printRows } from './row-file.ts'
 import { readStored } from './state.ts'
 
 /** Reads what is stored for the keys of a batch, and for those that are due, into the table of each part. */
-export async function fetchKept(tools: BatchTools, batch: Batch, parts: readonly KeptPart[]): Promise<void> {
+export async function fetchKept(
+  tools: BatchTools,
+  batch: Batch,
+  step: Step,
+  parts: readonly KeptPart[],
+): Promise<void> {
   const { session, store, plan, spool } = tools
-  for (const [i, part] of parts.entries()) {
-    const name = `${batch.place.name}-kept-${plan.steps.findIndex(({ id }) => part.step.startsWith(id))}-${i}`
-    const wanted = await printRows(session, spool, `${name}-wanted`, {
-      select: part.wanted,
-      columns: ['key', 'item'],
-      quoted: ['_key', '_item'],
-    })
-    const { before, after } = batch.time
-    const dueBeforeUs = part.due && after !== undefined && after !== before ? BigInt(after) * 1000n : undefined
-    let stored = nothingStored
-    const into = join(spool, `${name}-stored.csv`)
-    if (wanted.rows > 0 || dueBeforeUs !== undefined) {
-      const found = await store.keyed(plan.name, { step: part.step, wanted, dueBeforeUs, into })
-      if (found.rows > 0) stored = await readStored(found, storedKeyedColumns)
-    }
-    await batch.place.make({ name: part.stored, as: 'table', select: storedSql(part.columns, stored) })
-    await wanted.release()
-    await rm(into, { force: true })
+  const name = `${batch.place.name}-kept-${plan.steps.indexOf(step)}`
+  const selects = parts.map(
+    (part) => `select ${sqlText(part.step)} as step, _key as key, _item as item from (${part.wanted})`,
+  )
+  const wanted = await printRows(session, spool, `${name}-wanted`, {
+    select: selects.join('\nunion all\n'),
+    columns: ['step', 'key', 'item'],
+    quoted: ['step', 'key', 'item'],
+  })
+  const { before, after } = batch.time
+  const steps = after === undefined || after === before ? [] : parts.filter(({ due }) => due).map((part) => part.step)
+  const due = steps.length === 0 ? undefined : { steps, beforeUs: BigInt(after ?? 0) * 1000n }
+  let stored = nothingStored
+  const into = join(spool, `${name}-stored.csv`)
+  if (wanted.rows > 0 || due !== undefined) {
+    const found = await store.keyed(plan.name, { wanted, due, into })
+    if (found.rows > 0) stored = await readStored(found, storedKeyedColumns)
   }
+  if (parts.length > 1) {
+    // it is read once for them all
+    const fetched = beside(batch.names.of(step.id), 'fetched')
+    await batch.place.make({ name: fetched, as: 'table', select: `select * from ${stored}` })
+    stored = fetched
+  }
+  for (const part of parts) {
+    const own = `(select * from ${stored} where step = ${sqlText(part.step)})`
+    await batch.place.make({ name: part.stored, as: 'table', select: storedSql(part.columns, own) })
+  }
+  await wanted.release()
+  await rm(into, { force: true })
 }
 
 export interface PrintedKeyed extends KeyedChange {

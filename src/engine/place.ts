@@ -67,6 +67,7 @@ export class Room implements Place {
   readonly #session: DuckSession
   /** By relation, the selects that are known to have its columns. */
   readonly #selects = new Map<string, Set<string>>()
+  readonly #columns = new Map<string, string>()
   readonly #filled = new Set<string>()
   #batches = 0
 
@@ -78,8 +79,10 @@ export class Room implements Place {
   }
 
   async enter(): Promise<void> {
-    // a batch before this one may have failed half way
-    if (this.#batches++ % batchesARoom > 0) return await this.leave()
+    if (this.#batches++ % batchesARoom > 0) {
+      for (const name of this.#filled) await this.#empty(name)
+      return
+    }
     await this.drop()
     await this.#session.run(`create schema ${this.schema}`)
     await this.#session.run(`create table ${this.#clock} (before_us bigint, after_us bigint)`)
@@ -94,7 +97,7 @@ export class Room implements Place {
       return this.#has(name, await this.#session.run(`insert into ${name}\n${select}`))
     }
     // whatever reads it may have other columns now
-    if (known !== undefined) this.#selects.clear()
+    if (known !== undefined) this.#forget()
     this.#selects.set(name, new Set([select]))
     return this.#has(name, await this.#session.make(`create or replace ${as} ${name} as\n${select}`))
   }
@@ -106,12 +109,16 @@ export class Room implements Place {
     return { ...time, clock: this.#clock }
   }
 
-  async leave(): Promise<void> {
-    for (const name of this.#filled) await this.#empty(name)
+  /** What the batch has left is taken away when the next one comes, which waits for less then. */
+  async leave(): Promise<void> {}
+
+  #forget(): void {
+    this.#selects.clear()
+    this.#columns.clear()
   }
 
   async drop(): Promise<void> {
-    this.#selects.clear()
+    this.#forget()
     this.#filled.clear()
     await this.#session.run(`drop schema if exists ${this.schema} cascade`)
   }
@@ -131,11 +138,14 @@ export class Room implements Place {
   }
 
   async #hasColumnsOf(table: string, select: string): Promise<boolean> {
-    const columns = async (relation: string): Promise<string> => {
-      const rows = await this.#session.rows<{ column_name: string; column_type: string }>(`describe ${relation}`)
-      return JSON.stringify(rows.map(({ column_name, column_type }) => [column_name, column_type]))
-    }
-    return (await columns(table)) === (await columns(select))
+    const columns = this.#columns.get(table) ?? (await this.#describe(table))
+    this.#columns.set(table, columns)
+    return columns === (await this.#describe(select))
+  }
+
+  async #describe(relation: string): Promise<string> {
+    const rows = await this.#session.rows<{ column_name: string; column_type: string }>(`describe ${relation}`)
+    return JSON.stringify(rows.map(({ column_name, column_type }) => [column_name, column_type]))
   }
 }
 

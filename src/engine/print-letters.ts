@@ -19,7 +19,7 @@ export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise
   for (const step of plan.steps) {
     if (step.op === 'validate' && failuresOf(step).length > 0) {
       const failed = `${batch.names.staged} where _failed is not null`
-      if ((await session.count(failed)) === 0) continue
+      if ((await rowsOf(session, batch, failed)) === 0) continue
       await rawOf(`select _row from ${failed}`)
       const letters = deadLettersSql(step, batch.names.staged, { source: step.from[0] ?? '', ...batch.range.where })
       selects.push(`select ${deadLetterColumns.join(', ')} from (\n${letters}\n)`)

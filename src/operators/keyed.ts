@@ -76,7 +76,7 @@ from ${relation}`
 }
 
 /** The same where nothing is stored. */
-export const nothingStored = `(select null::varchar as key, null::varchar as item, null::varchar as state, null::varchar as due where false)`
+export const nothingStored = `(select null::varchar as step, null::varchar as key, null::varchar as item, null::varchar as state, null::varchar as due where false)`
 
 export function storedName(out: string, part = ''): string {
   return beside(out, part === '' ? 'stored' : `stored_${part}`)

@@ -48,23 +48,25 @@ const askedAtOnce = 1000
 
 export async function readKeyed(pool: pg.Pool, pipeline: string, query: KeyedQuery): Promise<RowFile> {
   if (query.wanted.rows > askedAtOnce) return await inTransaction(pool, (client) => readMany(client, pipeline, query))
-  const { step, wanted, dueBeforeUs, into } = query
+  const { wanted, due, into } = query
   const asked = await readRows(wanted)
-  const { rows } = await pool.query<{ key: string; item: string; state: string; due: string | null }>(
+  const column = (name: string): unknown[] => asked.map((row) => row[name])
+  const { rows } = await pool.query<Record<(typeof storedKeyedColumns)[number], string | null>>(
     `
     with wanted as (
-      select key, item from unnest($3::text[], $4::text[]) asked (key, item)
+      select step, key, item from unnest($2::text[], $3::text[], $4::text[]) asked (step, key, item)
       union
-      select key, null from millrace.keyed_state where pipeline = $1 and step = $2 and due < $5
+      select step, key, null from millrace.keyed_state where pipeline = $1 and step = any($5) and due < $6
     )
-    select s.key, s.item, s.state, s.due::text
+    select s.step, s.key, s.item, s.state, s.due::text
     from   wanted
     join   millrace.keyed_state s
-      on   s.pipeline = $1 and s.step = $2 and s.key = wanted.key and (wanted.item is null or s.item = wanted.item)`,
-    [pipeline, step, asked.map(({ key }) => key), asked.map(({ item }) => item), dueBeforeUs ?? null],
+      on   s.pipeline = $1 and s.step = wanted.step and s.key = wanted.key
+      and  (wanted.item is null or s.item = wanted.item)`,
+    [pipeline, column('step'), column('key'), column('item'), due?.steps ?? [], due?.beforeUs ?? null],
   )
   try {
-    await writeFile(into, printCsv(rows.map(({ key, item, state, due }) => [key, item, state, due])))
+    await writeFile(into, printCsv(rows.map((row) => storedKeyedColumns.map((name) => row[name]))))
   } catch (error) {
     throw asDiskFull(error, into)
   }
@@ -72,41 +74,38 @@ export async function readKeyed(pool: pg.Pool, pipeline: string, query: KeyedQue
 }
 
 // Within a transaction, for it makes a table of its own.
-async function readMany(
-  client: Client,
-  pipeline: string,
-  { step, wanted, dueBeforeUs, into }: KeyedQuery,
-): Promise<RowFile> {
-  await client.query('create temp table wanted_items (key text not null, item text) on commit drop')
+async function readMany(client: Client, pipeline: string, { wanted, due, into }: KeyedQuery): Promise<RowFile> {
+  await client.query('create temp table wanted_items (step text not null, key text not null, item text) on commit drop')
   await pump(
     createReadStream(wanted.path),
-    client.query(copyFrom('copy wanted_items (key, item) from stdin (format csv)')),
+    client.query(copyFrom('copy wanted_items (step, key, item) from stdin (format csv)')),
   )
-  const { rows } = await client.query<{ own: string }>(
-    `select format('s.pipeline = %L and s.step = %L', $1::text, $2::text) as own`,
-    [pipeline, step],
+  const { rows } = await client.query<{ own: string; due: string }>(
+    `
+    select format('s.pipeline = %L', $1::text) as own,
+           format('s.step = any(%L::text[]) and s.due < %L', $2::text[], $3::bigint) as due`,
+    [pipeline, due?.steps ?? [], due?.beforeUs ?? null],
   )
-  // copy takes no parameters; format() has quoted the two names
-  const own = rows[0]?.own ?? 'false'
-  const due =
-    dueBeforeUs === undefined
-      ? ''
-      : `union select s.key from millrace.keyed_state s where ${own} and s.due < ${dueBeforeUs}`
+  // copy takes no parameters; format() has quoted the names
+  const { own = 'false', due: isDue } = rows[0] ?? {}
+  const overdue =
+    due === undefined ? '' : `union select s.step, s.key from millrace.keyed_state s where ${own} and ${isDue}`
   // without it the planner takes them for a few, and looks each up in turn
   await client.query('analyze wanted_items')
   // two joins, for one with an "or" in it is made row by row
   const found = client.query(
     copyTo(`
       copy (
-        select s.key, s.item, s.state, s.due
-        from   (select key from wanted_items where item is null ${due}) wanted
-        join   millrace.keyed_state s on ${own} and s.key = wanted.key
+        select s.step, s.key, s.item, s.state, s.due
+        from   (select step, key from wanted_items where item is null ${overdue}) wanted
+        join   millrace.keyed_state s on ${own} and s.step = wanted.step and s.key = wanted.key
         union all
-        select s.key, s.item, s.state, s.due
+        select s.step, s.key, s.item, s.state, s.due
         from   wanted_items wanted
-        join   millrace.keyed_state s on ${own} and s.key = wanted.key and s.item = wanted.item
+        join   millrace.keyed_state s
+          on   ${own} and s.step = wanted.step and s.key = wanted.key and s.item = wanted.item
       )
-      to stdout (format csv, force_quote (key, item, state))`),
+      to stdout (format csv, force_quote (step, key, item, state))`),
   )
   await pump(found, createWriteStream(into)).catch((error) => {
     // it still sends what nobody reads, and would hear of nothing else

@@ -43,7 +43,7 @@ export interface Store extends AsyncDisposable {
   /** What is kept of open windows, written into files of a folder. */
   state(pipeline: string, folder: string): Promise<StoredState>
 
-  /** What a step keeps of some keys, written into a file. */
+  /** What steps keep of some keys, written into a file. */
   keyed(pipeline: string, query: KeyedQuery): Promise<RowFile>
   /** Whether anything is kept by key, by any step. */
   keepsByKey(pipeline: string): Promise<boolean>
@@ -238,14 +238,13 @@ export interface KeyedChange {
 
 /** `state` is a JSON object of texts; `due` is in microseconds, or null. */
 export const keyedColumns = ['step', 'key', 'item', 'state', 'due'] as const
-export const storedKeyedColumns = ['key', 'item', 'state', 'due'] as const
+export const storedKeyedColumns = ['step', 'key', 'item', 'state', 'due'] as const
 
 export interface KeyedQuery {
-  step: string
-  /** Columns: key, item; without an item all of the key is meant. */
+  /** Columns: step, key, item; without an item all of the key is meant. */
   wanted: RowFile
-  /** Also all of the keys that have something due before this; microseconds. */
-  dueBeforeUs?: bigint | undefined
+  /** Also all of the keys for which one of these steps has something due before this; microseconds. */
+  due?: { steps: string[]; beforeUs: bigint } | undefined
   /** The file to write: columns `storedKeyedColumns`. */
   into: string
 }

@@ -31,6 +31,25 @@ export function keyed(scenario: Scenario): void {
       [['["b"]', 'one', '{"text":"it\'s \\"q\\" \\u0000, ü"}', null]],
     )
     assert.deepEqual(await read(world, 'total', [['["a"]', '']]), [['["a"]', '', '{}', null]])
+    // of several steps in one go, and many keys as few
+    const several = [
+      ['pairs', '["a"]', 'two'],
+      ['total', '["a"]', ''],
+      ['total', '["b"]', null],
+    ]
+    const many = Array.from({ length: 1500 }, (_, i) => ['pairs', `["none ${i}"]`, null])
+    for (const asked of [several, [...several, ...many]])
+      assert.deepEqual(await readAll(world, asked, { steps: ['total'], beforeUs: 9999n }), [
+        ['pairs', '["a"]', 'two', '{"us":"2"}', null],
+        ['total', '["a"]', '', '{}', null],
+      ])
+    assert.deepEqual(
+      (await readAll(world, many, { steps: ['total', 'pairs'], beforeUs: 501n })).map(([step, , item]) => [step, item]),
+      [
+        ['pairs', 'one'],
+        ['pairs', 'two'],
+      ],
+    )
 
     await worker.commit({
       keyed: await change(world, [['pairs', '["a"]', 'two', '{"us":"3"}', '700']], [['pairs', '["a"]', 'one']]),
@@ -130,10 +149,24 @@ async function read(
   wanted: (string | null)[][],
   dueBeforeUs?: bigint,
 ): Promise<(string | null)[][]> {
+  const asked = wanted.map((row) => [step, ...row])
+  const rows = await readAll(
+    world,
+    asked,
+    dueBeforeUs === undefined ? undefined : { steps: [step], beforeUs: dueBeforeUs },
+  )
+  for (const [own] of rows) assert.equal(own, step)
+  return rows.map(([, ...row]) => row)
+}
+
+async function readAll(
+  world: World,
+  wanted: (string | null)[][],
+  due?: KeyedQuery['due'],
+): Promise<(string | null)[][]> {
   const query: KeyedQuery = {
-    step,
-    wanted: await world.file(['key', 'item'], wanted),
-    dueBeforeUs,
+    wanted: await world.file(['step', 'key', 'item'], wanted),
+    due,
     into: join(world.folder, 'kept.csv'),
   }
   const found = await world.store.keyed('shop', query)

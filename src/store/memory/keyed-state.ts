@@ -18,17 +18,20 @@ export async function readKeyedChange(change: KeyedChange | undefined): Promise<
 }
 
 export async function writeKeyed(pipeline: StoredPipeline, query: KeyedQuery): Promise<RowFile> {
-  const { step, wanted, dueBeforeUs, into } = query
+  const { wanted, due, into } = query
   const keys = new Set<string>()
   const items = new Set<string>()
-  for (const { key, item } of await readRows(wanted)) {
-    if (item == null) keys.add(key ?? '')
-    else items.add(JSON.stringify([key, item]))
+  const keyOf = ({ step, key }: Row): string => JSON.stringify([step, key])
+  for (const row of await readRows(wanted)) {
+    if (row['item'] == null) keys.add(keyOf(row))
+    else items.add(placeOf(row))
   }
-  const own = [...pipeline.keyed.values()].filter((row) => row['step'] === step)
-  if (dueBeforeUs !== undefined)
-    for (const { key, due } of own) if (due != null && BigInt(due) < dueBeforeUs) keys.add(key ?? '')
-  const found = own.filter(({ key, item }) => keys.has(key ?? '') || items.has(JSON.stringify([key, item])))
+  const stored = [...pipeline.keyed.values()]
+  for (const row of stored) {
+    const isDue = due?.steps.includes(row['step'] ?? '') && row['due'] != null && BigInt(row['due']) < due.beforeUs
+    if (isDue) keys.add(keyOf(row))
+  }
+  const found = stored.filter((row) => keys.has(keyOf(row)) || items.has(placeOf(row)))
   await writeFile(into, printCsv(found.map((row) => storedKeyedColumns.map((column) => row[column] ?? null))))
   return { path: into, columns: [...storedKeyedColumns], rows: found.length }
 }
