@@ -2,7 +2,7 @@
 import { anomaliesRelations } from '../operators/anomalies.ts'
 import { operators } from '../operators/index.ts'
 import type { KeptPart } from '../operators/keyed.ts'
-import type { Relation } from '../operators/operator.ts'
+import type { Moments, Relation } from '../operators/operator.ts'
 import { type PairsRun, pairsEvents, pairsKept, pairsRelations } from '../operators/pairs.ts'
 import { pairsAtOnce } from '../operators/pairs-at-once.ts'
 import { type TotalRun, totalAtOnce, totalDeltas, totalKept, totalRelations } from '../operators/total.ts'
@@ -20,19 +20,14 @@ import {
 } from '../plan/plan.ts'
 import { refusedName, tableRelations } from '../sinks/table.ts'
 
-/** How a batch stands in event time. */
-export interface BatchTime {
-  /** The watermark by which its rows are judged, and the one to which it moves it; milliseconds. */
-  before: number | undefined
-  after: number | undefined
+/** How a batch stands in event time, and what follows from it. */
+export interface BatchTime extends Moments {
   /** Windows that have changed and stay open are handed on. */
   updates: boolean
   /** Nothing will follow. */
   final: boolean
   /** All rows there will ever be of its keys are in the batch, and nothing is stored of them. */
   atOnce: boolean
-  /** A table of one row that says it, `before_us` and `after_us`, to be read in place of the numbers. */
-  clock?: string
 }
 
 export const noTime: BatchTime = { before: undefined, after: undefined, updates: true, final: false, atOnce: false }

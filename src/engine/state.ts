@@ -7,6 +7,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { duckdbType } from '../functions/print.ts'
 import { addedWindows, anomaliesStateSql, goneWindows, judgedColumns } from '../operators/anomalies.ts'
+import { beside, us } from '../operators/operator.ts'
 import {
   addedNumbers,
   addedTo,
@@ -77,6 +78,8 @@ export async function loadState(
       ? windowStateSql({ step, inputs: inputsOf(plan, step), state })
       : [anomaliesStateSql({ step, columns, state: table })])
       await session.run(sql)
+    for (const { table: each } of stateTables(step, schema))
+      await session.run(`create table ${spareOf(each)} as select * from ${each} where false`)
     if (stored.numbers.rows > 0)
       await session.run(
         `insert into ${table}\nselect ${[keys, 'pane::bigint', ...values].join(', ')}\nfrom ${numbers}\n${own}`,
@@ -181,51 +184,75 @@ export interface PrintedState extends StateChange {
   release(): Promise<void>
 }
 
-/** Puts in place what a committed batch has changed. */
+/** So many batches after one another leave rows in the tables that were taken out of them. */
+const batchesAtMost = 100
+
+/**
+ * Puts in place what a committed batch has changed. No table is made for it: whatever DuckDB has planned of the state would
+ * have to be planned again.
+ */
 export async function applyState(session: DuckSession, plan: Plan, batch: Batch, schema: string): Promise<void> {
   for (const step of keepingSteps(plan)) {
     if (!batch.done.has(step.id)) continue
     const out = batch.names.of(step.id)
     const keys = step.by.map((name) => identifier(name)).join(', ')
     const state = (suffix: string) => stateTable(schema, step, suffix)
+    const add = (table: string, rows: string): Promise<number> =>
+      session.run(`insert into ${table} by name select * from ${rows}`)
+    const remove = (table: string, rows: string, columns: string): Promise<number> =>
+      session.run(`delete from ${table} where (${columns}) in (select (${columns}) from ${rows})`)
     if (step.op === 'anomalies') {
-      const [windows, added] = [state('windows'), addedWindows(out)]
-      await session.run(`create or replace table ${windows} as
-select * from (
-  select * from ${windows} anti join ${added} using (${keys}, _window)
-  union all by name
-  select * from ${added}
-)
-anti join ${goneWindows(out)} using (${keys}, _window)`)
+      const [windows, added, gone] = [state('windows'), addedWindows(out), goneWindows(out)]
+      await remove(windows, added, `${keys}, _window`)
+      await add(windows, added)
+      await remove(windows, gone, `${keys}, _window`)
       continue
     }
     const { before, after, updates } = batch.time
-    const moved = after !== undefined && after !== before
-    const open = moved ? `where _pane >= ${firstOpenPane(step, after)}` : ''
     const added = addedNumbers(out)
-    await session.run(`create or replace table ${state('numbers')} as
-select * from (
-  select * from ${state('numbers')} anti join ${added} using (${keys}, _pane)
-  union all by name
-  select * from ${added}
-) ${open}`)
-    await session.run(
-      updates
-        ? `delete from ${state('dirty')}`
-        : `insert into ${state('dirty')} select ${keys}, _pane from ${added} anti join ${state('dirty')} using (${keys}, _pane)`,
-    )
-    if (moved) await session.run(`delete from ${state('dirty')} where _pane < ${firstOpenPane(step, after)}`)
-    for (const set of paneSets(step)) {
-      const both = `select * from ${state(setSuffix(set))} union all by name select * from ${addedTo(out, set)}`
-      if (set.is === 'items') {
-        await session.run(
-          `create or replace table ${state(setSuffix(set))} as select ${keys}, _pane, _item, sum(_n)::bigint as _n from (${both}) ${open} group by all`,
-        )
-      } else if (moved) {
-        await session.run(`create or replace table ${state(setSuffix(set))} as select * from (${both}) ${open}`)
-      } else await session.run(`insert into ${state(setSuffix(set))} by name select * from ${addedTo(out, set)}`)
-    }
+    const sets = paneSets(step).map((set) => ({ set, table: state(setSuffix(set)) }))
+    await remove(state('numbers'), added, `${keys}, _pane`)
+    await add(state('numbers'), added)
+    if (updates) await session.run(`delete from ${state('dirty')}`)
+    else
+      await session.run(
+        `insert into ${state('dirty')} select ${keys}, _pane from ${added} anti join ${state('dirty')} using (${keys}, _pane)`,
+      )
+    for (const { set, table } of sets) await add(table, addedTo(out, set))
+    if (after === undefined || after === before) continue
+    for (const table of [state('numbers'), state('dirty'), ...sets.map(({ table }) => table)])
+      await session.run(`delete from ${table} where _pane < ${firstOpenPane(step, after)}`)
   }
+  if (batch.number % batchesAtMost === 0) await compactState(session, plan, schema)
+}
+
+// What was taken out of a table goes when it is emptied; items that several batches added become one.
+async function compactState(session: DuckSession, plan: Plan, schema: string): Promise<void> {
+  for (const { table, rows } of keepingSteps(plan).flatMap((step) => stateTables(step, schema))) {
+    await session.run(`insert into ${spareOf(table)} ${rows}`)
+    await session.run(`truncate ${table}`)
+    await session.run(`insert into ${table} select * from ${spareOf(table)}`)
+    await session.run(`truncate ${spareOf(table)}`)
+  }
+}
+
+const spareOf = (table: string): string => beside(table, 'spare')
+
+/** The tables of a step, each with a select of all that it says. */
+function stateTables(step: KeepingStep, schema: string): { table: string; rows: string }[] {
+  const all = (suffix: string) => {
+    const table = stateTable(schema, step, suffix)
+    return { table, rows: `select * from ${table}` }
+  }
+  if (step.op === 'anomalies') return [all('windows')]
+  const sets = paneSets(step).map((set) => {
+    const { table, rows } = all(setSuffix(set))
+    return {
+      table,
+      rows: set.is === 'items' ? `select * exclude (_n), sum(_n)::bigint as _n from ${table} group by all` : rows,
+    }
+  })
+  return [all('numbers'), all('dirty'), ...sets]
 }
 
 /** Whether a watermark would close windows that are open. */
@@ -237,7 +264,8 @@ export async function wouldClose(
 ): Promise<boolean> {
   for (const step of keepingSteps(plan)) {
     if (step.op !== 'window') continue
-    const closing = closingSql(step, [stateTable(schema, step, 'numbers')], before, after)
+    const since = before === undefined ? undefined : us(before)
+    const closing = closingSql(step, [stateTable(schema, step, 'numbers')], since, us(after))
     const [row] = await session.rows<{ any: boolean }>(`select exists (${closing}) as any`)
     if (row?.any === true) return true
   }

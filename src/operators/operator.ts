@@ -44,3 +44,24 @@ export interface Operator<S extends OperatorStep | ValidateStep> {
 export function beside(name: string, suffix: string): string {
   return name.endsWith('"') ? `${name.slice(0, -1)}_${suffix}"` : `${name}_${suffix}`
 }
+
+/** How a batch stands in event time. */
+export interface Moments {
+  /** The watermark by which its rows are judged, and the one to which it moves it; milliseconds. */
+  before: number | undefined
+  after: number | undefined
+  /** A table of one row that says them, as `before_us` and `after_us`, in place of the numbers. */
+  clock?: string
+}
+
+/** One of them in microseconds, as SQL. */
+export function momentOf(moments: Moments, which: 'before' | 'after'): string | undefined {
+  const ms = moments[which]
+  if (ms === undefined) return undefined
+  return moments.clock === undefined ? us(ms) : `(select ${which}_us from ${moments.clock})`
+}
+
+/** Milliseconds as microseconds, in SQL. */
+export function us(ms: number): string {
+  return String(BigInt(Math.round(ms)) * 1000n)
+}

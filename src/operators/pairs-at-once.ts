@@ -6,8 +6,8 @@
 import { identifier } from '../plan/identifier.ts'
 import { endOfTime } from '../plan/plan.ts'
 import { keyTextSql } from './keyed.ts'
-import { beside, type Relation } from './operator.ts'
-import { eventsName, eventsSql, itemSql, outcomesSql, type PairsRun, repeatsName, sequenceSql, us } from './pairs.ts'
+import { beside, type Relation, us } from './operator.ts'
+import { eventsName, eventsSql, itemSql, outcomesSql, type PairsRun, repeatsName, sequenceSql } from './pairs.ts'
 import { lateName } from './window.ts'
 
 /** Relations in order; the last one, `out`, says how every event ended. */

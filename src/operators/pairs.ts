@@ -13,21 +13,16 @@ import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
 import { endOfTime, type PairsStep, pairColumns } from '../plan/plan.ts'
 import { changesSql, type KeptPart, keptText, keyTextSql, storedName } from './keyed.ts'
-import { beside, type Relation } from './operator.ts'
+import { beside, type Moments, momentOf, type Relation, us } from './operator.ts'
 import { lateName } from './window.ts'
 
 /** One batch of a step that pairs. */
-export interface PairsRun {
+export interface PairsRun extends Moments {
   step: PairsStep
   /** Undefined where the batch has no rows for it. */
   input: string | undefined
   columns: Column[]
   out: string
-  /** The watermark by which rows are judged, and the one to which the batch moves it; milliseconds. */
-  before: number | undefined
-  after: number | undefined
-  /** A table of one row that says them, as `before_us` and `after_us`. */
-  clock?: string
 }
 
 // The columns of an event that its row keeps: those of the key, and those that are carried.
@@ -247,13 +242,6 @@ function hasExpired(step: PairsStep, watermarkUs: string | undefined): string {
   return `(_us + ${us(step.maxGapMs)} < ${watermarkUs})`
 }
 
-/** A watermark of a run in microseconds, as SQL. */
-function momentOf(run: PairsRun, which: 'before' | 'after'): string | undefined {
-  const ms = run[which]
-  if (ms === undefined) return undefined
-  return run.clock === undefined ? us(ms) : `(select ${which}_us from ${run.clock})`
-}
-
 function gapOf({ maxGapMs }: PairsStep): string {
   return maxGapMs === undefined ? 'null' : us(maxGapMs)
 }
@@ -286,11 +274,6 @@ from (
   from ${sequence}
 )
 where _open or not coalesce(_last_open and ${near('_last_us', '_us')}, false)`
-}
-
-/** Milliseconds as microseconds. */
-export function us(ms: number): string {
-  return String(BigInt(Math.round(ms)) * 1000n)
 }
 
 /** What a step says of itself, for `explain`. */

@@ -13,19 +13,16 @@ import type { Column, ColumnType } from '../plan/columns.ts'
 import type { Aggregate } from '../plan/expression.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { WindowStep } from '../plan/plan.ts'
-import { beside, type Relation } from './operator.ts'
+import { beside, type Moments, momentOf, type Relation } from './operator.ts'
 
 /** One batch of a window step. */
-export interface WindowRun {
+export interface WindowRun extends Moments {
   step: WindowStep
   /** The rows of each input, in the order of the step's; undefined where the batch has none. */
   inputs: { relation: string | undefined; columns: Column[] }[]
   out: string
   /** The table of the state with this suffix. */
   state(suffix: string): string
-  /** The watermark by which rows are judged, and the one to which the batch moves it; milliseconds. */
-  before: number | undefined
-  after: number | undefined
   /** Whether windows that have changed and stay open are handed on. */
   updates: boolean
 }
@@ -167,8 +164,9 @@ const judgedName = (out: string, input: number): string => beside(out, `judged_$
 const takenName = (out: string, input: number): string => beside(out, `taken_${input + 1}`)
 
 // Half-open: a window that ends at the watermark is closed. The last window of a row begins at the slide before it.
-function isLate({ step, before }: WindowRun): string {
-  return before === undefined ? 'false' : `${lastWindow(step)} + ${step.sizeMs * 1000} <= ${us(before)}`
+function isLate(run: WindowRun): string {
+  const before = momentOf(run, 'before')
+  return before === undefined ? 'false' : `${lastWindow(run.step)} + ${run.step.sizeMs * 1000} <= ${before}`
 }
 
 function lastWindow(step: WindowStep): string {
@@ -178,10 +176,6 @@ function lastWindow(step: WindowStep): string {
 // The multiple of `step` at or before a whole number, also a negative one.
 function floored(value: string, step: number): string {
   return `(${value} - ((${value} % ${step}) + ${step}) % ${step})`
-}
-
-function us(ms: number): string {
-  return String(BigInt(Math.round(ms)) * 1000n)
 }
 
 // Every row, once: whether it is late or has a value that does not fit, its pane, and what each aggregate needs of it.
@@ -228,12 +222,13 @@ function keyTooLong({ by }: WindowStep, columns: Column[]): string[] {
   return [`when case when ${isShort} then false else ${stored} > ${maxKeyBytes} end then ''`]
 }
 
-function lateSql({ step, before, out }: WindowRun, { input }: Present): string {
+function lateSql(run: WindowRun, { input }: Present): string {
+  const { step, out } = run
   return `select
   _row,
   _time,
   make_timestamptz(${lastWindow(step)}) as _window_start,
-  ((${us(before ?? 0)} - epoch_us(_time)) // 1000)::bigint as _late_by_ms
+  ((${momentOf(run, 'before') ?? '0'} - epoch_us(_time)) // 1000)::bigint as _late_by_ms
 from ${judgedName(out, input)}
 where _late`
 }
@@ -308,14 +303,16 @@ group by all`
 // ---- windows of panes ----------------------------------------------------------------------------------------------
 
 // Which windows are handed on: those that close, and those that have changed.
-function windowsSql({ step, before, after, updates, out, state }: WindowRun): string {
+function windowsSql(run: WindowRun): string {
+  const { step, updates, out, state } = run
   const selects: string[] = []
-  if (after !== undefined && after !== before) {
+  const [before, after] = [momentOf(run, 'before'), momentOf(run, 'after')]
+  if (after !== undefined && run.after !== run.before) {
     const closing = closingSql(step, [state('numbers'), addedNumbers(out)], before, after)
     selects.push(`select *, true as final\nfrom (${closing})`)
   }
   if (updates && step.emit.on === 'update') {
-    const open = after === undefined ? '' : `\nwhere ${endOf(step)} > ${us(after)}`
+    const open = after === undefined ? '' : `\nwhere ${endOf(step)} > ${after}`
     selects.push(
       `select *, false as final\nfrom (${startsSql(step, panesIn(step, [state('dirty'), addedNumbers(out)]))})${open}`,
     )
@@ -326,10 +323,10 @@ function windowsSql({ step, before, after, updates, out, state }: WindowRun): st
   )
 }
 
-/** The windows over panes of these relations that close when the watermark moves. */
-export function closingSql(step: WindowStep, relations: string[], before: number | undefined, after: number): string {
-  const since = before === undefined ? '' : ` and ${endOf(step)} > ${us(before)}`
-  return `select * from (${startsSql(step, panesIn(step, relations))}) where ${endOf(step)} <= ${us(after)}${since}`
+/** The windows over panes of these relations that close when the watermark moves; microseconds, as SQL. */
+export function closingSql(step: WindowStep, relations: string[], before: string | undefined, after: string): string {
+  const since = before === undefined ? '' : ` and ${endOf(step)} > ${before}`
+  return `select * from (${startsSql(step, panesIn(step, relations))}) where ${endOf(step)} <= ${after}${since}`
 }
 
 function endOf(step: WindowStep): string {
