@@ -164,7 +164,7 @@ export const variables = {
   MEMORY_LIMIT: {
     type: 'bytes',
     default: '96 MB',
-    says: "DuckDB's memory, 512 MB if a pipeline reads Parquet and this is not set; what does not fit goes to disk under MILLRACE_DATA",
+    says: "DuckDB's memory; while this is not set, a worker has 64 MB more for each pipeline, and one that reads Parquet 512 MB; what does not fit goes to disk under MILLRACE_DATA",
   },
 } as const satisfies Record<string, SettingSpec>
 

@@ -155,8 +155,13 @@ export class DuckSession implements Disposable {
     return await ((await this.#plans?.of(sql))?.runAndReadAll() ?? this.#connection.runAndReadAll(sql))
   }
 
+  /** Plans hold the tables they speak of, though these are dropped. */
+  forgetPlans(): void {
+    this.#plans?.forget()
+  }
+
   close(): void {
-    this.#plans?.close()
+    this.forgetPlans()
     this.#connection.closeSync()
   }
 
@@ -200,8 +205,10 @@ class Plans {
     return plan
   }
 
-  close(): void {
+  forget(): void {
     for (const plan of this.#kept.values()) plan.destroySync()
+    this.#kept.clear()
+    this.#met.clear()
   }
 }
 

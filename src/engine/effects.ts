@@ -41,7 +41,7 @@ interface Effect {
 
 const effects: Effect[] = [
   { name: 'quarantine', point: 'effect quarantine', run: quarantineBatch },
-  { name: 'move files', point: 'effect move files', run: moveFiles },
+  { name: 'move files', point: 'effect move files', applies: ({ plan }) => readsFiles(plan), run: moveFiles },
   {
     name: 'publish files',
     point: 'effect publish files',
@@ -61,7 +61,7 @@ export async function runEffects(tools: EffectTools): Promise<void> {
   for (;;) {
     const lines = await store.ledger(plan.name, { after, first: linesAtOnce })
     for (const line of lines) {
-      const batch = { line, files: await store.filesOfBatch(plan.name, line.batch) }
+      const batch = { line, files: readsFiles(plan) ? await store.filesOfBatch(plan.name, line.batch) : [] }
       for (const effect of applying) {
         if ((cursors.get(effect) ?? 0) >= line.batch) continue
         // reached on both sides: nothing of it is there yet, and all of it but the memory of it
@@ -75,6 +75,10 @@ export async function runEffects(tools: EffectTools): Promise<void> {
     }
     if (lines.length < linesAtOnce) return
   }
+}
+
+function readsFiles({ sources }: Plan): boolean {
+  return Object.values(sources).some(({ is }) => is === 'files')
 }
 
 /** An effect that is new to a pipeline begins at its first batch. */

@@ -179,5 +179,6 @@ export class Rooms {
 
   async drop(): Promise<void> {
     for (const room of this.#rooms.values()) await room.drop()
+    for (const session of this.#sessions) session.forgetPlans()
   }
 }

@@ -10,6 +10,7 @@ import { openFilesReader } from '../sources/files/reader.ts'
 import type { SourceReader } from '../sources/source.ts'
 import { memoryDatabase, openMemoryStore } from '../store/memory.ts'
 import type { Store } from '../store/store.ts'
+import { Duck } from './duckdb.ts'
 import type { Progress } from './progress.ts'
 import { runPipeline } from './run.ts'
 
@@ -153,4 +154,50 @@ test('a reader that hears of the stop before the worker does ends it as if it ha
   const asked = { pipeline: plan.name, owner: 'two:2', borrow: false, onWanted: () => {}, onLost: () => {} }
   const answer = await another.lease(asked)
   assert.equal(answer.is, 'taken', 'the lease was given back')
+})
+
+test('a worker that has no memory to keep tables of small batches goes on without them', async () => {
+  const folder = join(bench.folder, 'wide')
+  await mkdir(folder, { recursive: true })
+  const names = Array.from({ length: 120 }, (_, i) => `c${i}`)
+  await writeFile(join(folder, 'a.csv'), `${names.join(',')}\n${`${names.map((_, i) => i).join(',')}\n`.repeat(40)}`)
+  await utimes(join(folder, 'a.csv'), new Date(0), new Date(0))
+  const columns = Object.fromEntries(names.map((name) => [name, integer()]))
+  const { plan } = pipeline('wide')
+    .from(files(folder, { format: 'csv', columns }))
+    .into(table('wide'))
+  const database = memoryDatabase(Date.now)
+  const store = openMemoryStore(database)
+  await store.register(plan)
+  const spool = join(bench.folder, 'spool', plan.name)
+  const temporary = join(bench.folder, 'little')
+  await using duck = await Duck.open({ folders: [spool], temporary, memoryLimitMb: 52, threads: 1, keepsPlans: true })
+  using session = await duck.connect()
+  const said: string[] = []
+  await runPipeline({
+    plan,
+    store,
+    duck,
+    spool,
+    openReader: () =>
+      openFilesReader({
+        id: 'files',
+        // as: the builder made it of files
+        source: plan.sources['files'] as FilesSource,
+        spool,
+        sql: session,
+        known: (ids) => store.files(plan.name, 'files', ids),
+        onProblem: (problem) => assert.fail(String(problem)),
+      }),
+    effects: { quarantine: undefined, logs: join(bench.folder, 'logs') },
+    limits: { rows: 2, bytes: 2000 },
+    intervalMs: 0,
+    owner: 'one:1',
+    kind: 'backfill',
+    bounded: true,
+    log: createLog('warn', { write: (line) => said.push(line), readable: false }),
+    signal: new AbortController().signal,
+  })
+  assert.equal(database.tables.get('wide')?.rows.length, 40)
+  assert.match(said.join('\n'), /"by":"keeping no tables"/)
 })

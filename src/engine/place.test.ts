@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, beforeEach, suite, test } from 'node:test'
+import { Duck } from './duckdb.ts'
+import { OwnPlace, type Place, Room } from './place.ts'
+import { noTime } from './relations.ts'
+
+const folder = await mkdtemp(join(tmpdir(), 'millrace-place-'))
+const duck = await Duck.open({ folders: [], temporary: folder, memoryLimitMb: 100, threads: 1, keepsPlans: true })
+const session = await duck.connect()
+after(async () => {
+  session.close()
+  await duck[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true, force: true })
+})
+
+let rooms = 0
+const places = {
+  'a room': () => new Room(session, 'shop', `room ${++rooms}`),
+  'a schema for one batch': () => new OwnPlace(session, 'shop', `batch ${++rooms}`),
+}
+
+for (const [what, open] of Object.entries(places)) {
+  suite(what, () => {
+    let place: Place
+    beforeEach(async () => {
+      place = open()
+      await place.enter()
+    })
+
+    const name = (relation: string): string => `${place.schema}.${relation}`
+    const make = async (relation: string, select: string, as: 'table' | 'view' = 'table'): Promise<number> =>
+      await place.make({ name: name(relation), as, select })
+    const rowsOf = async (relation: string) => await session.rows(`select * from ${name(relation)}`)
+
+    test('a batch finds nothing of the one before it', async () => {
+      // often enough that its statements are planned
+      for (let batch = 1; batch <= 5; batch++) {
+        assert.equal(await make('given', `select i from range(${batch}) t(i)`), batch)
+        assert.equal(await make('odd', `select i from ${name('given')} where i % 2 = 1`), Math.floor(batch / 2))
+        assert.equal(await make('all', `select * from ${name('odd')}`, 'view'), 0)
+        assert.equal((await rowsOf('all')).length, Math.floor(batch / 2))
+        await place.leave()
+        await place.enter()
+      }
+    })
+
+    test('what is made again in a batch is made anew', async () => {
+      await make('given', 'select 1 as a')
+      await make('given', 'select 2 as a')
+      await make('given', 'select 2 as a')
+      assert.deepEqual(await rowsOf('given'), [{ a: 2 }])
+    })
+
+    test('other columns, and the same in another order, are those of the table from then on', async () => {
+      for (const [select, expected] of [
+        [`select 1 as a, 'x' as b`, { a: 1, b: 'x' }],
+        [`select 'y' as b, 2 as a`, { a: 2, b: 'y' }],
+        [`select 3::bigint as a, 'z' as b`, { a: '3', b: 'z' }],
+        ['select 4 as a', { a: 4 }],
+      ] as const) {
+        await make('given', select)
+        await make('seen', `select * from ${name('given')}`, 'view')
+        await make('copied', `select * from ${name('seen')}`)
+        assert.deepEqual(await rowsOf('copied'), [expected])
+        await place.leave()
+        await place.enter()
+      }
+    })
+
+    test('what a plan took for certain of the rows of one batch is not believed of the next', async () => {
+      const found: number[] = []
+      for (const value of ['1', '1', '1', '900000', 'null']) {
+        await make('given', `select i, i as k from (values (${value}::bigint)) t(i)`)
+        found.push(await make('large', `select distinct k from ${name('given')} where i > 1000 or i is null`))
+        await place.leave()
+        await place.enter()
+      }
+      assert.deepEqual(found, [0, 0, 0, 1, 1])
+    })
+
+    test('time is told to the batch that is at hand', async () => {
+      for (const after of [1000, 2000, undefined]) {
+        const { clock, ...time } = await place.tell({ ...noTime, before: 5, after })
+        assert.deepEqual(time, { ...noTime, before: 5, after })
+        if (clock === undefined) continue
+        assert.deepEqual(await session.rows(`select * from ${clock}`), [
+          { before_us: '5000', after_us: after === undefined ? null : String(after * 1000) },
+        ])
+      }
+    })
+  })
+}
+
+test('a room is built anew before what its tables keep adds up', async () => {
+  const room = new Room(session, 'shop', 'long')
+  for (let batch = 1; batch <= 1001; batch++) {
+    await room.enter()
+    assert.equal(await room.make({ name: `${room.schema}.given`, as: 'table', select: 'select 1 as a' }), 1)
+    await room.leave()
+  }
+  await room.drop()
+  assert.equal(await session.count(`duckdb_schemas() where schema_name = 'shop long'`), 0)
+})
