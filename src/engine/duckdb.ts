@@ -182,7 +182,7 @@ class Plans {
 
   /** The plan of a statement that comes for the second time, or again. */
   async of(sql: string): Promise<DuckDBPreparedStatement | undefined> {
-    if (!planned.test(sql)) return undefined
+    if (!planned.test(sql) || once.test(sql)) return undefined
     const kept = this.#kept.get(sql)
     if (kept !== undefined) {
       // the least used is the first
@@ -213,6 +213,8 @@ class Plans {
 }
 
 const planned = /^\s*(insert|truncate|copy|select|with|delete)\b/
+// run again by a kept plan, these take down the whole database
+const once = /\bparquet_(schema|file_metadata)\(/
 
 const mostPlans = 400
 

@@ -104,3 +104,14 @@ test('a room is built anew before what its tables keep adds up', async () => {
   await room.drop()
   assert.equal(await session.count(`duckdb_schemas() where schema_name = 'shop long'`), 0)
 })
+
+test('a question about a Parquet file is asked as often as one likes', async () => {
+  const path = join(folder, 'a.parquet')
+  await session.run(`copy (select 1 as n) to '${path}' (format parquet)`)
+  for (let times = 1; times <= 4; times++) {
+    for (const asked of ['parquet_schema', 'parquet_file_metadata']) {
+      const [found] = await session.rows(`select count(*)::integer as n from ${asked}('${path}')`)
+      assert.ok(Number(found?.['n']) > 0)
+    }
+  }
+})
