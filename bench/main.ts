@@ -8,7 +8,7 @@ import { benchFiles } from './files.ts'
 import { benchFlyers } from './flyers.ts'
 import { flyerFormats } from './flyers-data.ts'
 import { flyerPeers } from './flyers-peers.ts'
-import { benchIngest } from './ingest.ts'
+import { benchIngest, ingestPeers } from './ingest.ts'
 import { benchLatency, latencySystems } from './latency.ts'
 import { benchLog } from './log.ts'
 import { benchManyFiles } from './many-files.ts'
@@ -29,7 +29,7 @@ npm run bench -- many-files [--files N] [--seconds N]
 npm run bench -- archive [--files N] [--rounds N]
 npm run bench -- open-page [--rows N] [--rounds N]
 npm run bench -- log [--rows N] [--rounds N]
-npm run bench -- ingest [--seconds N] [--rounds N]
+npm run bench -- ingest [--seconds N] [--rounds N] [--peers ${ingestPeers.join(',')}]
 npm run bench -- process [--users N] [--rate N] [--seconds N]
 npm run bench -- consume [--rows N] [--rounds N]
 npm run bench -- publish [--rows N] [--rounds N]
@@ -102,8 +102,11 @@ async function main(): Promise<number> {
       await benchLog({ root, rows: count(values.rows), rounds: count(values.rounds) })
       return 0
     case 'ingest': {
+      const asked: readonly string[] = values.peers?.split(',') ?? ingestPeers
+      const peers = ingestPeers.filter((peer) => asked.includes(peer))
+      if (peers.length !== asked.length) break
       const [rounds, seconds] = [count(values.rounds), count(values.seconds)]
-      await benchIngest({ root, rounds, seconds, signal: stop.signal })
+      await benchIngest({ root, rounds, seconds, peers, signal: stop.signal })
       return 0
     }
     case 'consume':

@@ -7,12 +7,15 @@ import { runCommand } from './command.ts'
 
 export interface RivalParts {
   spark: { python: string; jar: string } | undefined
+  /** A Python that has FastAPI. */
+  fastapi: string | undefined
   /** One line for each part that cannot be had, with the reason. */
   absent: string[]
 }
 
-export async function rivalParts(root: string, withSpark: boolean, signal: AbortSignal): Promise<RivalParts> {
-  if (!withSpark) return { spark: undefined, absent: [] }
+/** `wanted`: there is a rival among the peers. */
+export async function rivalParts(root: string, wanted: boolean, signal: AbortSignal): Promise<RivalParts> {
+  if (!wanted) return { spark: undefined, fastapi: undefined, absent: [] }
   const setup = { program: join(root, '.ci/setup'), args: ['--bench'], signal }
   const out = await runCommand(setup)
   const cache = process.env['MILLRACE_CI_CACHE'] ?? join(homedir(), '.cache/millrace-ci')
@@ -20,6 +23,7 @@ export async function rivalParts(root: string, withSpark: boolean, signal: Abort
   const [python, jar] = [found['MILLRACE_SPARK_PYTHON'], found['MILLRACE_JDBC_JAR']]
   return {
     spark: python === undefined || jar === undefined ? undefined : { python, jar },
+    fastapi: found['MILLRACE_FASTAPI_PYTHON'],
     absent: out.split('\n').filter((line) => line.includes(': absent: ')),
   }
 }

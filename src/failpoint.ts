@@ -47,6 +47,9 @@ export const ingestFailpoints = ['ingest taken', 'ingest durable'] as const
 /** The steps of a transaction of a follower. */
 export const followFailpoints = ['follow begun', 'follow written', 'follow committed'] as const
 
+/** Drops from a cache that others share: what is noted is read, and not yet dropped. */
+export const cacheFailpoints = ['cache drop'] as const
+
 /** A run on Spark, before its commit: its tables are made, and what Spark has made of the input lies in them. */
 export const sparkFailpoints = ['spark begun', 'spark staged'] as const
 
@@ -58,6 +61,7 @@ const known: readonly string[] = [
   ...logFailpoints,
   ...ingestFailpoints,
   ...followFailpoints,
+  ...cacheFailpoints,
   ...sparkFailpoints,
 ]
 
@@ -69,6 +73,7 @@ export type Failpoint =
   | (typeof logFailpoints)[number]
   | (typeof ingestFailpoints)[number]
   | (typeof followFailpoints)[number]
+  | (typeof cacheFailpoints)[number]
   | (typeof sparkFailpoints)[number]
 
 interface Armed {

@@ -223,13 +223,14 @@ function flow<C extends Columns>(plan: Plan, at: string, columns: Column[]): Flo
   // as: the columns in the plan are those the compiler has followed
   const row = (step: string) => rowOf(columns, `${plan.name} / ${step}`) as Row<C>
 
-  const tableStep = ({ table, mode, whenFinal }: TableSink<string>): Step => ({
+  const tableStep = ({ table, mode, whenFinal, cachedAs }: TableSink<string>): Step => ({
     id: freshId(plan, 'table'),
     op: 'table',
     from: [at],
     table,
     mode,
     ...(whenFinal ? { whenFinal } : {}),
+    ...(cachedAs === undefined ? {} : { cachedAs }),
     columns,
   })
   // The table whose rows a sink takes, when it takes landed rows alone.

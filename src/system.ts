@@ -82,7 +82,7 @@ export interface RouteTools {
 export interface Cache {
   /**
    * What is kept under a key, else what `make` answers, which is kept for CACHE_TTL unless it is undefined, or was dropped
-   * by a task meanwhile. A fault of the cache is no fault of the request.
+   * meanwhile: by a task, or because a row of a table `cachedAs` the beginning of the key has changed. A fault of the cache is no fault of the request.
    */
   through<T>(key: string, make: () => Promise<T | undefined>): Promise<T | undefined>
 }

@@ -526,7 +526,10 @@ describe('with Redis', { concurrency: 1, skip: noRedis }, () => {
     const job = (await get(world, '/analytics/jobs/101')).body
     const summary = (await get(world, '/analytics/summary?date=2024-03-30')).body
     const keys = ['job_analytics:101', 'analytics_summary:2024-03-30'] as const
-    assert.deepEqual((await redis.client.keys('*')).filter((key) => !key.endsWith(':mark')).sort(), [...keys].sort())
+    assert.deepEqual(
+      (await redis.client.keys('*')).filter((key) => !key.startsWith('millrace:')).sort(),
+      [...keys].sort(),
+    )
     assert.deepEqual(JSON.parse((await redis.client.get(keys[0])) ?? ''), job)
     assert.deepEqual(JSON.parse((await redis.client.get(keys[1])) ?? ''), summary)
     for (const key of keys) {

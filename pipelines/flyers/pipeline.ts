@@ -15,6 +15,7 @@ import {
 } from 'millrace'
 import { generator } from './generate.ts'
 import { processRoute } from './process.ts'
+import { readerKey, readerRoute } from './reader.ts'
 import { charts, routes } from './results.ts'
 import { schedules, tasks } from './retention.ts'
 import { rulesOf, settings } from './settings.ts'
@@ -60,7 +61,7 @@ function plan(settings: SettingValues) {
         .filter((row) => row.outcome.equals('paired'))
         .total('user_id', (row) => ({ total_seconds: sum(row.seconds), sessions: count() }))
         .select((row) => ({ ...row, total_seconds: coalesce(row.total_seconds, 0) }))
-        .into(table('flyer_time_per_user', { key: 'user_id' })),
+        .into(table('flyer_time_per_user', { key: 'user_id', cachedAs: readerKey('') })),
     )
     .filter((row) => row.outcome.differsFrom('orphan'))
     .select((row) => ({
@@ -94,6 +95,7 @@ export const flyers: System = {
   generate: generator,
   routes,
   posts: [processRoute()],
+  gets: [readerRoute],
   tasks,
   schedules,
   charts,

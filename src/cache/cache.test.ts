@@ -21,7 +21,6 @@ function opened(
   const told: string[] = []
   const cache = cacheOver({
     place,
-    shared: true,
     ...(more.now ? { now: more.now } : {}),
     onFault: (why) => told.push(`fault: ${why}`),
     onAnswer: () => told.push('it answers'),
@@ -77,7 +76,7 @@ for (const [name, open, skip] of [
       const { make, count } = counting()
       assert.deepEqual(await world.cache.through('a', make), { made: 1, text: 'é "quoted"' })
       assert.deepEqual(await world.cache.through('a', make), { made: 1, text: 'é "quoted"' })
-      assert.equal(await world.cache.drop(['a', 'b']), true)
+      assert.equal(await world.cache.drop({ prefix: '', keys: ['a', 'b'] }), true)
       assert.equal((await world.cache.through('a', make))?.made, 2)
       assert.equal(count(), 2)
     })
@@ -97,12 +96,37 @@ for (const [name, open, skip] of [
       const { make } = counting()
       const old = await world.cache.through('a', async () => {
         const made = await make()
-        await world.cache.drop(['a'])
+        await world.cache.drop({ prefix: '', keys: ['a'] })
         return made
       })
       assert.equal(old?.made, 1)
       assert.equal((await world.cache.through('a', make))?.made, 2)
       assert.equal((await world.cache.through('a', make))?.made, 2)
+    })
+
+    test('drops all that begins alike, and nothing else', async () => {
+      await using world = await open()
+      const { make, count } = counting()
+      const keys = ['u*[:a', 'u*[:b', 'u*[:c:mark', 'ux[:a', 'u', 'v']
+      for (const key of keys) await world.cache.through(key, make)
+      assert.equal(count(), keys.length)
+      assert.equal(await world.cache.drop({ prefix: 'u*[:' }), true)
+      const stays = await Promise.all(keys.map(async (key) => (await world.cache.through(key, make))?.made))
+      assert.deepEqual(
+        stays.map((made) => made !== undefined && made <= keys.length),
+        [false, false, false, true, true, true],
+      )
+    })
+
+    test('does not keep what was made before all that begins alike was dropped', async () => {
+      await using world = await open()
+      const { make } = counting()
+      await world.cache.through('u:a', async () => {
+        const made = await make()
+        await world.cache.drop({ prefix: 'u:' })
+        return made
+      })
+      assert.equal((await world.cache.through('u:a', make))?.made, 2)
     })
 
     test('does not keep that there is nothing, nor that it could not be made', async () => {
@@ -116,7 +140,7 @@ for (const [name, open, skip] of [
 
 test('a cache in this process that does not hear of drops keeps nothing', async () => {
   const place = memoryPlace(3_600_000)
-  const cache = cacheOver({ place, shared: false, onFault: () => {}, onAnswer: () => {} })
+  const cache = cacheOver({ place, onFault: () => {}, onAnswer: () => {} })
   const { make } = counting()
   await cache.through('a', make)
   assert.equal((await cache.through('a', make))?.made, 2)
@@ -136,6 +160,27 @@ test('a cache in this process holds no more than it may: the oldest go', async (
   assert.equal(await place.read('69'), large)
 })
 
+describe('a Redis that others use too', { concurrency: 1, skip: noRedis }, () => {
+  test('may hold something else under a key: it is not answered', async () => {
+    await using redis = await startRedis()
+    await using world = opened(redisPlace(redis.url, 3600), { age: async () => {} })
+    await redis.client.set('a', 'no JSON')
+    const { make, count } = counting()
+    for (let i = 0; i < 2; i++) assert.equal((await world.cache.through('a', make))?.made, 1)
+    assert.equal(count(), 1)
+  })
+
+  test('is scanned to its end for what begins alike', async () => {
+    await using redis = await startRedis()
+    await using world = opened(redisPlace(redis.url, 3600), { age: async () => {} })
+    for (const name of ['other', 'user'])
+      await redis.client.mSet(Object.fromEntries(Array.from({ length: 3_000 }, (_, i) => [`${name} ${i}`, '1'])))
+    assert.equal(await world.cache.drop({ prefix: 'user ' }), true)
+    assert.equal((await redis.client.keys('user *')).length, 0)
+    assert.equal((await redis.client.keys('other *')).length, 3_000)
+  })
+})
+
 describe('a Redis that fails', { concurrency: 1, skip: noRedis }, () => {
   const faults: [
     sentence: string,
@@ -153,7 +198,7 @@ describe('a Redis that fails', { concurrency: 1, skip: noRedis }, () => {
       await world.cache.through('a', make)
       await harm(redis)
       for (let i = 2; i <= 20; i++) assert.equal((await world.cache.through('a', make))?.made, i)
-      assert.equal(await world.cache.drop(['a']), false)
+      assert.equal(await world.cache.drop({ prefix: '', keys: ['a'] }), false)
       assert.match(world.told.join(), /^fault: [^,]+$/)
       await mend(redis)
       // and is used again when it answers

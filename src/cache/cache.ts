@@ -3,13 +3,12 @@
  * of who asks: the answer is made anew. Whoever finds nothing takes a mark; what he makes is kept only if the mark still
  * stands, for a change that was committed meanwhile takes it away with the answer.
  */
+import type { CacheDrop } from '../store/cache-drops.ts'
 import type { Cache } from '../system.ts'
 
 export interface OpenCache extends Cache, AsyncDisposable {
-  /** Whether other processes see the same: then a drop can fail, and is to be repeated. */
-  readonly shared: boolean
-  /** Forgets what is kept under these keys. Answers whether that could be done. */
-  drop(keys: readonly string[]): Promise<boolean>
+  /** Forgets what is kept. Answers whether that could be done. */
+  drop(drop: CacheDrop): Promise<boolean>
 }
 
 /** Where answers lie, as JSON. Each of these may fail. */
@@ -19,7 +18,7 @@ export interface CachePlace extends AsyncDisposable {
   mark(key: string): Promise<string | undefined>
   /** Keeps it if the mark still stands. */
   keep(key: string, mark: string, json: string): Promise<void>
-  drop(keys: readonly string[]): Promise<void>
+  drop(drop: CacheDrop): Promise<void>
 }
 
 /** After a fault nothing is asked of the place for so long. */
@@ -27,14 +26,13 @@ const restMs = 1_000
 
 export interface CacheOptions {
   place: CachePlace
-  shared: boolean
   now?: () => number
   /** Told of the first fault, and when the place answers again. */
   onFault(why: unknown): void
   onAnswer(): void
 }
 
-export function cacheOver({ place, shared, now = Date.now, onFault, onAnswer }: CacheOptions): OpenCache {
+export function cacheOver({ place, now = Date.now, onFault, onAnswer }: CacheOptions): OpenCache {
   let restsUntil = 0
   let failed = false
 
@@ -55,19 +53,24 @@ export function cacheOver({ place, shared, now = Date.now, onFault, onAnswer }: 
   }
 
   return {
-    shared,
     async through<T>(key: string, make: () => Promise<T | undefined>): Promise<T | undefined> {
-      const found = (await ask(() => place.read(key)))?.answer
-      if (found !== undefined) return JSON.parse(found)
+      const found = parsed((await ask(() => place.read(key)))?.answer)
+      if (found !== undefined) return found
       const mark = (await ask(() => place.mark(key)))?.answer
       const made = await make()
       if (made !== undefined && mark !== undefined) await ask(() => place.keep(key, mark, JSON.stringify(made)))
       return made
     },
-    async drop(keys) {
-      if (keys.length === 0) return true
-      return (await ask(() => place.drop(keys))) !== undefined
-    },
+    drop: async (drop) => (await ask(() => place.drop(drop))) !== undefined,
     [Symbol.asyncDispose]: () => place[Symbol.asyncDispose](),
+  }
+}
+
+// What is no JSON somebody else has put there: it is replaced.
+function parsed(json: string | undefined) {
+  try {
+    return json === undefined ? undefined : JSON.parse(json)
+  } catch {
+    return undefined
   }
 }

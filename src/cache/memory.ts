@@ -60,8 +60,9 @@ export function memoryPlace(ttlMs: number, now: () => number = Date.now): Memory
         forget(oldest)
       }
     },
-    async drop(keys) {
-      for (const key of keys) {
+    async drop({ prefix, keys }) {
+      const dropped = keys ?? [...kept.keys(), ...marks.keys()].filter((key) => key.startsWith(prefix))
+      for (const key of dropped) {
         forget(key)
         marks.delete(key)
       }

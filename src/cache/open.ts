@@ -2,18 +2,20 @@
 import type { Config } from '../config.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { type CacheDrop, dropChannel } from '../store/cache-drops.ts'
 import type { Sessions } from '../store/sessions.ts'
 import { cacheOver, type OpenCache } from './cache.ts'
+import { followDrops } from './drops.ts'
 import { memoryPlace } from './memory.ts'
 import { redisPlace } from './redis.ts'
 
-/** The channel on which the keys of answers are told that were dropped, as a JSON list; an empty one means all. */
-export const dropChannel = 'millrace_cache'
-
 export interface ProcessCache extends OpenCache {
-  /** Hears from now on what other processes drop. */
-  follow(sessions: Sessions): void
+  /** Drops from now on, until that is disposed of, what commits of any process make old. */
+  follow(sessions: Sessions): AsyncDisposable
 }
+
+/** Whether the cache of a configuration is outside of the processes. */
+export const isShared = ({ cache }: Pick<Config, 'cache'>): boolean => cache.redisUrl !== undefined
 
 export function openCache({ cache: { redisUrl, ttlSeconds } }: Pick<Config, 'cache'>, log: Log): ProcessCache {
   const told = {
@@ -21,10 +23,11 @@ export function openCache({ cache: { redisUrl, ttlSeconds } }: Pick<Config, 'cac
     onAnswer: () => log.info('the cache answers again'),
   }
   if (redisUrl !== undefined) {
-    return { ...cacheOver({ place: redisPlace(redisUrl, ttlSeconds), shared: true, ...told }), follow() {} }
+    const cache = cacheOver({ place: redisPlace(redisUrl, ttlSeconds), ...told })
+    return { ...cache, follow: (sessions) => followDrops(cache, sessions, log) }
   }
   const place = memoryPlace(ttlSeconds * 1000)
-  const cache = cacheOver({ place, shared: false, ...told })
+  const cache = cacheOver({ place, ...told })
   return {
     ...cache,
     follow(sessions) {
@@ -33,12 +36,15 @@ export function openCache({ cache: { redisUrl, ttlSeconds } }: Pick<Config, 'cac
         onOpen: () => place.hears(true),
         onLost: () => place.hears(false),
         onMessage(payload) {
-          const keys: string[] = JSON.parse(payload)
-          if (keys.length === 0) place.hears(true)
+          // whoever keeps answers in Redis tells nothing but that
+          if (payload === '') return
+          const drop: CacheDrop = JSON.parse(payload)
           // a place in memory does not fail
-          else void cache.drop(keys)
+          void cache.drop(drop)
         },
       })
+      // the sessions end it
+      return { async [Symbol.asyncDispose]() {} }
     },
   }
 }

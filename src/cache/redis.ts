@@ -6,6 +6,8 @@ import type { CachePlace } from './cache.ts'
 
 /** A cache that takes longer helps nobody. */
 const patienceMs = 250
+/** Keys of one command: Redis does nothing else meanwhile. */
+const atOnce = 1_000
 /** Whoever makes an answer for so long keeps it for himself. */
 const markSeconds = 30
 
@@ -14,6 +16,12 @@ if redis.call('get', KEYS[2]) == ARGV[1] then
   redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[3])
   redis.call('del', KEYS[2])
 end`
+
+// Apart from answers, whatever their keys are.
+const markOf = (key: string): string => `millrace:mark:${key}`
+
+// What a pattern would read as anything but itself.
+const literal = (text: string): string => text.replaceAll(/[\\*?[\]]/g, '\\$&')
 
 export function redisPlace(url: string, ttlSeconds: number): CachePlace {
   const client = createClient({
@@ -30,7 +38,6 @@ export function redisPlace(url: string, ttlSeconds: number): CachePlace {
   const connecting = client.connect().catch((error: unknown) => {
     fault = error
   })
-  const markOf = (key: string) => `${key}:mark`
 
   async function within<T>(answer: () => Promise<T>): Promise<T> {
     const { promise: tooLong, reject } = Promise.withResolvers<never>()
@@ -52,6 +59,22 @@ export function redisPlace(url: string, ttlSeconds: number): CachePlace {
     }
   }
 
+  async function unlink(keys: readonly string[]): Promise<void> {
+    for (let at = 0; at < keys.length; at += atOnce) {
+      const some = keys.slice(at, at + atOnce)
+      await within(() => client.unlink(some))
+    }
+  }
+
+  async function unlinkAll(pattern: string): Promise<void> {
+    let cursor = '0'
+    do {
+      const found = await within(() => client.scan(cursor, { MATCH: pattern, COUNT: atOnce }))
+      await unlink(found.keys)
+      cursor = found.cursor
+    } while (cursor !== '0')
+  }
+
   return {
     read: async (key) => (await within(() => client.get(key))) ?? undefined,
     async mark(key) {
@@ -64,8 +87,11 @@ export function redisPlace(url: string, ttlSeconds: number): CachePlace {
         client.eval(keepScript, { keys: [key, markOf(key)], arguments: [mark, json, String(ttlSeconds)] }),
       )
     },
-    async drop(keys) {
-      await within(() => client.del(keys.flatMap((key) => [key, markOf(key)])))
+    async drop({ prefix, keys }) {
+      if (keys !== undefined) return await unlink(keys.flatMap((key) => [key, markOf(key)]))
+      // Marks first: once they are gone nothing is kept that was made before. A scan misses none that was there all along.
+      await unlinkAll(`${literal(markOf(prefix))}*`)
+      await unlinkAll(`${literal(prefix)}*`)
     },
     async [Symbol.asyncDispose]() {
       client.destroy()

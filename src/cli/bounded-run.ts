@@ -1,5 +1,6 @@
 import type { Progress } from '../engine/progress.ts'
 import { runSystem, type SystemRun } from '../engine/system-run.ts'
+import { dropNow } from './drop-now.ts'
 import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'
 import type { OpenStore } from './open.ts'
@@ -13,5 +14,7 @@ export async function runShown(
   using shown = progressLine(run.system.name)
   const log = logAbove(run.config, shown.print)
   using _up = keepPostgresUp(opened, log)
-  return await runSystem({ ...run, store: opened.store, log, onProgress: shown.update })
+  const progress = await runSystem({ ...run, store: opened.store, log, onProgress: shown.update })
+  await dropNow(opened.store, run.config)
+  return progress
 }

@@ -2,6 +2,7 @@
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systems } from '../../pipelines/index.ts'
+import { isShared } from '../cache/open.ts'
 import { type Config, loadConfig, type SettingSpec } from '../config.ts'
 import { Duck, keptFolder, spoolFolder } from '../engine/duckdb.ts'
 import { runsFolder, takesWholeKeys } from '../engine/keyed-run.ts'
@@ -109,6 +110,7 @@ export async function openStore(
       waitMs: Math.min(options.waitMs ?? config.startupWaitMs, config.startupWaitMs),
       onWait: options.onWait ?? ((why) => log.warn('waiting for Postgres', { why })),
       migrations: systemMigrations(),
+      sharedCache: isShared(config),
       ...(options.signal ? { signal: options.signal } : {}),
     })
     return {

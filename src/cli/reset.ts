@@ -9,6 +9,7 @@ import { filesSources } from '../sources/files/waiting.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import type { Lease } from '../store/store.ts'
 import { ask } from './ask.ts'
+import { dropNow } from './drop-now.ts'
 import { commandLog, openStore, readConfig, shortWaitMs, systemNamed } from './open.ts'
 import { counted, number } from './text.ts'
 import { jsonOption, noWords, type Verb } from './verb.ts'
@@ -60,6 +61,7 @@ export const reset: Verb = {
     } finally {
       await lease.release().catch(() => {})
     }
+    await dropNow(store, config)
     if (json) out(JSON.stringify({ pipeline: plan.name, reset: true, batches: before.batches, emptied: before.tables }))
     else for (const line of await afterwards(before, plan)) out(line)
     return 0

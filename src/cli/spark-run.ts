@@ -6,6 +6,7 @@ import { MillraceError } from '../errors.ts'
 import type { SparkProgress } from '../spark/connect.ts'
 import type { SparkOutcome, SparkRun } from '../spark/run.ts'
 import type { System } from '../system.ts'
+import { dropNow } from './drop-now.ts'
 import { commandLog, openStore } from './open.ts'
 import { bytes, counted, cut } from './text.ts'
 
@@ -53,7 +54,9 @@ export async function runOnSpark(options: SparkRunOptions): Promise<SparkOutcome
   await using opened = await openStore(config, commandLog(config), { signal })
   const databaseUrl = config.spark.databaseUrl ?? opened.url
   const owner = `${ownerName()} on Spark ${randomBytes(2).toString('hex')}`
-  return await runIntoTables(run, { store: opened.store, databaseUrl, owner })
+  const outcome = await runIntoTables(run, { store: opened.store, databaseUrl, owner })
+  await dropNow(opened.store, config)
+  return outcome
 }
 
 /** Why nothing of these runs on Spark as a stream, a sentence each. */

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systems } from '../../pipelines/index.ts'
-import { openCache } from '../cache/open.ts'
+import { isShared, openCache } from '../cache/open.ts'
 import type { Config } from '../config.ts'
 import { runSystem } from '../engine/system-run.ts'
 import { MillraceError, messageOf } from '../errors.ts'
@@ -131,7 +131,8 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
     await using duck = await openDuck(config, chosen)
     board.duck = duck
     await using heard = opened.store.sessions(1)
-    if (serve) cache.follow(heard)
+    // who neither asks nor can forget for others hears nothing
+    await using _drops = serve || isShared(config) ? cache.follow(heard) : undefined
     const tools = { config, log, store: opened.store, duck, signal: stop.signal }
     const pipelines = [...(work ? board.lines.values() : [])].map(async (line) => {
       try {
@@ -155,7 +156,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
         if (!serve) throw error
       }
     })
-    const tasks = work ? [runTasks({ ...tools, ...tasksOf(chosen, board, tools), cache })] : []
+    const tasks = work ? [runTasks({ ...tools, ...tasksOf(chosen, board, tools) })] : []
     const feeds = demo ? chosen.map((system) => feed(system, config, stop.signal, log)) : []
     const up = keepPostgresUp(opened, log, (why) => {
       board.postgresFault = why

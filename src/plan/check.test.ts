@@ -4,7 +4,7 @@ import { typeOfAggregate } from '../functions/aggregate.ts'
 import { typeOfExpression } from '../functions/print.ts'
 import { checkPlan } from './check.ts'
 import { boolean, type Column, decimal, double, integer, json, listOf, text, timestamp } from './columns.ts'
-import type { AnomaliesStep, Plan, SelectStep, Step, ValidateStep, WindowStep } from './plan.ts'
+import type { AnomaliesStep, Plan, SelectStep, Step, TableMode, ValidateStep, WindowStep } from './plan.ts'
 
 const column = (name: string, type: Column['type'], nullable = false): Column => ({ name, type, nullable })
 const input = [
@@ -82,6 +82,19 @@ test('a plan with windows and anomalies passes', () => {
   check(validate, window)
   check(validate, { ...window, sizeMs: 10, slideMs: 10 }, anomalies)
   check(validate, { ...window, sizeMs: 7, slideMs: 3 })
+})
+
+test('rows are kept in caches by a key of one column, which replaces', () => {
+  const table = (mode: TableMode, cachedAs: string) =>
+    check(validate, { id: 'kept', op: 'table', from: ['validate'], table: 'kept', mode, cachedAs, columns: input })
+  table({ is: 'upsert', key: ['who'] }, 'who:')
+  for (const mode of [
+    { is: 'append' },
+    { is: 'insert if new', key: ['who'] },
+    { is: 'upsert', key: ['who', 'amount'] },
+  ] satisfies TableMode[])
+    assert.throws(() => table(mode, 'who:'), { code: 'INVALID_PLAN', message: /a key of one column/ })
+  assert.throws(() => table({ is: 'upsert', key: ['who'] }, ''), { code: 'INVALID_PLAN' })
 })
 
 describe('a window is refused', () => {

@@ -160,6 +160,12 @@ function checkStep(at: string, step: Step, plan: Plan, known: ReadonlyMap<string
         if (step.mode.key.length === 0) throw fault(at, 'INVALID_PLAN', 'a key needs at least one column')
         needs(step.mode.key)
       }
+      if (
+        step.cachedAs !== undefined &&
+        (step.mode.is !== 'upsert' || step.mode.key.length !== 1 || step.cachedAs === '')
+      ) {
+        throw fault(at, 'INVALID_PLAN', 'cachedAs is the beginning of names, of a table with a key of one column')
+      }
       return
     case 'window':
       checkWindow(at, step, plan, known, types)

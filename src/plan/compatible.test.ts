@@ -97,6 +97,11 @@ describe('a plan that may go on with what is stored', () => {
       is: 'same',
     },
     {
+      says: 'is kept in caches from now on',
+      after: planOf(validate, large, shape, { ...orders, cachedAs: 'order:' }, perMinute),
+      is: 'same',
+    },
+    {
       says: 'gained a sink at its end',
       after: planOf(validate, large, shape, orders, perMinute, topic),
       is: 'compatible',

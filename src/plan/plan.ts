@@ -220,6 +220,11 @@ export interface TableStep extends StepBase {
   mode: TableMode
   /** A bounded run that nothing follows writes its rows as files. Not part of the plan's identity. */
   whenFinal?: 'files'
+  /**
+   * Caches keep what is told of a row under this and the value of its key, and forget it when the row changes. Not part of
+   * the plan's identity.
+   */
+  cachedAs?: string
 }
 
 /** How rows meet the rows that are there. Keys name columns of the step's input. */
@@ -314,7 +319,7 @@ function stepIdentity(step: Step): unknown {
     case 'files':
       return { ...step, folder: '' }
     case 'table': {
-      const { whenFinal, ...own } = step
+      const { whenFinal, cachedAs, ...own } = step
       return own
     }
     case 'select':

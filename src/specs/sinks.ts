@@ -8,6 +8,7 @@ export interface TableSink<Key extends string> {
   readonly table: string
   readonly mode: TableMode
   readonly whenFinal?: 'files'
+  readonly cachedAs?: string
   readonly needs: readonly Key[]
 }
 
@@ -15,24 +16,24 @@ export interface TableSink<Key extends string> {
  * A table in Postgres, created when it is missing. `oncePer`: the first row of a key wins, over all time, and repeats are
  * counted as duplicates. `key`: a row replaces the one with its key. Neither: every row is added. `whenFinal: 'files'`: of a
  * pipeline that pairs, a bounded run that nothing follows (`run --final`) writes the rows as Parquet files instead, without
- * `pair_id` if that is the key: no row will have to be found again.
+ * `pair_id` if that is the key: no row will have to be found again. `cachedAs: 'customer:'`: what routes keep of a row with
+ * `cache.through`, under this and the value of its key, is dropped when the row changes.
  */
 export function table(name: string): TableSink<never>
-export function table<const Key extends string>(
-  name: string,
-  options: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[]; whenFinal?: 'files' | 'table' },
-): TableSink<Key>
-export function table<Key extends string>(
-  name: string,
-  options?: { oncePer: Key | readonly Key[] } | { key: Key | readonly Key[]; whenFinal?: 'files' | 'table' },
-): TableSink<Key> {
+export function table<const Key extends string>(name: string, options: TableOptions<Key>): TableSink<Key>
+export function table<Key extends string>(name: string, options?: TableOptions<Key>): TableSink<Key> {
   if (options === undefined) return { table: name, mode: { is: 'append' }, needs: [] }
   const named = 'oncePer' in options ? options.oncePer : options.key
   const key = typeof named === 'string' ? [named] : [...named]
   if ('oncePer' in options) return { table: name, mode: { is: 'insert if new', key }, needs: key }
   const whenFinal = options.whenFinal === 'files' ? { whenFinal: options.whenFinal } : {}
-  return { table: name, mode: { is: 'upsert', key }, ...whenFinal, needs: key }
+  const cachedAs = options.cachedAs === undefined ? {} : { cachedAs: options.cachedAs }
+  return { table: name, mode: { is: 'upsert', key }, ...whenFinal, ...cachedAs, needs: key }
 }
+
+type TableOptions<Key extends string> =
+  | { oncePer: Key | readonly Key[] }
+  | { key: Key | readonly Key[]; whenFinal?: 'files' | 'table'; cachedAs?: string }
 
 /** Files in a folder. */
 export interface FilesSink {

@@ -10,14 +10,14 @@ import { letterEdited, letterSettled } from './dead-letters.ts'
 import { writeFiles } from './files.ts'
 import { jsonText } from './json-text.ts'
 import { writeKeyed } from './keyed-state.ts'
-import { copy, landSinks, type TableHabits } from './land-rows.ts'
+import { copy, type Landing, landSinks } from './land-rows.ts'
 import { writeOutbox } from './outbox.ts'
 import { writeRequests } from './requests.ts'
 import { mergeStaged } from './staged.ts'
 import { writeState } from './state.ts'
 import { type BatchCommit, type CommitOutcome, deadLetterColumns, lateColumns, rowsOutOf } from './store.ts'
 
-export async function commitBatch(client: Client, batch: BatchCommit, habits: TableHabits): Promise<CommitOutcome> {
+export async function commitBatch(client: Client, batch: BatchCommit, landing: Landing): Promise<CommitOutcome> {
   const started = performance.now()
   await failpoint('before begin')
   // what a constraint leaves for the end would be refused there, when nobody can tell any more which row it is
@@ -29,8 +29,8 @@ export async function commitBatch(client: Client, batch: BatchCommit, habits: Ta
       String(batch.batch),
     ])
     const outcomes = batch.staged
-      ? await mergeStaged(client, batch.staged)
-      : await landSinks(client, batch.sinks, habits)
+      ? await mergeStaged(client, batch.staged, landing.sharedCache)
+      : await landSinks(client, batch.sinks, landing)
     if (batch.deadLetters) await copy(client, 'millrace.dead_letters', [...deadLetterColumns], batch.deadLetters)
     await failpoint('after rows')
 

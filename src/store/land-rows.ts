@@ -4,6 +4,7 @@ import { pipeline as pump } from 'node:stream/promises'
 import { from as copyFrom } from 'pg-copy-streams'
 import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
+import { noteChanged } from './cache-drops.ts'
 import { type Client, codeOf, isRowFault } from './connection.ts'
 import { mergeSql, stageName } from './merge-sql.ts'
 import { refusedRows } from './refused-rows.ts'
@@ -15,13 +16,19 @@ export interface TableHabits {
   skipStraight: Map<string, { batches: number; next: number }>
 }
 
+export interface Landing {
+  habits: TableHabits
+  /** What is kept of rows lies in a cache outside of the processes. */
+  sharedCache: boolean
+}
+
 /** Throws `RowsRefused` when a table does not take some of them. */
-export async function landSinks(client: Client, sinks: SinkRows[], habits: TableHabits): Promise<SinkOutcome[]> {
+export async function landSinks(client: Client, sinks: SinkRows[], landing: Landing): Promise<SinkOutcome[]> {
   const outcomes: SinkOutcome[] = []
   const refused: RefusedRow[] = []
   for (const sink of sinks) {
     try {
-      outcomes.push(await landSink(client, sink, habits))
+      outcomes.push(await landSink(client, sink, landing))
     } catch (error) {
       if (!isRowFault(error)) throw error
       await client.query('rollback to savepoint rows')
@@ -35,7 +42,7 @@ export async function landSinks(client: Client, sinks: SinkRows[], habits: Table
   return outcomes
 }
 
-async function landSink(client: Client, sink: SinkRows, habits: TableHabits): Promise<SinkOutcome> {
+async function landSink(client: Client, sink: SinkRows, { habits, sharedCache }: Landing): Promise<SinkOutcome> {
   const outcome: SinkOutcome = {
     step: sink.step.id,
     inserted: 0,
@@ -49,11 +56,13 @@ async function landSink(client: Client, sink: SinkRows, habits: TableHabits): Pr
   if (first + rows.rows + (deleted?.rows ?? 0) === 0) return outcome
   if (step.mode.is !== 'append') await makeStage(client, sink)
   await client.query('savepoint rows')
-  if (fresh && first > 0 && !(await landStraight(client, step, fresh, outcome, habits))) {
-    await landRows(client, sink, fresh, 0, outcome)
+  if (fresh && first > 0) {
+    if (!(await landStraight(client, step, fresh, outcome, habits))) await landRows(client, sink, fresh, 0, outcome)
+    await noteChanged(client, step, 'more than can be told', sharedCache)
   }
-  if (rows.rows > 0) await landRows(client, sink, rows, first, outcome)
-  if (deleted && deleted.rows > 0) outcome.deleted += await deleteRows(client, step, deleted)
+  const note = async (from: string, rows: number) => await noteChanged(client, step, { from, rows }, sharedCache)
+  if (rows.rows > 0) await landRows(client, sink, rows, first, outcome, note)
+  if (deleted && deleted.rows > 0) outcome.deleted += await deleteRows(client, step, deleted, note)
   await client.query('release savepoint rows')
   return outcome
 }
@@ -93,6 +102,7 @@ async function landRows(
   rows: RowFile,
   first: number,
   outcome: SinkOutcome,
+  note?: Note,
 ): Promise<void> {
   const { step } = sink
   if (step.mode.is === 'append') {
@@ -113,12 +123,16 @@ async function landRows(
     outcome.duplicates += rows.rows - inserted
     for (const ordinal of duplicates ?? []) outcome.duplicateOrdinals.push(first + ordinal)
   }
+  await note?.(stage, rows.rows)
   // for the rows after them
   await client.query(`truncate ${stage}`)
 }
 
+/** Told where the keys of rows stand that have changed, and how many. */
+type Note = (from: string, rows: number) => Promise<void>
+
 // By their keys, through the stage of the rows that come.
-async function deleteRows(client: Client, step: TableStep, rows: RowFile): Promise<number> {
+async function deleteRows(client: Client, step: TableStep, rows: RowFile, note: Note): Promise<number> {
   if (step.mode.is === 'append') return 0
   const stage = stageName(step)
   await copy(client, stage, rows.columns, rows)
@@ -130,6 +144,7 @@ async function deleteRows(client: Client, step: TableStep, rows: RowFile): Promi
   const { rowCount } = await client.query(
     `delete from ${identifier(...step.table.split('.'))} t using ${stage} s where ${same.join(' and ')}`,
   )
+  await note(stage, rows.rows)
   await client.query(`truncate ${stage}`)
   return rowCount ?? 0
 }

@@ -13,6 +13,7 @@ import { planChange } from '../plan/compatible.ts'
 import { identifier } from '../plan/identifier.ts'
 import { type Plan, planHash, type TableStep } from '../plan/plan.ts'
 import type { WriteTransaction } from '../system.ts'
+import { noteChanged } from './cache-drops.ts'
 import { commitBatch } from './commit.ts'
 import {
   type Client,
@@ -72,6 +73,8 @@ export interface PostgresOptions {
   /** Migrations of systems, beside Millrace's own. */
   migrations: MigrationFolder[]
   signal?: AbortSignal
+  /** Answers are kept in a cache outside of the processes. */
+  sharedCache?: boolean
 }
 
 /** Connects, waiting for the server if need be, and brings the schema up to date. */
@@ -82,7 +85,7 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresSt
     const unfit = await unfitServer(client, placeOf(config))
     if (unfit !== undefined) throw unfit
     const applied = await migrate(client, [ownMigrations, ...options.migrations])
-    return new PostgresStore(configOf(client), applied)
+    return new PostgresStore(configOf(client), applied, options.sharedCache)
   } finally {
     await client.end()
   }
@@ -101,6 +104,7 @@ export class PostgresStore implements Store {
   readonly applied: Migration[]
   /** For a server. */
   readonly reads: Reads
+  readonly sharedCache: boolean
   readonly #config: ServerConfig
   /** For small questions: a server that does not answer them for as long as a lease lasts has failed. */
   readonly #pool: pg.Pool
@@ -110,9 +114,10 @@ export class PostgresStore implements Store {
   readonly #owned = new Map<string, Owned>()
   #registered: Promise<void> = Promise.resolve()
 
-  constructor(config: ServerConfig, applied: Migration[]) {
+  constructor(config: ServerConfig, applied: Migration[], sharedCache = false) {
     this.#config = config
     this.applied = applied
+    this.sharedCache = sharedCache
     this.#pool = openPool(config, { max: 4, query_timeout: leaseTimes.lastsMs })
     this.#patientPool = openPool(config, { max: 4 })
     this.reads = new Reads(config)
@@ -253,7 +258,7 @@ export class PostgresStore implements Store {
       throw new MillraceError('LEASE_LOST', { at: batch.pipeline, message: 'this worker does not hold the lease' })
     }
     try {
-      return await commitBatch(owned.work, batch, owned.habits)
+      return await commitBatch(owned.work, batch, { habits: owned.habits, sharedCache: this.sharedCache })
     } catch (error) {
       const told = error instanceof MillraceError && (error.code === 'COMMIT_UNKNOWN' || error.code === 'LEASE_LOST')
       if (told || !(await this.#wasReplaced(batch))) throw error
@@ -451,6 +456,10 @@ export class PostgresStore implements Store {
   async reset(plan: Plan, tables: string[], positions: string[] = []): Promise<void> {
     await inTransaction(this.#patientPool, async (client) => {
       for (const name of [...positions, ...tables]) await client.query(`truncate ${name}`)
+      for (const step of plan.steps) {
+        if (step.op === 'table' && tables.length > 0)
+          await noteChanged(client, step, 'more than can be told', this.sharedCache)
+      }
       const forgotten = [
         'positions',
         'files',

@@ -5,6 +5,7 @@
  */
 import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
+import { noteChanged } from './cache-drops.ts'
 import type { Queries } from './connection.ts'
 import { mergeSql } from './merge-sql.ts'
 import { deadLetterColumns, type SinkOutcome, type StagedRows } from './store.ts'
@@ -45,7 +46,11 @@ export async function dropStaging(client: Queries, run: string): Promise<void> {
 }
 
 /** In the transaction of the batch. */
-export async function mergeStaged(client: Queries, { tables, deadLetters }: StagedRows): Promise<SinkOutcome[]> {
+export async function mergeStaged(
+  client: Queries,
+  { tables, deadLetters }: StagedRows,
+  sharedCache: boolean,
+): Promise<SinkOutcome[]> {
   const outcomes: SinkOutcome[] = []
   for (const { step, table } of tables) {
     const outcome = { step: step.id, inserted: 0, updated: 0, deleted: 0, duplicates: 0, duplicateOrdinals: [] }
@@ -64,6 +69,7 @@ export async function mergeStaged(client: Queries, { tables, deadLetters }: Stag
           : mergeSql(step, source)
       outcome.inserted = (await client.query(sql)).rowCount ?? 0
     }
+    await noteChanged(client, step, 'more than can be told', sharedCache)
     outcomes.push(outcome)
   }
   const columns = deadLetterColumns.map((name) => identifier(name)).join(', ')

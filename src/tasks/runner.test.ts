@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempDisposable } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { eventually } from '../../test/crash/process.ts'
 import { testDatabase } from '../../test/postgres.ts'
@@ -28,22 +26,19 @@ const log = createLog('error', { write: () => {} })
 
 async function openWorld(): Promise<World> {
   await using stack = new AsyncDisposableStack()
-  const folder = stack.use(await mkdtempDisposable(join(tmpdir(), 'millrace-tasks-')))
   const { url } = stack.use(await testDatabase())
   const store = stack.use(await openPostgres({ url, waitMs: 0, onWait: () => {}, migrations: [] }))
   {
     await using sessions = store.sessions(1)
     await sessions.query('create table results (key text, run text)')
   }
-  const config = loadConfig({}, {}, folder.path)
   const select = (sql: string, values?: unknown[]) => store.select(sql, values)
   const owned = stack.move()
   return {
     store,
     work(owner) {
       const end = new AbortController()
-      const cache = openCache(config, log)
-      const running = runTasks({ owners: [owner], settings: {}, store, cache, log, signal: end.signal })
+      const running = runTasks({ owners: [owner], settings: {}, store, log, signal: end.signal })
       return {
         async [Symbol.asyncDispose]() {
           end.abort()
@@ -245,7 +240,7 @@ describe('tasks', { concurrency: 1 }, () => {
     await using world = await openWorld()
     await using sessions = world.store.sessions(1)
     await using cache = openCache(loadConfig({}, {}, tmpdir()), log)
-    cache.follow(sessions)
+    await using _following = cache.follow(sessions)
     let made = 0
     const ask = async () => await cache.through('a', async () => ++made)
     await eventually(

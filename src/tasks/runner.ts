@@ -3,11 +3,10 @@
  * there by key, and run in one more transaction. A worker that dies leaves its keys to the others.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { OpenCache } from '../cache/cache.ts'
-import { dropChannel } from '../cache/open.ts'
 import { MillraceError, messageOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { type Client, isTransient } from '../store/connection.ts'
+import { noteDrop } from '../store/cache-drops.ts'
+import { isTransient } from '../store/connection.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import { requestTask } from '../store/requests.ts'
 import type { Sessions } from '../store/sessions.ts'
@@ -21,7 +20,6 @@ export interface TaskRunnerOptions {
   owners: readonly TaskOwner[]
   settings: SettingValues
   store: PostgresStore
-  cache: OpenCache
   log: Log
   signal: AbortSignal
   /** Told what stands in the way of all tasks, and when it is gone. */
@@ -34,11 +32,6 @@ const runsAtOnce = 4
 const lookEveryMs = 1_000
 const movedAtOnce = 10_000
 const backOff = { firstMs: 200, mostMs: 10_000 }
-/** Drops that failed are repeated when they are so old: younger ones may be under way. */
-const dropAgainSeconds = 5
-const dropsAtOnce = 1_000
-/** A notification holds fewer than 8,000 bytes. */
-const keysToldBytes = 7_000
 
 /** Until it is told to stop. What it has begun it ends. */
 export async function runTasks(options: TaskRunnerOptions): Promise<void> {
@@ -120,7 +113,6 @@ class Runner {
       await this.#askWhatIsDue()
       await this.#move()
       await this.#start()
-      await this.#dropAgain()
       onRound()
       await this.#nudgeOr(lookEveryMs)
     }
@@ -265,10 +257,9 @@ class Runner {
   }
 
   async #attempt({ pipeline, name, task }: KnownTask, keys: QueuedKey[]): Promise<{ error: unknown } | undefined> {
-    const { settings, signal, cache, owners } = this.#options
+    const { settings, signal, store, owners } = this.#options
     const names = keys.map(({ key }) => key).sort()
     const tasks = owners.find((owner) => owner.name === pipeline)?.tasks ?? {}
-    const drops: Drop[] = []
     try {
       await this.#sessions.transaction(async (client) => {
         await client.query(`set local timezone to 'UTC'`)
@@ -284,9 +275,7 @@ class Runner {
               if (!Object.hasOwn(tasks, asked)) throw unknownTask(pipeline, asked)
               await requestTask(client, pipeline, asked, forKeys)
             },
-            drop: async (dropped) => {
-              drops.push(...(await noteDrops(client, dropped, cache.shared)))
-            },
+            drop: async (dropped) => await noteDrop(client, { prefix: '', keys: dropped }, store.sharedCache),
             signal,
           },
         )
@@ -294,54 +283,8 @@ class Runner {
     } catch (error) {
       return { error }
     }
-    if (await cache.drop(drops.map(({ key }) => key))) await this.#forgetDrops(drops)
     return undefined
   }
-
-  // ---- what is dropped ---------------------------------------------------------------------------------------------
-
-  async #forgetDrops(drops: readonly Drop[]): Promise<void> {
-    const ids = drops.flatMap(({ id }) => (id === undefined ? [] : [id]))
-    if (ids.length > 0) await this.#sessions.query('delete from millrace.cache_drops where id = any($1)', [ids])
-  }
-
-  // Of a cache that could not be reached, or a worker that died between its commit and its drops.
-  async #dropAgain(): Promise<void> {
-    const { cache } = this.#options
-    if (!cache.shared) return
-    const { rows } = await this.#sessions.query(
-      `
-      select id, key
-      from   millrace.cache_drops
-      where  asked_at < clock_timestamp() - ${dropAgainSeconds} * interval '1 second'
-      order by id
-      limit  ${dropsAtOnce}`,
-    )
-    const drops = rows.map(({ id, key }) => ({ id: Number(id), key: String(key) }))
-    if (drops.length > 0 && (await cache.drop(drops.map(({ key }) => key)))) await this.#forgetDrops(drops)
-  }
-}
-
-interface Drop {
-  key: string
-  /** Where it is noted, until it is done. */
-  id?: number
-}
-
-// A cache of its own in each process hears of it with the commit; one outside of them may be away just then.
-async function noteDrops(client: Client, keys: readonly string[], shared: boolean): Promise<Drop[]> {
-  if (keys.length === 0) return []
-  if (!shared) {
-    const told = JSON.stringify(keys)
-    const payload = Buffer.byteLength(told) > keysToldBytes ? '[]' : told
-    await client.query('select pg_notify($1, $2)', [dropChannel, payload])
-    return keys.map((key) => ({ key }))
-  }
-  const { rows } = await client.query<{ id: number; key: string }>(
-    'insert into millrace.cache_drops (key) select key from unnest($1::text[]) key returning id, key',
-    [keys],
-  )
-  return rows
 }
 
 function unknownTask(pipeline: string, name: string): MillraceError {

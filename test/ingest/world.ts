@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openCache } from '../../src/cache/open.ts'
+import { isShared, openCache } from '../../src/cache/open.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
 import { Duck, spoolFolder } from '../../src/engine/duckdb.ts'
 import { runSystem } from '../../src/engine/system-run.ts'
@@ -53,7 +53,9 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
   if (database) {
     const { url } = stack.use(await testDatabase())
     const migrations = system.migrations ? [{ owner: system.name, folder: system.migrations }] : []
-    const store = stack.use(await openPostgres({ url, waitMs: 0, onWait: () => {}, migrations }))
+    const store = stack.use(
+      await openPostgres({ url, waitMs: 0, onWait: () => {}, migrations, sharedCache: isShared(config) }),
+    )
     const duck = stack.use(
       await Duck.open({
         folders: [spoolFolder(folder)],
@@ -63,7 +65,8 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
       }),
     )
     await store.register(system.plan(config.settings))
-    cache.follow(stack.use(store.sessions(1)))
+    const heard = stack.use(store.sessions(1))
+    stack.use(cache.follow(heard))
     Object.assign(board, { store, duck })
   }
   const server = stack.use(
@@ -99,7 +102,7 @@ export async function ingestWorld(options: WorldOptions = {}): Promise<IngestWor
         ...(told ? { onProgress: (progress) => note(board, line, progress) } : {}),
       })
       running.catch(() => {})
-      const tasks = runTasks({ owners: [system], settings: config.settings, store, cache, log, signal: end.signal })
+      const tasks = runTasks({ owners: [system], settings: config.settings, store, log, signal: end.signal })
       return {
         async [Symbol.asyncDispose]() {
           end.abort()

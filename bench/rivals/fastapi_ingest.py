@@ -1,0 +1,87 @@
+"""Events over HTTP as FastAPI would take them: checked by Pydantic, inserted by SQLAlchemy, answered after the commit.
+
+usage: fastapi_ingest.py <port> <workers> <postgres url>
+
+It answers at the addresses of Millrace, so that both are posted the same bytes.
+"""
+
+import os
+import sys
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+from sqlalchemy import BigInteger, Column, DateTime, Identity, MetaData, Table, Text, insert
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import create_async_engine
+
+
+class ChatEvent(BaseModel):
+    event_id: str | None = None
+    stream_id: str = Field(min_length=1)
+    user_id: str = Field(min_length=1)
+    username: str | None = None
+    message: str
+    emotes: list[str] | None = None
+    timestamp: datetime
+
+
+class Accepted(BaseModel):
+    accepted: int
+
+
+chat_events = Table(
+    "chat_events",
+    MetaData(),
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("event_id", Text),
+    Column("stream_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("username", Text),
+    Column("message", Text, nullable=False),
+    Column("emotes", ARRAY(Text)),
+    Column("timestamp", DateTime(timezone=True), nullable=False),
+)
+
+# each worker imports this module, and has an engine of its own
+engine = create_async_engine(os.environ.get("PEER_DATABASE_URL", "postgresql+asyncpg://"), pool_size=24, max_overflow=0)
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI):
+    yield
+    await engine.dispose()
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/health/live")
+async def live() -> dict[str, str]:
+    return {"status": "OK"}
+
+
+@app.post("/api/topics/telemetra.events.chat", status_code=202)
+async def take(posted: ChatEvent | list[ChatEvent]) -> Accepted:
+    rows = [event.model_dump() for event in (posted if isinstance(posted, list) else [posted])]
+    async with engine.begin() as connection:
+        await connection.execute(insert(chat_events), rows)
+    return Accepted(accepted=len(rows))
+
+
+if __name__ == "__main__":
+    port, workers, url = sys.argv[1:]
+    os.environ["PEER_DATABASE_URL"] = url.replace("postgresql://", "postgresql+asyncpg://", 1)
+    sys.path.insert(0, os.path.dirname(__file__))
+    uvicorn.run(
+        "fastapi_ingest:app",
+        host="127.0.0.1",
+        port=int(port),
+        workers=int(workers),
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+    )
