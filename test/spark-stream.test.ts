@@ -1,11 +1,12 @@
 /** A stream on Spark: what lands is what lands without it, however often the worker and the server die on the way. */
 import assert from 'node:assert/strict'
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { generate } from '../pipelines/flyers/generate.ts'
 import { flyers } from '../pipelines/flyers/pipeline.ts'
 import { sampleRequest } from '../pipelines/sample-request.ts'
+import { SparkSession } from '../src/spark/connect.ts'
 import { type End, eventually, type Millrace, startMillrace } from './crash/process.ts'
 import { noSpark, TestSpark } from './spark/server.ts'
 import { openSparkWorld, type SparkWorld } from './spark/world.ts'
@@ -116,6 +117,28 @@ test(
   },
 )
 
+test('Parquet that is dropped is read too, with the columns of the files that were there', onSpark, async () => {
+  await using world = await openSparkWorld(flyers, remote, { FLYERS_SESSIONS: 'table' })
+  const waves = await wavesOf(world, 2)
+  const folder = join(world.folder, 'in')
+  const drop = async (n: number): Promise<void> => {
+    await waves[n]?.drop()
+    const [lines, made] = [join(folder, `wave ${n}.jsonl`), join(world.folder, `parquet ${n}`)]
+    await using session = await SparkSession.open({ remote })
+    const sql = `select timestamp, user_id, event, flyer_id, merchant_id from json.\`${lines}\``
+    await session.write({ sql, format: 'parquet', options: {}, path: made })
+    const [part = ''] = (await readdir(made)).filter((name) => name.startsWith('part-'))
+    await rename(join(made, part), join(folder, `wave ${n}.parquet`))
+    await rm(lines)
+  }
+  await drop(0)
+  await using worker = workOn(world, {}, join(world.folder, 'in', '*.parquet'))
+  await landed(world, worker, waves.slice(0, 1))
+  await drop(1)
+  await landed(world, worker, waves)
+  await sameAsHere(world, waves)
+})
+
 test('what Spark has written and nobody has taken is not begun without', onSpark, async () => {
   await using world = await openSparkWorld(flyers, remote, { FLYERS_SESSIONS: 'table' })
   const waves = await wavesOf(world, 1)
@@ -168,8 +191,12 @@ function environment(world: SparkWorld): Record<string, string> {
   }
 }
 
-function workOn(world: SparkWorld, more: Record<string, string> = {}): Millrace {
-  const words = ['work', 'flyers', '--engine', 'spark', '--input', join(world.folder, 'in')]
+function workOn(
+  world: SparkWorld,
+  more: Record<string, string> = {},
+  input: string = join(world.folder, 'in'),
+): Millrace {
+  const words = ['work', 'flyers', '--engine', 'spark', '--input', input]
   return startMillrace(words, world.folder, { ...environment(world), ...more })
 }
 

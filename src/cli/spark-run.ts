@@ -80,9 +80,12 @@ export async function streamsOnSpark(
     const plan = planOf(system, config)
     const { kafka, spark, startupWaitMs, batchMaxRows } = config
     const options = { plan, remote, inputs, kafka, folder: join(spark.checkpoints, plan.name), log }
-    return await openStream({ ...options, waitMs: startupWaitMs, rowsInFile: batchMaxRows })
+    return await openStream({ ...options, waitMs: startupWaitMs, rowsInFile: Math.min(batchMaxRows, rowsInFile) })
   }
 }
+
+/** Of what Spark hands over; a batch here takes several files, and one at least. */
+const rowsInFile = 50_000
 
 function remoteOf({ spark: { remote } }: Config): string {
   if (remote !== undefined) return remote

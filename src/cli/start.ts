@@ -62,7 +62,7 @@ export const work: Verb = {
     input: {
       type: 'string',
       multiple: true,
-      says: 'with spark: a folder that is read in place of the topic, as JSON lines; of several topics, as topic=folder',
+      says: 'with spark: a folder of JSON lines that is read in place of the topic, or a pattern that ends with .parquet; of several topics, as topic=folder',
       takes: 'a path',
     },
     ...jsonOption,
@@ -149,7 +149,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
     board.waitingFor = undefined
     const lines = json
       ? [JSON.stringify(addresses(opened, server, config))]
-      : whereToLook(opened, server, config, board, demo)
+      : whereToLook(opened, server, config, board, demo, streams !== undefined)
     for (const line of lines) summary === undefined ? out(line) : summary.print(line)
     await using duck = await openDuck(config, chosen, streams === undefined ? {} : { also: [config.spark.checkpoints] })
     board.duck = duck
@@ -291,6 +291,7 @@ function whereToLook(
   config: Config,
   board: Board,
   demo: boolean,
+  onSpark: boolean,
 ): string[] {
   const pairs: [string, string][] = []
   if (server !== undefined) pairs.push(['page', urlOf({ host: config.host, port: server.port })])
@@ -299,7 +300,8 @@ function whereToLook(
   for (const { plan } of board.lines.values()) {
     for (const { folder } of filesSources(plan)) pairs.push([plan.name, `reads files dropped into ${folder}`])
     const topics = topicsOf(plan)
-    if (topics.length > 0) pairs.push([plan.name, `reads ${topics.join(', ')}${config.kafka ? ' of Kafka' : ''}`])
+    if (onSpark) pairs.push([plan.name, `takes up what Spark reads for it: ${topics.join(', ')}`])
+    else if (topics.length > 0) pairs.push([plan.name, `reads ${topics.join(', ')}${config.kafka ? ' of Kafka' : ''}`])
   }
   if (demo) pairs.push(['demo', 'sample data comes in at 10 events a second, 2 % of it wrong'])
   return ['Millrace is running', ...labelledLines(pairs), '']

@@ -50,8 +50,9 @@ export interface ReadFiles {
   /** What the view has of them: expressions with their names. */
   columns: string[]
   options?: Record<string, string>
-  /** What comes later, too. */
+  /** What comes later, too; of Parquet with its columns, as the DDL of a table has them. */
   isStreaming?: boolean
+  schema?: string
 }
 
 export interface WriteRows {
@@ -137,9 +138,10 @@ export class SparkSession implements AsyncDisposable {
 
   async viewOfFiles(
     name: string,
-    { format, paths, columns, options = {}, isStreaming = false }: ReadFiles,
+    { format, paths, columns, options = {}, isStreaming = false, schema }: ReadFiles,
   ): Promise<void> {
-    const value = { isStreaming, readType: { case: 'dataSource', value: { format, paths, options } } } as const
+    const files = { format, paths, options, ...(schema === undefined ? {} : { schema }) }
+    const value = { isStreaming, readType: { case: 'dataSource', value: files } } as const
     const expressions = columns.map((expression) => ({
       exprType: { case: 'expressionString', value: { expression } } as const,
     }))

@@ -4,7 +4,7 @@ import { type Plan, planHash } from '../plan/plan.ts'
 import { mergeSql } from '../store/merge-sql.ts'
 import { cutOf, type SparkCut } from './cut.ts'
 import { refusals, sparkPlan, textsName } from './plan-sql.ts'
-import { prefixOf } from './prefix.ts'
+import { messagesOf, prefixOf } from './prefix.ts'
 import { sessionSettings } from './settings.ts'
 import { textsSql } from './source-sql.ts'
 
@@ -60,7 +60,7 @@ export function explainSpark(plan: Plan, notThere?: string): SparkExplanation {
 function queriesOf(plan: Plan): SparkExplanation['streaming']['queries'] {
   return Object.entries(plan.sources).flatMap(([id, source]) => {
     if (source.is !== 'topic') return []
-    const { views, select } = prefixOf(plan, id, source, sparkName(`${id} lines`), true)
+    const { views, select } = prefixOf(plan, id, source, messagesOf(id), sparkName(`${id} lines`))
     const told = views.map(({ name, select: sql }) => ({ name, sql }))
     return [{ source: id, topic: source.topic, views: told, sql: select }]
   })
@@ -99,7 +99,7 @@ export function sparkExplanationText(explanation: SparkExplanation): string {
       `  the cut: ${streaming.why}`,
     )
     for (const { source, topic, views: own, sql: select } of streaming.queries) {
-      lines.push('', `  a query of ${source}: messages of ${topic}, or with --input JSON lines of a folder`)
+      lines.push('', `  a query of ${source}: messages of ${topic}; with --input files of a folder`)
       for (const { name, sql: text } of own) lines.push(...sql(`create temporary view ${name} as\n${text}`))
       lines.push('  as Parquet, of which the worker here takes what the manifest names', ...sql(select))
     }

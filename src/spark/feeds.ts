@@ -2,18 +2,19 @@
 import { readFile } from 'node:fs/promises'
 import type { KafkaSettings } from '../config.ts'
 import { MillraceError } from '../errors.ts'
-import type { Plan, TopicSource } from '../plan/plan.ts'
+import type { FileFormat, Plan, TopicSource } from '../plan/plan.ts'
+import { formatOfName } from '../sources/files-for-topic.ts'
 import { pathsBySource } from './inputs.ts'
 
 export type Feed =
-  | { is: 'files'; folder: string; options: Record<string, string> }
+  | { is: 'files'; path: string; format: FileFormat; options: Record<string, string> }
   | { is: 'topic'; options: Record<string, string> }
 
 /** Of a batch of Spark's; what it makes is taken from there in smaller ones. */
 const mostFiles = 1000
 const mostMessages = 5_000_000
 
-/** By source. `inputs` are folders, as `run` takes them. Errors: WRONG_USAGE, NOT_SUPPORTED, INVALID_SETTING. */
+/** By source. `inputs` are folders or patterns, as `run` takes them. Errors: WRONG_USAGE, NOT_SUPPORTED, INVALID_SETTING. */
 export async function feedsOf(
   plan: Plan,
   inputs: readonly string[],
@@ -22,9 +23,9 @@ export async function feedsOf(
   const folders = inputs.length === 0 ? new Map<string, string[]>() : pathsBySource(plan, inputs)
   const feeds = new Map<string, Feed>()
   for (const [id, source] of Object.entries(plan.sources)) {
-    const [folder, ...more] = folders.get(id) ?? []
+    const [path, ...more] = folders.get(id) ?? []
     if (more.length > 0)
-      throw wrongInput(plan, `${more.length + 1} folders are named for ${id}, and a stream reads one`)
+      throw wrongInput(plan, `${more.length + 1} folders are named for ${id}, and a stream reads one folder or pattern`)
     if (source.is !== 'topic') throw wrongInput(plan, `${id} reads files, and only what reads topics runs there`)
     if (source.unknown?.is === 'keep') {
       throw new MillraceError('NOT_SUPPORTED', {
@@ -32,16 +33,28 @@ export async function feedsOf(
         message: `"${source.unknown.as}" keeps the columns that are not known, which a stream on Spark does not`,
       })
     }
-    feeds.set(id, folder === undefined ? await topicFeed(plan, source, kafka) : filesFeed(source, folder))
+    feeds.set(id, path === undefined ? await topicFeed(plan, source, kafka) : filesFeed(source, path))
   }
   return feeds
 }
 
-function filesFeed(source: TopicSource, folder: string): Feed {
+// A pattern says by its end what is in the files; a folder has lines of JSON.
+function filesFeed(source: TopicSource, path: string): Feed {
+  const format: FileFormat = /\.(csv|jsonl|ndjson|json|parquet)(\.(gz|zst))?$/i.test(path)
+    ? formatOfName(path)
+    : { is: 'json lines' }
+  if (format.is === 'csv') {
+    throw new MillraceError('NOT_SUPPORTED', {
+      at: path,
+      message: 'on a stream no line of CSV is known to be the first of its file, and to name the columns',
+      hint: 'let it read JSON lines or Parquet, or read CSV with millrace run --engine spark',
+    })
+  }
   refuseOrigins(source, ['partition', 'offset', 'timestamp', 'key', 'headers'], 'rows of files have none')
   return {
     is: 'files',
-    folder,
+    path,
+    format,
     options: {
       maxFilesPerTrigger: String(mostFiles),
       // a file with an old time is as new as any other
@@ -53,7 +66,7 @@ function filesFeed(source: TopicSource, folder: string): Feed {
 async function topicFeed(plan: Plan, source: TopicSource, kafka: KafkaSettings | undefined): Promise<Feed> {
   if (kafka === undefined) {
     throw wrongInput(plan, `${source.topic} is a local topic, which Spark cannot read`, [
-      'set KAFKA_BOOTSTRAP_SERVERS, or name a folder of JSON lines with --input',
+      'set KAFKA_BOOTSTRAP_SERVERS, or name a folder of files with --input',
     ])
   }
   refuseOrigins(source, ['key', 'headers'], 'a stream on Spark does not read it')

@@ -8,7 +8,7 @@ import { sparkName } from '../functions/spark-type.ts'
 import { reasons } from '../operators/validate.ts'
 import type { FilterStep, Plan, Source, ValidateStep } from '../plan/plan.ts'
 import { checkedName, type SparkView, textsName } from './plan-sql.ts'
-import { textsSql } from './source-sql.ts'
+import { type SparkInput, textsSql } from './source-sql.ts'
 import { checkedSql, letterColumns, origin, sparkFailures, storableRaw, textOf } from './validate.ts'
 
 /** Beside the columns of the source, in the files that Spark writes. */
@@ -31,17 +31,21 @@ export interface Prefix {
   select: string
 }
 
-/** `lines` is the view of what is read; it has messages, or lines of files. */
-export function prefixOf(plan: Plan, id: string, source: Source, lines: string, messages: boolean): Prefix {
+/** Messages of a topic. */
+export function messagesOf(id: string): SparkInput {
+  return { source: id, format: { is: 'json lines' }, paths: [], messages: true }
+}
+
+/** `lines` is the view of what is read. */
+export function prefixOf(plan: Plan, id: string, source: Source, input: SparkInput, lines: string): Prefix {
   const step = validationOf(plan, id)
-  const input = { source: id, format: { is: 'json lines' } as const, paths: [], ...(messages ? { messages } : {}) }
   return {
     views: [
       // the batch that a row comes in is known where it is taken
       { name: textsName(id), select: textsSql(source, input, lines, '') },
       { name: checkedName(step.id), select: checkedSql(step, textsName(id)) },
     ],
-    select: rowsSql(plan, step, messages),
+    select: rowsSql(plan, step, input.messages === true),
   }
 }
 

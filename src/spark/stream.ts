@@ -9,15 +9,16 @@ import type { KafkaSettings } from '../config.ts'
 import { MillraceError, messageOf } from '../errors.ts'
 import { sparkName } from '../functions/spark-type.ts'
 import type { Log } from '../log.ts'
-import type { Plan } from '../plan/plan.ts'
+import type { Plan, Source } from '../plan/plan.ts'
 import type { SourceReader } from '../sources/source.ts'
-import { SparkSession } from './connect.ts'
+import { type ReadFiles, SparkSession } from './connect.ts'
 import { type Feed, feedsOf } from './feeds.ts'
-import { prefixOf } from './prefix.ts'
+import { openParquet } from './inputs.ts'
+import { messagesOf, prefixOf } from './prefix.ts'
 import { type RunningQuery, standingOf, startQuery, stopQuery } from './query.ts'
 import { checkServer } from './run.ts'
 import { sessionSettings } from './settings.ts'
-import { linesColumns, messageColumns } from './source-sql.ts'
+import { linesColumns, messageColumns, type SparkInput } from './source-sql.ts'
 import { StreamedRows, type StreamedRowsOptions } from './streamed-rows.ts'
 
 export interface StreamOptions {
@@ -42,6 +43,8 @@ interface Running {
 type StreamTools = Pick<StreamedRowsOptions, 'sql' | 'committed'>
 
 const lookEveryMs = 1000
+/** How long one question is asked; the next look asks again. */
+const askMs = 2000
 const mostPauseMs = 30_000
 /** A server that answers may be tried so often in a row before the pipeline stops. */
 const mostFailures = 6
@@ -81,6 +84,7 @@ export class SparkStream implements AsyncDisposable {
   readonly #wanted = new Map<string, number>()
   readonly #quiet = new Map<string, boolean>()
   #tending: Promise<void> | undefined
+  readonly #begun = performance.now()
   #nextAt = 0
   #hasRun = false
   #failures = 0
@@ -151,14 +155,14 @@ export class SparkStream implements AsyncDisposable {
 
   // A server that does not answer is waited for; one that answers, and fails again and again, is not.
   #mayPass(error: unknown): boolean {
-    if (!this.#hasRun || !(error instanceof MillraceError)) return false
-    if (error.code === 'SPARK_UNREACHABLE' || error.code === 'SPARK_SESSION_LOST') return true
-    return error.code === 'SPARK_FAILED' && ++this.#failures < mostFailures
+    if (!(error instanceof MillraceError)) return false
+    if (error.code === 'SPARK_UNREACHABLE' || error.code === 'SPARK_SESSION_LOST')
+      return this.#hasRun || performance.now() - this.#begun < this.#options.waitMs
+    return this.#hasRun && error.code === 'SPARK_FAILED' && ++this.#failures < mostFailures
   }
 
   async #connect(): Promise<SparkSession> {
-    const { remote, waitMs } = this.#options
-    const session = await SparkSession.open({ remote, waitMs: this.#hasRun ? 0 : waitMs })
+    const session = await SparkSession.open({ remote: this.#options.remote, waitMs: askMs })
     try {
       await session.configure(sessionSettings)
       await checkServer(session)
@@ -176,8 +180,9 @@ export class SparkStream implements AsyncDisposable {
     const folder = this.#folder(id, reading)
     await mkdir(folder, { recursive: true })
     const lines = sparkName(`${id} lines`)
-    const prefix = prefixOf(plan, id, source, lines, feed.is === 'topic')
-    await session.viewOfFiles(lines, readOf(feed))
+    const { input, read } = await readOf(session, id, source, feed)
+    const prefix = prefixOf(plan, id, source, input, lines)
+    await session.viewOfFiles(lines, { ...read, options: feed.options, isStreaming: true })
     for (const { name, select } of prefix.views) await session.view(name, select)
     const query = await startQuery(session, {
       name: `${plan.name} ${id}`,
@@ -223,11 +228,21 @@ function uriOf(path: string): string {
   return pathToFileURL(path).href
 }
 
-function readOf(feed: Feed): Parameters<SparkSession['viewOfFiles']>[1] {
+async function readOf(
+  session: SparkSession,
+  id: string,
+  source: Source,
+  feed: Feed,
+): Promise<{ input: SparkInput; read: ReadFiles }> {
   if (feed.is === 'topic')
-    return { format: 'kafka', paths: [], columns: messageColumns, options: feed.options, isStreaming: true }
-  const columns = linesColumns({ source: '', format: { is: 'json lines' }, paths: [] })
-  return { format: 'text', paths: [feed.folder], columns, options: feed.options, isStreaming: true }
+    return { input: messagesOf(id), read: { format: 'kafka', paths: [], columns: messageColumns } }
+  const { path, format } = feed
+  const input: SparkInput = { source: id, format, paths: [path] }
+  if (format.is !== 'parquet') return { input, read: { format: 'text', paths: [path], columns: linesColumns(input) } }
+  // the columns are those of the files that are there now
+  const opened = await openParquet(session, source, input)
+  const schema = (opened.columns ?? []).map(({ name, type }) => `${sparkName(name)} ${type}`).join(', ')
+  return { input: opened, read: { format: 'parquet', paths: [path], columns: linesColumns(opened), schema } }
 }
 
 // Spark has written there by now. On a machine with another disk it would go on for ever, and nothing would come here.
