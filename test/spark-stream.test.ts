@@ -8,6 +8,7 @@ import { flyers } from '../pipelines/flyers/pipeline.ts'
 import { sampleRequest } from '../pipelines/sample-request.ts'
 import { SparkSession } from '../src/spark/connect.ts'
 import { type End, eventually, type Millrace, startMillrace } from './crash/process.ts'
+import { freePort } from './free-port.ts'
 import { noSpark, TestSpark } from './spark/server.ts'
 import { openSparkWorld, type SparkWorld } from './spark/world.ts'
 
@@ -114,6 +115,63 @@ test(
     assert.deepEqual(await reset.ended(60_000), { code: 0, signal: null }, reset.story())
     await landed(world, again, waves)
     await sameAsHere(world, waves)
+  },
+)
+
+test(
+  'a late row and a dead letter are told with the line they came in, and the letter is replayed',
+  onSpark,
+  async () => {
+    await using world = await openSparkWorld(flyers, remote, { FLYERS_SESSIONS: 'table' })
+    const event = (timestamp: string, what: string): string =>
+      JSON.stringify({ timestamp, user_id: 'u', event: what, flyer_id: 'f', merchant_id: 'm' })
+    const late = event('2026-01-01T00:00:00Z', 'flyer_open')
+    const bad = event('2026-01-10T00:00:00Z', 'flyer_close').replace('"f"', '""')
+    const folder = join(world.folder, 'in')
+    await mkdir(folder)
+    const drop = async (name: string, ...lines: string[]): Promise<Wave> => {
+      await writeFile(join(world.folder, name), `${lines.join('\n')}\n`)
+      return { rows: lines.length, drop: async () => await rename(join(world.folder, name), join(folder, name)) }
+    }
+    const waves = [
+      await drop('a.jsonl', event('2026-01-09T23:00:00Z', 'flyer_open'), event('2026-01-10T00:00:00Z', 'scroll')),
+      await drop('b.jsonl', late, bad),
+    ]
+    await using worker = workOn(world)
+    for (const [i, wave] of waves.entries()) {
+      await wave.drop()
+      await landed(world, worker, waves.slice(0, i + 1))
+    }
+    const path = join(folder, 'b.jsonl')
+    assert.deepEqual(await world.sql('select place, raw, late_by_ms::int from millrace.late_rows'), [
+      { place: path, raw: late, late_by_ms: 7 * 86_400_000 - 3_600_000 },
+    ])
+    assert.deepEqual(await world.sql('select place, raw, code, stage from millrace.dead_letters'), [
+      { place: path, raw: bad, code: 'NO_FLYER', stage: 'validate' },
+    ])
+    const [letter] = await world.sql('select id::text from millrace.dead_letters')
+    const words = ['dead-letters', 'replay', String(letter?.['id']), '--set', 'flyer_id=f']
+    await using replay = startMillrace([...words, '--yes'], world.folder, environment(world))
+    assert.deepEqual(await replay.ended(60_000), { code: 0, signal: null }, replay.story())
+    assert.deepEqual(await world.sql(`select outcome, seconds::int from flyer_sessions`), [
+      { outcome: 'paired', seconds: 3600 },
+    ])
+  },
+)
+
+test(
+  'a worker whose Spark is away says so, stops when it is told to, and does not begin without one',
+  onSpark,
+  async () => {
+    await using world = await openSparkWorld(flyers, remote)
+    await mkdir(join(world.folder, 'in'))
+    const nobody = `sc://127.0.0.1:${await freePort()}`
+    await using patient = workOn(world, { SPARK_REMOTE: nobody })
+    await patient.says('starting the queries on Spark again', { withinMs })
+    assert.deepEqual(await patient.stop(), { code: 0, signal: null }, patient.story())
+    await using other = workOn(world, { SPARK_REMOTE: nobody, STARTUP_WAIT: '1 s' })
+    assert.equal((await other.ended(withinMs)).code, 1, other.story())
+    assert.match(other.story(), /no Spark Connect server answers/)
   },
 )
 

@@ -78,9 +78,9 @@ export async function streamsOnSpark(
   const { openStream } = await import('../spark/stream.ts')
   return async (system, log) => {
     const plan = planOf(system, config)
-    const { kafka, spark, startupWaitMs, batchMaxRows } = config
+    const { kafka, spark, batchMaxRows } = config
     const options = { plan, remote, inputs, kafka, folder: join(spark.checkpoints, plan.name), log }
-    return await openStream({ ...options, waitMs: startupWaitMs, rowsInFile: Math.min(batchMaxRows, rowsInFile) })
+    return await openStream({ ...options, rowsInFile: Math.min(batchMaxRows, rowsInFile) })
   }
 }
 

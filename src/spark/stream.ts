@@ -28,8 +28,6 @@ export interface StreamOptions {
   feeds: ReadonlyMap<string, Feed>
   /** Of this pipeline; Spark and this process see it under the same path. */
   folder: string
-  /** How long a server that does not answer is waited for at first; later on it is waited for without end. */
-  waitMs: number
   rowsInFile: number
   everyMs: number
   log: Log
@@ -84,7 +82,6 @@ export class SparkStream implements AsyncDisposable {
   readonly #wanted = new Map<string, number>()
   readonly #quiet = new Map<string, boolean>()
   #tending: Promise<void> | undefined
-  readonly #begun = performance.now()
   #nextAt = 0
   #hasRun = false
   #failures = 0
@@ -156,8 +153,7 @@ export class SparkStream implements AsyncDisposable {
   // A server that does not answer is waited for; one that answers, and fails again and again, is not.
   #mayPass(error: unknown): boolean {
     if (!(error instanceof MillraceError)) return false
-    if (error.code === 'SPARK_UNREACHABLE' || error.code === 'SPARK_SESSION_LOST')
-      return this.#hasRun || performance.now() - this.#begun < this.#options.waitMs
+    if (error.code === 'SPARK_UNREACHABLE' || error.code === 'SPARK_SESSION_LOST') return true
     return this.#hasRun && error.code === 'SPARK_FAILED' && ++this.#failures < mostFailures
   }
 
