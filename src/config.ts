@@ -89,6 +89,11 @@ export const variables = {
     default: '',
     says: 'how Spark reaches the database, where that is another way than ours; empty: the same',
   },
+  CHECKPOINT_LOCATION: {
+    type: 'folder',
+    default: 'spark',
+    says: 'where streams on Spark keep how far they are, and what they hand over; the Spark server and Millrace see it under the same path; a relative one lies under MILLRACE_DATA',
+  },
   API_TOKENS_FILE: {
     type: 'text',
     default: '',
@@ -174,8 +179,8 @@ export interface Config {
   postgresPort: number
   /** Where Kafka is; undefined means that topics are local. */
   kafka: KafkaSettings | undefined
-  /** A Spark Connect server, and how it reaches the database where that is another way than ours. */
-  spark: { remote: string | undefined; databaseUrl: string | undefined }
+  /** A Spark Connect server, how it reaches the database where that is another way than ours, and where its streams lie. */
+  spark: { remote: string | undefined; databaseUrl: string | undefined; checkpoints: string }
   /** How long local topics keep what was read, and how much of it; Infinity: no limit. */
   topics: { keepForMs: number; keepBytes: number }
   dataDirectory: string
@@ -284,6 +289,7 @@ export function loadConfig(
     spark: {
       remote: word('SPARK_REMOTE') || undefined,
       databaseUrl: raw('SPARK_DATABASE_URL') ? postgresUrl('SPARK_DATABASE_URL', raw('SPARK_DATABASE_URL')) : undefined,
+      checkpoints: word('CHECKPOINT_LOCATION'),
     },
     topics: { keepForMs: number('TOPIC_KEEP_FOR'), keepBytes: number('TOPIC_KEEP_BYTES') || Number.POSITIVE_INFINITY },
     dataDirectory,

@@ -149,12 +149,12 @@ const roomsMemoryMb = 64
 export async function openDuck(
   config: Config,
   pipelines: readonly System[] = [],
-  { bounded = false } = {},
+  { bounded = false, also = [] }: { bounded?: boolean; also?: string[] } = {},
 ): Promise<Duck> {
   const spool = spoolFolder(config.dataDirectory)
   await clearTemporary(join(config.dataDirectory, 'duckdb'))
   return await Duck.open({
-    folders: [spool, runsFolder(config.dataDirectory), keptFolder(config.dataDirectory)],
+    folders: [spool, runsFolder(config.dataDirectory), keptFolder(config.dataDirectory), ...also],
     temporary: join(config.dataDirectory, 'duckdb', String(process.pid)),
     memoryLimitMb: memoryLimitFor(config, pipelines, bounded),
     threads: bounded ? 2 : 1,

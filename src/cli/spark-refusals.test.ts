@@ -4,9 +4,9 @@ import { MillraceError } from '../errors.ts'
 import { explain } from './explain.ts'
 import { run } from './run.ts'
 import { work } from './start.ts'
-import type { Verb } from './verb.ts'
+import type { Options, Verb } from './verb.ts'
 
-async function asked(verb: Verb, name: string, options: Record<string, string> = {}): Promise<string> {
+async function asked(verb: Verb, name: string, options: Options = {}): Promise<string> {
   const said: string[] = []
   const words = name === '' ? [] : [name]
   const call = { words, options: { engine: 'spark', ...options }, signal: AbortSignal.abort() }
@@ -48,13 +48,24 @@ for (const name of ['shop-events', 'user-activity']) {
   })
 }
 
-for (const name of ['telemetra', 'flyers', '']) {
-  test(`${name || 'all of them'} as a stream on Spark is refused with what this version has of it`, async () => {
-    const { message, hint } = await refusalOf(work, name)
-    assert.match(message, /runs no stream on Spark; it shows where one would be cut/)
-    assert.match(hint ?? '', /millrace explain (telemetra|flyers) --engine spark/)
+test('all of them as streams on Spark are refused, and those that run there are named', async () => {
+  const { at, hint } = await refusalOf(work, '')
+  assert.equal(at, 'shop-events')
+  assert.match(hint ?? '', /millrace work telemetra flyers --engine spark$/)
+})
+
+for (const name of ['telemetra', 'flyers']) {
+  test(`explain shows where ${name} is cut, and the queries that run on Spark`, async () => {
+    const text = await asked(explain, name)
+    assert.match(text, /a stream: .*\n {2}on Spark: validate.*\n {2}here: select, /)
+    assert.match(text, new RegExp(`a query of ${name}\\.events.*: messages of ${name}\\.events`))
   })
 }
+
+test('a worker is told of folders only where Spark reads them, of one pipeline, with a Spark', async () => {
+  await assert.rejects(asked(work, 'flyers', { engine: 'duckdb', input: ['in'] }), /only on Spark it is told/)
+  await assert.rejects(asked(work, 'flyers'), /SPARK_REMOTE names none/)
+})
 
 test('an engine that there is not is wrong usage of work, too', async () => {
   await assert.rejects(asked(work, 'flyers', { engine: 'flink' }), /"flink" is not duckdb or spark/)

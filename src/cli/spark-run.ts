@@ -1,8 +1,10 @@
-/** `run --engine spark`: what a bounded run on Spark needs of the command line, and what it shows. */
+/** `--engine spark` of run and work: what Spark needs of the command line, and what it shows. */
 import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import type { Config } from '../config.ts'
-import { ownerName, planOf } from '../engine/system-run.ts'
+import { ownerName, planOf, type SystemRun } from '../engine/system-run.ts'
 import { MillraceError } from '../errors.ts'
+import type { Log } from '../log.ts'
 import type { SparkProgress } from '../spark/connect.ts'
 import type { SparkOutcome, SparkRun } from '../spark/run.ts'
 import type { System } from '../system.ts'
@@ -27,17 +29,11 @@ export async function runOnSpark(options: SparkRunOptions): Promise<SparkOutcome
   if (system.notOnSpark !== undefined) throw staysHere(system.name, 'run', system.notOnSpark)
   // loaded when it is asked for: nothing else needs it
   const { runIntoParquet, runIntoTables, writeSummary } = await import('../spark/run.ts')
-  if (config.spark.remote === undefined) {
-    throw new MillraceError('WRONG_USAGE', {
-      at: 'SPARK_REMOTE',
-      message: 'there is no Spark: SPARK_REMOTE names none',
-      hint: 'set it to a Spark Connect server, as sc://host:15002/;token=...',
-    })
-  }
+  const remote = remoteOf(config)
   using shown = sparkLine(system.name)
   const run: SparkRun = {
     plan: planOf(system, config),
-    remote: config.spark.remote,
+    remote,
     inputs,
     again,
     final,
@@ -59,27 +55,57 @@ export async function runOnSpark(options: SparkRunOptions): Promise<SparkOutcome
   return outcome
 }
 
-/** Why nothing of these runs on Spark as a stream, a sentence each. */
-export async function refuseStreams(systems: readonly System[], config: Config): Promise<never> {
+/** Opens the sources of a system for its worker: Spark reads them, and the worker what Spark has made of them. */
+export type OpenStreams = (system: System, log: Log) => Promise<NonNullable<SystemRun['openElsewhere']>>
+
+/** `inputs` are folders in place of topics. Errors: NOT_SUPPORTED, of what stays here; WRONG_USAGE. */
+export async function streamsOnSpark(
+  systems: readonly System[],
+  config: Config,
+  inputs: string[],
+): Promise<OpenStreams> {
   const { cutOf } = await import('../spark/cut.ts')
-  const [first, ...others] = systems.map((system) => {
+  const [first, ...others] = systems.flatMap((system) => {
     const why = system.notOnSpark ?? cutOf(planOf(system, config)).refused
-    return { name: system.name, why }
+    return why === undefined ? [] : [{ name: system.name, why }]
   })
-  const runsThere = [first, ...others].find((each) => each?.why === undefined)
-  if (first?.why !== undefined && others.length === 0) throw staysHere(first.name, 'work', first.why)
-  throw new MillraceError('NOT_SUPPORTED', {
-    at: runsThere?.name ?? '--engine spark',
-    message: 'this version runs no stream on Spark; it shows where one would be cut',
-    hint: `look at it with millrace explain ${runsThere?.name ?? first?.name} --engine spark; a bounded run is millrace run`,
+  if (first !== undefined) {
+    const names = systems
+      .map(({ name }) => name)
+      .filter((name) => ![first, ...others].some((each) => each.name === name))
+    throw staysHere(first.name, 'work', first.why, names)
+  }
+  if (inputs.length > 0 && systems.length !== 1)
+    throw new MillraceError('WRONG_USAGE', { at: '--input', message: 'folders are of one pipeline: name it' })
+  const remote = remoteOf(config)
+  const { openStream } = await import('../spark/stream.ts')
+  return async (system, log) => {
+    const plan = planOf(system, config)
+    const { kafka, spark, batchMaxRows } = config
+    const options = { plan, remote, inputs, kafka, folder: join(spark.checkpoints, plan.name), log }
+    return await openStream({ ...options, rowsInFile: Math.min(batchMaxRows, rowsInFile) })
+  }
+}
+
+/** Of what Spark hands over; a batch here takes several files, and one at least. */
+const rowsInFile = 50_000
+
+function remoteOf({ spark: { remote } }: Config): string {
+  if (remote !== undefined) return remote
+  throw new MillraceError('WRONG_USAGE', {
+    at: 'SPARK_REMOTE',
+    message: 'there is no Spark: SPARK_REMOTE names none',
+    hint: 'set it to a Spark Connect server, as sc://host:15002/;token=...',
   })
 }
 
-function staysHere(pipeline: string, verb: string, why: string): MillraceError {
+// `others` of the same command line do run there.
+function staysHere(pipeline: string, verb: string, why: string, others: readonly string[] = []): MillraceError {
+  const there = others.length === 0 ? '' : `; there: millrace ${verb} ${others.join(' ')} --engine spark`
   return new MillraceError('NOT_SUPPORTED', {
     at: pipeline,
     message: why,
-    hint: `without --engine spark it runs here: millrace ${verb} ${pipeline}`,
+    hint: `without --engine spark it runs here: millrace ${verb} ${pipeline}${there}`,
   })
 }
 

@@ -21,11 +21,11 @@ import { keepPostgresUp } from './keep-postgres-up.ts'
 import { logAbove } from './log-above.ts'
 import { type OpenStore, openDuck, openStore, readConfig, systemNamed } from './open.ts'
 import { findServer, removeServerFile, urlOf, writeServerFile } from './server-file.ts'
-import { refuseStreams } from './spark-run.ts'
+import { type OpenStreams, streamsOnSpark } from './spark-run.ts'
 import { topicsOf } from './standing.ts'
 import { liveSummary } from './summary.ts'
 import { labelledLines } from './text.ts'
-import { type Call, jsonOption, type Verb } from './verb.ts'
+import { type Call, jsonOption, textsOption, type Verb } from './verb.ts'
 
 export const start: Verb = {
   says: 'Runs everything in one process: server, and the pipelines named, or all that ship.',
@@ -52,23 +52,44 @@ export const start: Verb = {
 
 export const work: Verb = {
   says: 'Runs pipelines without a server; another worker of the same pipeline stands by.',
-  usage: '[pipeline...] [--engine duckdb|spark] [--json]',
+  usage: '[pipeline...] [--engine duckdb|spark] [--input DIR...] [--json]',
   options: {
     engine: {
       type: 'string',
-      says: 'duckdb, here, which is what it does anyway; with spark it says why a pipeline does not run there as a stream',
+      says: 'duckdb, here, which is what it does anyway; or spark: it reads, validates and filters, at SPARK_REMOTE, and the rest is done here',
       takes: ['duckdb', 'spark'],
+    },
+    input: {
+      type: 'string',
+      multiple: true,
+      says: 'with spark: a folder of JSON lines that is read in place of the topic, or a pattern that ends with .parquet; of several topics, as topic=folder',
+      takes: 'a path',
     },
     ...jsonOption,
   },
-  examples: ['millrace work', 'millrace work shop-events', 'millrace work ./orders.ts'],
+  examples: [
+    'millrace work',
+    'millrace work shop-events',
+    'millrace work ./orders.ts',
+    'millrace work telemetra --engine spark',
+    'millrace work flyers --engine spark --input /logs/flyers',
+  ],
   async run(call) {
     const chosen = await systemsNamed(call.words)
     const engine = call.options['engine'] ?? 'duckdb'
-    if (engine === 'spark') return await refuseStreams(chosen, readConfig().config)
+    const inputs = textsOption(call.options, 'input')
+    const only = { chosen, serve: false, work: true, demo: false }
+    if (engine === 'spark')
+      return await runAll(call, { ...only, streams: await streamsOnSpark(chosen, readConfig().config, inputs) })
     if (engine !== 'duckdb')
       throw new MillraceError('WRONG_USAGE', { at: '--engine', message: `"${engine}" is not duckdb or spark` })
-    return await runAll(call, { chosen, serve: false, work: true, demo: false })
+    if (inputs.length > 0)
+      throw new MillraceError('WRONG_USAGE', {
+        at: '--input',
+        message: 'a worker reads what its pipeline says; only on Spark it is told of folders',
+        hint: 'add --engine spark, or read files once with millrace run',
+      })
+    return await runAll(call, only)
   },
 }
 
@@ -93,9 +114,11 @@ interface Chosen {
   /** Runs the pipelines, too. */
   work: boolean
   demo: boolean
+  /** Its workers take up what Spark makes of their sources. */
+  streams?: OpenStreams
 }
 
-async function runAll({ signal, out, options }: Call, { chosen, serve, work, demo }: Chosen): Promise<number> {
+async function runAll({ signal, out, options }: Call, { chosen, serve, work, demo, streams }: Chosen): Promise<number> {
   const { config, log: plainLog } = readConfig()
   const json = options['json'] === true
   const live = serve && !json && process.stdout.isTTY === true && process.env['TERM'] !== 'dumb'
@@ -126,9 +149,9 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
     board.waitingFor = undefined
     const lines = json
       ? [JSON.stringify(addresses(opened, server, config))]
-      : whereToLook(opened, server, config, board, demo)
+      : whereToLook(opened, server, config, board, demo, streams !== undefined)
     for (const line of lines) summary === undefined ? out(line) : summary.print(line)
-    await using duck = await openDuck(config, chosen)
+    await using duck = await openDuck(config, chosen, streams === undefined ? {} : { also: [config.spark.checkpoints] })
     board.duck = duck
     await using heard = opened.store.sessions(1)
     // who neither asks nor can forget for others hears nothing
@@ -139,6 +162,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
         await runSystem({
           ...tools,
           system: line.system,
+          ...(streams === undefined ? {} : { openElsewhere: await streams(line.system, log) }),
           onProgress: (now) => {
             note(board, line, now)
             server?.meter.note(line.system.name, now)
@@ -268,6 +292,7 @@ function whereToLook(
   config: Config,
   board: Board,
   demo: boolean,
+  onSpark: boolean,
 ): string[] {
   const pairs: [string, string][] = []
   if (server !== undefined) pairs.push(['page', urlOf({ host: config.host, port: server.port })])
@@ -276,7 +301,8 @@ function whereToLook(
   for (const { plan } of board.lines.values()) {
     for (const { folder } of filesSources(plan)) pairs.push([plan.name, `reads files dropped into ${folder}`])
     const topics = topicsOf(plan)
-    if (topics.length > 0) pairs.push([plan.name, `reads ${topics.join(', ')}${config.kafka ? ' of Kafka' : ''}`])
+    if (onSpark) pairs.push([plan.name, `takes up what Spark reads for it: ${topics.join(', ')}`])
+    else if (topics.length > 0) pairs.push([plan.name, `reads ${topics.join(', ')}${config.kafka ? ' of Kafka' : ''}`])
   }
   if (demo) pairs.push(['demo', 'sample data comes in at 10 events a second, 2 % of it wrong'])
   return ['Millrace is running', ...labelledLines(pairs), '']

@@ -71,7 +71,7 @@ async function countBranches(
   outcomes: SinkOutcome[],
 ): Promise<Verdicts> {
   const sinks = plan.steps.filter((step): step is TableStep => step.op === 'table' && takesInputRows(plan, step))
-  const rowsIn = range.rows + range.malformed
+  const rowsIn = rowsOfRange(range)
   if (rowsIn === 0) return { rowsIn, written: 0, filtered: 0, duplicates: 0, late: 0, dead: 0 }
 
   const taken: string[] = []
@@ -162,10 +162,10 @@ async function countBranches(
   return {
     rowsIn,
     written: 0,
-    filtered: 0,
     duplicates: 0,
     late: 0,
     ...counted,
+    filtered: (counted?.filtered ?? 0) + (range.filtered ?? 0),
     dead: (counted?.dead ?? 0) + range.malformed,
   }
 }
@@ -178,9 +178,9 @@ async function countInLine(
   range: Range,
 ): Promise<Verdicts> {
   const verdicts: Verdicts = {
-    rowsIn: range.rows + range.malformed,
+    rowsIn: rowsOfRange(range),
     written: 0,
-    filtered: 0,
+    filtered: range.filtered ?? 0,
     duplicates: 0,
     late: 0,
     dead: range.malformed,
@@ -244,6 +244,10 @@ async function countInLine(
     }
   }
   return verdicts
+}
+
+function rowsOfRange({ rows, malformed, filtered = 0 }: Range): number {
+  return rows + malformed + filtered
 }
 
 // A sink that leaves no relation behind: its rows are those it reads.

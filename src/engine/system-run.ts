@@ -11,9 +11,9 @@ import { filesSources } from '../sources/files/waiting.ts'
 import { sources } from '../sources/index.ts'
 import { type ChosenLetters, openLettersReader } from '../sources/letters.ts'
 import { severalReaders } from '../sources/several.ts'
-import type { SourceReader } from '../sources/source.ts'
+import type { SourceReader, Sql } from '../sources/source.ts'
 import { openTopics } from '../sources/topic/open.ts'
-import type { Store } from '../store/store.ts'
+import type { Committed, Store } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { type Duck, spoolFolder } from './duckdb.ts'
 import { runFollowers } from './follow.ts'
@@ -35,9 +35,17 @@ export interface SystemRun {
   bounded?: { inputs: string[] | undefined; again: boolean; final?: boolean; output?: string | undefined }
   /** A replay, over these dead letters. */
   letters?: ChosenLetters
+  /** Reads a source in place of our own readers, which know nothing of what it reads. */
+  openElsewhere?: (id: string, tools: ElsewhereTools) => Promise<SourceReader>
   onProgress?: (progress: Progress) => void
   onProblem?: (problem: MillraceError) => void
   watch?: { wanted(): boolean; rows(landed: LandedRows): void }
+}
+
+export interface ElsewhereTools {
+  sql: Sql
+  /** What is committed of the pipeline. */
+  committed(): Promise<Committed>
 }
 
 /** Its pipeline, and its followers beside it; a bounded run lets them look once, after it. */
@@ -84,6 +92,8 @@ async function runItsPipeline(run: SystemRun): Promise<Progress> {
   await using topics = await openTopics(config)
   const openReader = async ([id, source]: [string, Source]): Promise<SourceReader> => {
     if (letters !== undefined) return await openLettersReader({ ...letters, id, source, store, spool })
+    const committed = async () => await store.committed(plan.name)
+    if (run.openElsewhere !== undefined) return await run.openElsewhere(id, { sql: session, committed })
     const inputs = bounded?.inputs && { paths: bounded.inputs, again: bounded.again }
     const files = {
       id,
@@ -105,7 +115,7 @@ async function runItsPipeline(run: SystemRun): Promise<Progress> {
           source,
           reader: await topics.openReader(source.topic, { pipeline: plan.name, signal }),
           bounded: bounded !== undefined,
-          positions: async () => (await store.committed(plan.name)).positions,
+          positions: async () => (await committed()).positions,
           spool,
           sql: session,
           onLost: (problem) => log.warn(problem.toString(), { pipeline: plan.name }),

@@ -15,6 +15,8 @@ export interface Range {
   /** Rows that could be cut out. */
   rows: number
   malformed: number
+  /** Rows that were filtered where they were read, as a filter of the plan says. */
+  filtered?: number
   /** Bytes of input. */
   bytes: number
   /** Some rows are so long that they should not be sorted. */
@@ -57,6 +59,9 @@ export interface Where {
   partition: string
   rawText: string
 }
+
+/** What partitions are called of a source that Spark reads, and we take up what it has made of it. */
+export const sparkPartitions = 'spark/'
 
 /** Nothing was read: a batch of it moves event time on. */
 export function emptyRange(): Range {

@@ -22,7 +22,7 @@ import { type CommandSchema, WriteOperation_SaveMode } from './generated/command
 import type { RelationSchema } from './generated/relations_pb.js'
 
 type Relation = MessageInitShape<typeof RelationSchema>
-type Command = MessageInitShape<typeof CommandSchema>
+export type Command = MessageInitShape<typeof CommandSchema>
 type Plan = MessageInitShape<typeof PlanSchema>
 
 export interface SessionOptions {
@@ -44,11 +44,15 @@ export interface SparkProgress {
 }
 
 export interface ReadFiles {
-  format: 'text' | 'parquet' | 'binaryFile'
+  format: 'text' | 'parquet' | 'binaryFile' | 'kafka'
+  /** Of Kafka there are none. */
   paths: string[]
   /** What the view has of them: expressions with their names. */
   columns: string[]
   options?: Record<string, string>
+  /** What comes later, too; of Parquet with its columns, as the DDL of a table has them. */
+  isStreaming?: boolean
+  schema?: string
 }
 
 export interface WriteRows {
@@ -132,8 +136,12 @@ export class SparkSession implements AsyncDisposable {
     await this.#view(name, sqlRelation(sql))
   }
 
-  async viewOfFiles(name: string, { format, paths, columns, options = {} }: ReadFiles): Promise<void> {
-    const value = { isStreaming: false, readType: { case: 'dataSource', value: { format, paths, options } } } as const
+  async viewOfFiles(
+    name: string,
+    { format, paths, columns, options = {}, isStreaming = false, schema }: ReadFiles,
+  ): Promise<void> {
+    const files = { format, paths, options, ...(schema === undefined ? {} : { schema }) }
+    const value = { isStreaming, readType: { case: 'dataSource', value: files } } as const
     const expressions = columns.map((expression) => ({
       exprType: { case: 'expressionString', value: { expression } } as const,
     }))
@@ -157,6 +165,14 @@ export class SparkSession implements AsyncDisposable {
       ...(path === undefined ? {} : { saveType: { case: 'path' as const, value: path } }),
     }
     await this.#command({ commandType: { case: 'writeOperation', value } })
+  }
+
+  /** Anything else; answers what the server says of it. */
+  async command(command: Command): Promise<ExecutePlanResponse['responseType'][]> {
+    const answers: ExecutePlanResponse['responseType'][] = []
+    for await (const { responseType } of this.#execute({ opType: { case: 'command', value: command } }))
+      answers.push(responseType)
+    return answers
   }
 
   /** Reads a table of another database, to see whether it can be reached. */
@@ -193,9 +209,8 @@ export class SparkSession implements AsyncDisposable {
   }
 
   async #command(command: Command): Promise<void> {
-    for await (const _ of this.#execute({ opType: { case: 'command', value: command } })) {
-      // what a command answers with is only that it is done
-    }
+    // what it answers with is only that it is done
+    await this.command(command)
   }
 
   // ---- requests ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,6 @@
-/** Where a plan would be cut for a stream on Spark: what is heavy there, what keeps state here. One table says which. */
-
-import { MillraceError } from '../errors.ts'
-import { printSpark } from '../functions/print-spark.ts'
-import type { Plan, Step } from '../plan/plan.ts'
+/** Where a plan is cut for a stream on Spark: what is heavy there, what keeps state here. One table says which. */
+import { makesRows, type Plan, type Step } from '../plan/plan.ts'
+import { filterThere, whyNotValidated } from './prefix.ts'
 
 export interface SparkCut {
   refused: string | undefined
@@ -13,11 +11,9 @@ export interface SparkCut {
   why: string
 }
 
-/** What Spark can do on a stream, by operator; else why it stays here. */
-const onStreams: Record<Step['op'], true | string> = {
-  validate: true,
-  select: true,
-  filter: true,
+/** Why a step stays here, by operator. */
+const staysHere: Record<Exclude<Step['op'], 'validate' | 'filter'>, string> = {
+  select: 'rows travel as they came, so that one that is late or refused further on can be told, and replayed',
   dedup: 'keys are remembered over all time',
   window: 'late rows are kept, and Spark drops them without a word of which they were',
   pairs: 'Spark refuses to look at the next row on a stream',
@@ -31,37 +27,46 @@ const onStreams: Record<Step['op'], true | string> = {
 
 export function cutOf(plan: Plan): SparkCut {
   const cut: SparkCut = { refused: undefined, onSpark: [], here: [], why: '' }
-  const topics = Object.values(plan.sources).every(({ is }) => is === 'topic')
   for (const step of plan.steps) {
-    const runs = step.from.every((from) => Object.hasOwn(plan.sources, from) || cut.onSpark.includes(from))
-    const why = runs ? whyHere(plan, step) : undefined
-    if (runs && why === undefined) cut.onSpark.push(step.id)
+    const why = whyHere(plan, step)
+    if (why === undefined) cut.onSpark.push(step.id)
     else cut.here.push(step.id)
     if (cut.why === '' && why !== undefined) cut.why = `${step.id}: ${why}`
+    if (step.op === 'validate' && why !== undefined) cut.refused = `its validation has what Spark has not: ${why}`
   }
-  const rows = plan.steps.filter(({ id, op }) => cut.here.includes(id) && op !== 'table')
-  if (!topics || rows.length === 0) {
+  const topics = Object.values(plan.sources).every(({ is }) => is === 'topic')
+  if (!topics || !plan.steps.some(isHeavy)) {
     cut.refused =
       'behind its validation every row goes into Postgres, which is its wall: Spark would only add a hop on the way there'
   }
   return cut
 }
 
-function whyHere(plan: Plan, step: Step): string | undefined {
-  const can = onStreams[step.op]
-  if (step.op === 'window' && step.late === 'drop') return undefined
-  if (can !== true) return can
-  try {
-    if (step.op === 'select')
-      for (const expression of Object.values(step.select)) printSpark(expression, columnsAt(plan, step))
-    if (step.op === 'filter') printSpark(step.where, columnsAt(plan, step))
-    return undefined
-  } catch (error) {
-    if (error instanceof MillraceError && error.code === 'NOT_SUPPORTED') return error.message
-    throw error
-  }
+// It makes few rows of many, or needs more than the row.
+function isHeavy(step: Step): boolean {
+  return makesRows(step) || step.op === 'dedup'
 }
 
-function columnsAt(plan: Plan, { from: [from = ''] }: Step) {
-  return plan.steps.find(({ id }) => id === from)?.columns ?? plan.sources[from]?.columns ?? []
+function whyHere(plan: Plan, step: Step): string | undefined {
+  switch (step.op) {
+    case 'validate':
+      return whyNotValidated(step)
+    case 'filter': {
+      const before = plan.steps.find(({ id }) => step.from.includes(id))
+      if (before?.op === 'validate' && filterThere(plan, before) === step) return undefined
+      return 'on Spark rows are filtered once, right behind their validation, by what Spark has too'
+    }
+    case 'window':
+      return step.late === 'keep' ? staysHere.window : 'its panes are summed up with the books of the batch'
+    case 'select':
+    case 'dedup':
+    case 'pairs':
+    case 'total':
+    case 'anomalies':
+    case 'table':
+    case 'topic':
+    case 'files':
+    case 'enqueue':
+      return staysHere[step.op]
+  }
 }

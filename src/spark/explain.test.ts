@@ -98,6 +98,10 @@ test('a stream is cut where state begins, and refused where there is none', () =
   const { streaming } = explainSpark(windows)
   assert.deepEqual([streaming.onSpark, streaming.refused], [['validate', 'filter'], undefined])
   assert.match(streaming.why, /window: late rows are kept/)
+  const [query, ...others] = streaming.queries
+  assert.deepEqual(others, [])
+  assert.match(query?.sql ?? '', /when _is_good then 0 else 1 end as _verdict/)
+  assert.match(query?.sql ?? '', /_failed is null and coalesce\(\(?who.* as _is_good/)
   const rows = pipeline('p').from(source).into(table('t')).plan
   assert.match(explainSpark(rows).streaming.refused ?? '', /every row goes into Postgres/)
 })

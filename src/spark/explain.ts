@@ -1,8 +1,10 @@
 /** A plan on Spark in words and SQL: what `explain --engine spark` says, without a server. */
+import { sparkName } from '../functions/spark-type.ts'
 import { type Plan, planHash } from '../plan/plan.ts'
 import { mergeSql } from '../store/merge-sql.ts'
 import { cutOf, type SparkCut } from './cut.ts'
 import { refusals, sparkPlan, textsName } from './plan-sql.ts'
+import { messagesOf, prefixOf } from './prefix.ts'
 import { sessionSettings } from './settings.ts'
 import { textsSql } from './source-sql.ts'
 
@@ -16,7 +18,9 @@ export interface SparkExplanation {
   counts: string[]
   tables: { table: string; sql: string; merge: string }[]
   dead_letters: string[]
-  streaming: SparkCut
+  streaming: SparkCut & {
+    queries: { source: string; topic: string; views: { name: string; sql: string }[]; sql: string }[]
+  }
 }
 
 /** `notThere` is why its system stays off Spark, where it does. */
@@ -31,8 +35,9 @@ export function explainSpark(plan: Plan, notThere?: string): SparkExplanation {
     counts: [],
     tables: [],
     dead_letters: [],
-    streaming: notThere === undefined ? cutOf(plan) : { refused: notThere, onSpark: [], here: [], why: '' },
+    streaming: { ...cutOf(plan), ...(notThere === undefined ? {} : { refused: notThere }), queries: [] },
   }
+  if (explanation.streaming.refused === undefined) explanation.streaming.queries = queriesOf(plan)
   if (refused.length > 0) return explanation
   for (const [id, source] of Object.entries(plan.sources)) {
     const format = source.is === 'files' ? source.format : ({ is: 'json lines' } as const)
@@ -50,6 +55,15 @@ export function explainSpark(plan: Plan, notThere?: string): SparkExplanation {
     merge: mergeSql(step, `millrace_staging."<run> ${step.id}"`),
   }))
   return explanation
+}
+
+function queriesOf(plan: Plan): SparkExplanation['streaming']['queries'] {
+  return Object.entries(plan.sources).flatMap(([id, source]) => {
+    if (source.is !== 'topic') return []
+    const { views, select } = prefixOf(plan, id, source, messagesOf(id), sparkName(`${id} lines`))
+    const told = views.map(({ name, select: sql }) => ({ name, sql }))
+    return [{ source: id, topic: source.topic, views: told, sql: select }]
+  })
 }
 
 /** The explanation as a person reads it in a terminal. */
@@ -84,7 +98,11 @@ export function sparkExplanationText(explanation: SparkExplanation): string {
       `  here: ${streaming.here.join(', ')}`,
       `  the cut: ${streaming.why}`,
     )
-    lines.push('  this version shows the cut, and does not run it yet')
+    for (const { source, topic, views: own, sql: select } of streaming.queries) {
+      lines.push('', `  a query of ${source}: messages of ${topic}; with --input files of a folder`)
+      for (const { name, sql: text } of own) lines.push(...sql(`create temporary view ${name} as\n${text}`))
+      lines.push('  as Parquet, of which the worker here takes what the manifest names', ...sql(select))
+    }
   }
   return lines.join('\n').trimEnd()
 }

@@ -187,8 +187,8 @@ group by _file`)
   opened.inputs.push(...byHeader.values())
 }
 
-// Of many files one schema: all columns that any of them has.
-async function openParquet(session: SparkSession, source: Source, input: SparkInput): Promise<SparkInput> {
+/** Of many files one schema: all columns that any of them has. Errors: NO_INPUT. */
+export async function openParquet(session: SparkSession, source: Source, input: SparkInput): Promise<SparkInput> {
   const view = sparkName(`${input.source} parquet`)
   await session.viewOfFiles(view, {
     format: 'parquet',

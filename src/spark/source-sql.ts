@@ -17,6 +17,8 @@ export interface SparkInput {
   header?: { line: string; names: string[] }
   /** Of Parquet: the columns that the files have. */
   columns?: { name: string; type: string }[]
+  /** Each value is a message of a topic, and no line of a file. */
+  messages?: true
 }
 
 /** What a view of files has, before anything is made of it. */
@@ -29,7 +31,7 @@ export function linesColumns({ format, columns = [] }: SparkInput): string[] {
 export function textsSql(source: Source, input: SparkInput, lines: string, batch: string): string {
   switch (input.format.is) {
     case 'json lines':
-      return jsonSql(source, lines, batch)
+      return jsonSql(source, lines, batch, input.messages === true)
     case 'csv':
       return csvSql(source, input.format, input.header, lines, batch)
     case 'parquet':
@@ -48,7 +50,7 @@ export const lineSql = `if(right(value, 1) = chr(13), substring(value, 1, length
 // Spark reads no further than the end of a first value; that nothing follows it shows when it stands in a list.
 const strict = `map('allowSingleQuotes', 'false', 'allowNonNumericNumbers', 'false')`
 
-function jsonSql(source: Source, lines: string, batch: string): string {
+function jsonSql(source: Source, lines: string, batch: string, messages: boolean): string {
   const read = columnsRead(source)
   const known = read.map(({ name }) => sparkText(name)).join(', ')
   const texts = read.filter(({ type }) => type.is === 'text').map(({ name }) => sparkText(name))
@@ -65,31 +67,33 @@ function jsonSql(source: Source, lines: string, batch: string): string {
     ...(texts.length === 0 ? [] : [{ code: 'WRONG_TYPE', keys: `filter(_keys, _k -> ${isNested})` }]),
     { code: 'LONE_SURROGATE', keys: `if(_raw rlike ${sparkText(half)}, filter(_keys, _k -> ${hasHalf}), array())` },
   ]
-  const whole = `not is_valid_utf8(_raw) or ${isTooDeep} or _json is null or try_variant_get(_json, '$[1]', 'variant') is not null`
+  // a message may have no value, or one that is blank; a line that is blank is no row
+  const nothing = messages ? `not _raw rlike '[^ \\\\t\\\\r\\\\n]' or ` : ''
+  const whole = `_raw is null or not is_valid_utf8(_raw) or ${nothing}${isTooDeep} or _json is null or try_variant_get(_json, '$[1]', 'variant') is not null`
+  const blank = messages ? '' : `\n      -- blank lines are no rows\n      where not _raw rlike '^[ \\\\t\\\\r]*\\\\z'`
   return `select
   _place as ${origin.file},
   _raw as ${origin.raw},
   case
+    when _raw is null then 'NO_VALUE'
     when not is_valid_utf8(_raw) then 'INVALID_UTF8'
     when ${isTooDeep} then 'TOO_DEEP'
     when ${whole} then 'NOT_JSON'
-    when left(ltrim(_raw), 1) <> '{' then 'NOT_AN_OBJECT'
+    when not _raw rlike '^[ \\\\t\\\\r\\\\n]*[{]' then 'NOT_AN_OBJECT'
 ${faults.map(({ code, keys }) => `    when size(${keys}) > 0 then '${code}'`).join('\n')}
   end as ${origin.malformed},
   case
     when ${whole} then null
 ${faults.map(({ keys }) => `    when size(${keys}) > 0 then ${keys}[0]`).join('\n')}
   end as ${origin.about},
-  ${columnsSql(source, batch, ({ name }) => `try_element_at(_fields, ${sparkText(name)})`)}
+  ${columnsSql(source, batch, ({ name }) => `try_element_at(_fields, ${sparkText(name)})`, messages)}
 from (
   select *, map_keys(_fields) as _keys
   from (
     select *, coalesce(if(_json is null, null, from_json(_raw, 'map<string,string>', ${strict})), map()) as _fields
     from (
-      select _place, _raw, try_parse_json(concat('[', _raw, ']')) as _json
-      from (select ${place} as _place, ${lineSql} as _raw from ${lines})
-      -- blank lines are no rows
-      where not _raw rlike '^[ \\\\t\\\\r]*\\\\z'
+      select *, try_parse_json(concat('[', _raw, ']')) as _json
+      from (select *, ${place} as _place, ${messages ? 'value' : lineSql} as _raw from ${lines})${blank}
     )
   )
 )`
@@ -187,20 +191,30 @@ function valueText(value: string, type: string): string {
 
 // ---- columns -------------------------------------------------------------------------------------------------------
 
-function columnsSql(source: Source, batch: string, textOf: (column: SourceColumn) => string): string {
+function columnsSql(source: Source, batch: string, textOf: (column: SourceColumn) => string, messages = false): string {
   return source.columns
     .map((column) => {
       const { name } = column
-      return `${column.origin === undefined ? textOf(column) : originSql(column, batch)} as ${sparkName(name)}`
+      return `${column.origin === undefined ? textOf(column) : originSql(column, batch, messages)} as ${sparkName(name)}`
     })
     .join(',\n  ')
 }
 
 // Of what only messages have there is nothing in files; Spark does not number lines.
-function originSql({ origin: from }: SourceColumn, batch: string): string {
-  if (from === 'file') return '_place'
+function originSql({ origin: from }: SourceColumn, batch: string, messages: boolean): string {
+  if (from === 'file' && !messages) return '_place'
+  if (messages && (from === 'partition' || from === 'offset' || from === 'timestamp')) return `_${from}`
   return from === 'batch' ? sparkText(batch) : 'cast(null as string)'
 }
+
+/** What a view of messages has, before anything is made of it: each where a line of a file would be. */
+export const messageColumns = [
+  `concat(topic, '/', partition, '/', offset) as ${origin.file}`,
+  'cast(value as string) as value',
+  'cast(partition as string) as _partition',
+  'cast(offset as string) as _offset',
+  `date_format(timestamp, "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'") as _timestamp`,
+]
 
 /** The columns of an empty relation, for a source without files. */
 export function noRowsSql(source: Source): string {

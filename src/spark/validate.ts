@@ -69,35 +69,59 @@ export function goodSql(step: ValidateStep, checked: string): string {
 
 /** The dead letters of a step, in the columns of `millrace.dead_letters`, with a number that tells them apart. */
 export function deadLettersSql(step: ValidateStep, checked: string, says: Record<string, string>): string {
+  const columns = letterColumns(step, says).map(({ name, value }) => `  ${value} as ${name}`)
+  return `select
+  monotonically_increasing_id() as _n,
+${columns.join(',\n')}
+from ${checked}
+where _failed is not null`
+}
+
+/** What a dead letter has in each of its columns, of a row that has failed. */
+export function letterColumns(step: ValidateStep, says: Record<string, string>): { name: string; value: string }[] {
   const failures = sparkFailures(step)
   const of = (value: (failure: SparkFailure) => string): string =>
-    `case _failed\n${failures.map((failure, i) => `    when ${i + 1} then ${value(failure)}`).join('\n')}\n  end`
-  const textOf = (name: string): string => {
-    const column = step.columns.find((each) => each.name === name)
-    return column === undefined || column.type.is === 'text' ? sparkName(name) : raw(name)
-  }
+    failures.length === 0
+      ? 'cast(null as string)'
+      : `case _failed\n${failures.map((failure, i) => `    when ${i + 1} then ${value(failure)}`).join('\n')}\n  end`
   const message = ({ message, column }: SparkFailure): string =>
     column === null || !message.includes('{value}')
       ? sparkText(message)
-      : `replace(${sparkText(message)}, '{value}', coalesce(left(${textOf(column)}, 200), ''))`
+      : `replace(${sparkText(message)}, '{value}', coalesce(left(${textOf(step, column)}, 200), ''))`
   const reasons = Object.entries(says).map(([code, text]) => `when ${sparkText(code)} then ${sparkText(text)}`)
-  const fields = step.columns.flatMap(({ name }) => [sparkText(name), textOf(name)])
+  const fields = step.columns.flatMap(({ name }) => [sparkText(name), textOf(step, name)])
   const read = '_failed = 0'
-  return `select
-  monotonically_increasing_id() as _n,
-  ${sparkText(step.from[0] ?? '')} as source,
-  ${origin.file} as place,
-  cast(null as bigint) as line,
-  if(${read}, 'read', ${sparkText(step.id)}) as stage,
-  if(${read}, ${origin.malformed}, ${of(({ code }) => sparkText(code))}) as code,
-  if(${read}, ${origin.about}, ${of(({ column }) => (column === null ? 'cast(null as string)' : sparkText(column)))}) as column_name,
-  if(${read}, concat(coalesce(concat('"', ${origin.about}, '": '), ''), case ${origin.malformed} ${reasons.join(' ')} end), ${of(message)}) as message,
-  -- what no text holds: a NUL is written out, and of other bytes the text has a mark
-  replace(make_valid_utf8(${origin.raw}), chr(0), '\\\\x00') as raw,
-  case when contains(${origin.raw}, chr(0)) or not is_valid_utf8(${origin.raw}) then concat('\\\\x', lower(hex(cast(${origin.raw} as binary)))) end as raw_bytes,
-  if(${read}, cast(null as string), to_json(named_struct(${fields.join(', ')}), map('ignoreNullFields', 'false'))) as fields
-from ${checked}
-where _failed is not null`
+  const about = of(({ column }) => (column === null ? 'cast(null as string)' : sparkText(column)))
+  return [
+    { name: 'source', value: sparkText(step.from[0] ?? '') },
+    { name: 'place', value: origin.file },
+    { name: 'line', value: 'cast(null as bigint)' },
+    { name: 'stage', value: `if(${read}, 'read', ${sparkText(step.id)})` },
+    { name: 'code', value: `if(${read}, ${origin.malformed}, ${of(({ code }) => sparkText(code))})` },
+    { name: 'column_name', value: `if(${read}, ${origin.about}, ${about})` },
+    {
+      name: 'message',
+      value: `if(${read}, concat(coalesce(concat('"', ${origin.about}, '": '), ''), case ${origin.malformed} ${reasons.join(' ')} end), ${of(message)})`,
+    },
+    { name: 'raw', value: storableRaw },
+    {
+      name: 'raw_bytes',
+      value: `case when contains(${origin.raw}, chr(0)) or not is_valid_utf8(${origin.raw}) then concat('\\\\x', lower(hex(cast(${origin.raw} as binary)))) end`,
+    },
+    {
+      name: 'fields',
+      value: `if(${read}, cast(null as string), to_json(named_struct(${fields.join(', ')}), map('ignoreNullFields', 'false')))`,
+    },
+  ]
+}
+
+/** What no text holds: a NUL is written out, and of other bytes the text has a mark. A message may have no value. */
+export const storableRaw = `replace(make_valid_utf8(coalesce(${origin.raw}, '')), chr(0), '\\\\x00')`
+
+/** The text of a column as it was read. */
+export function textOf(step: ValidateStep, name: string): string {
+  const column = step.columns.find((each) => each.name === name)
+  return column === undefined || column.type.is === 'text' ? sparkName(name) : raw(name)
 }
 
 // The text of a column that is parsed; a text column is its own.

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { MillraceError, messageOf } from '../../errors.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { Position } from '../../store/store.ts'
+import { sparkPartitions } from '../source.ts'
 import type { PartitionEnds, Topics } from './topic.ts'
 
 /** Where a topic ends now, or why nobody knows. */
@@ -41,6 +42,8 @@ export async function topicLags(
     const committed = new Map(
       positions.filter((each) => each.source === source).map(({ partition, position }) => [partition, position]),
     )
+    if ([...committed.keys()].some((partition) => partition.startsWith(sparkPartitions)))
+      return [{ source, topic: read.topic, partitions: [], why: 'Spark reads it, and knows how far it is' }]
     return [lagOf({ source, topic: read.topic }, committed, await ends.of(read.topic))]
   })
   return (await Promise.all(lags)).flat()

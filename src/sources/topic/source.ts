@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { MillraceError } from '../../errors.ts'
 import type { TopicSource } from '../../plan/plan.ts'
 import type { Position } from '../../store/store.ts'
-import type { Lag, Limits, Range, SourceReader, Sql } from '../source.ts'
+import { type Lag, type Limits, type Range, type SourceReader, type Sql, sparkPartitions } from '../source.ts'
 import { RecordStage } from './record-stage.ts'
 import type { PartitionEnds, TopicReader } from './topic.ts'
 
@@ -170,6 +170,14 @@ class TopicSourceReader implements SourceReader {
     this.#ends = await reader.partitions()
     if (this.#next === undefined) {
       const stored = (await positions()).filter(({ source }) => source === id)
+      const other = stored.find(({ partition }) => partition.startsWith(sparkPartitions))
+      if (other !== undefined) {
+        throw new MillraceError('WRONG_USAGE', {
+          at: id,
+          message: 'its topic was read by Spark, and would be read from the beginning once more',
+          hint: 'go on with --engine spark, or forget what was read with: millrace reset',
+        })
+      }
       this.#next = new Map(stored.map(({ partition, position }) => [Number(partition), position]))
     }
     this.#lookedAt = performance.now()
