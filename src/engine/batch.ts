@@ -101,6 +101,8 @@ export interface Batch {
   state: PrintedState | undefined
   keyed: PrintedKeyed | undefined
   left: Left[]
+  /** Files of what the store has told, which statements that wait may still read. */
+  told: string[]
   /** Tasks that it asks for. */
   requests: Printed | undefined
   /** When every step has run. What the store finds there already comes in the commit. */
@@ -137,10 +139,12 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     state: undefined,
     keyed: undefined,
     left: [],
+    told: [],
     requests: undefined,
     counted: undefined,
     async release() {
       await releasePrinted(batch)
+      for (const path of batch.told) await rm(path, { force: true })
       await place.leave()
       await range.release()
     },
@@ -315,9 +319,13 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
       // it was made when the rows were staged
       if (relation.name === checkedName(batch.names.of(step.id))) continue
       const { unless } = relation
-      const select = unless !== undefined && batch.made.get(unless.empty) === 0 ? unless.select : relation.select
-      const rows = await timed(batch, 'operate', () => batch.place.make({ ...relation, select }))
-      if (relation.as === 'table') batch.made.set(relation.name, rows)
+      await timed(batch, 'operate', async () => {
+        const isSimple = unless !== undefined && (await rowsOf(session, batch, unless.empty)) === 0
+        const rows = await batch.place.make({ ...relation, select: isSimple ? unless.select : relation.select })
+        batch.counts.delete(relation.name)
+        if (relation.as === 'table' && rows !== undefined) batch.made.set(relation.name, rows)
+        else batch.made.delete(relation.name)
+      })
       const { fetches } = relation
       if (fetches !== undefined) await timed(batch, 'keys', () => fetchKept(tools, batch, step, fetches))
       if (step.op === 'table' && relation.name === keyTooLongName(batch.names.of(step.id)))

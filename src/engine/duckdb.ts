@@ -4,12 +4,7 @@
  */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import {
-  type DuckDBConnection,
-  DuckDBInstance,
-  type DuckDBPreparedStatement,
-  type DuckDBResultReader,
-} from '@duckdb/node-api'
+import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
 import { diskFull, MillraceError } from '../errors.ts'
 import { sqlText } from '../plan/identifier.ts'
 import type { Sql } from '../sources/source.ts'
@@ -97,53 +92,57 @@ export class DuckSession implements Disposable {
   readonly #connection: DuckDBConnection
   readonly #temporary: string
   readonly #plans: Plans | undefined
+  readonly #waiting: string[] = []
 
   constructor(connection: DuckDBConnection, temporary: string, keepsPlans = false) {
     this.#connection = connection
     this.#temporary = temporary
-    this.#plans = keepsPlans ? new Plans(connection) : undefined
+    this.#plans = keepsPlans ? new Plans() : undefined
+  }
+
+  /**
+   * Has a statement run before the next one that is asked for, together with it: handing one over to a thread and back takes
+   * as long as to run it on a few rows. If one fails, the next one that is asked for says so.
+   */
+  later(sql: string): void {
+    this.#waiting.push(sql)
+  }
+
+  /** Runs what waits. */
+  async flush(): Promise<void> {
+    const last = this.#waiting.pop()
+    if (last !== undefined) await this.run(last)
+  }
+
+  /** What waits is not run. */
+  abandon(): void {
+    this.#waiting.length = 0
   }
 
   /** Runs a statement and answers how many rows it changed. */
   async run(sql: string): Promise<number> {
-    try {
-      const result = await ((await this.#plans?.of(sql))?.run() ?? this.#connection.run(sql))
-      return result.rowsChanged
-    } catch (error) {
-      throw failed(sql, error, this.#temporary)
-    }
+    return await this.#script(sql, async (script) => (await this.#connection.run(script)).rowsChanged)
   }
 
   /** Runs a `create ... as`, and answers how many rows it has made; a view makes none. */
   async make(sql: string): Promise<number> {
-    try {
-      const [row] = (await this.#read(sql)).getRows()
-      return Number(row?.[0] ?? 0)
-    } catch (error) {
-      throw failed(sql, error, this.#temporary)
-    }
+    const [row] = await this.#script(sql, async (script) => (await this.#connection.runAndReadAll(script)).getRows())
+    return Number(row?.[0] ?? 0)
   }
 
   /** Rows as plain objects: 64-bit integers and decimals are texts; cast counts to integer. For small results. */
   async rows<Row extends Record<string, unknown>>(sql: string): Promise<Row[]> {
-    try {
-      const reader = await this.#read(sql)
-      // as: the caller names the columns of its own statement
-      return reader.getRowObjectsJson() as Row[]
-    } catch (error) {
-      throw failed(sql, error, this.#temporary)
-    }
+    const found = await this.#script(sql, async (script) => await this.#connection.runAndReadAll(script))
+    // as: the caller names the columns of its own statement
+    return found.getRowObjectsJson() as Row[]
   }
 
   /** The only column of a result, doubles. */
   async numbers(sql: string): Promise<readonly number[]> {
-    try {
-      const [column = []] = (await this.#read(sql)).getColumns()
-      // as: the statement casts to double
-      return column as number[]
-    } catch (error) {
-      throw failed(sql, error, this.#temporary)
-    }
+    const found = await this.#script(sql, async (script) => await this.#connection.runAndReadAll(script))
+    const [column = []] = found.getColumns()
+    // as: the statement casts to double
+    return column as number[]
   }
 
   async count(relation: string): Promise<number> {
@@ -151,17 +150,28 @@ export class DuckSession implements Disposable {
     return row?.n ?? 0
   }
 
-  async #read(sql: string): Promise<DuckDBResultReader> {
-    return await ((await this.#plans?.of(sql))?.runAndReadAll() ?? this.#connection.runAndReadAll(sql))
+  // What waits is one transaction, for a commit takes its time too.
+  async #script<T>(sql: string, run: (script: string) => Promise<T>): Promise<T> {
+    const waiting = this.#waiting.splice(0)
+    const texts = [...waiting, sql].map((each) => this.#plans?.textOf(each) ?? each)
+    if (waiting.length > 0) texts.splice(0, waiting.length, 'begin', ...texts.slice(0, -1), 'commit')
+    try {
+      return await run(texts.join('\n;\n'))
+    } catch (error) {
+      // of what was to be told only the first error is; of a plan nobody knows whether it was made
+      if (waiting.length > 0) await this.#connection.run('rollback').catch(() => {})
+      await this.forgetPlans().catch(() => {})
+      throw failed([...waiting, sql].join('\n;\n'), error, this.#temporary)
+    }
   }
 
   /** Plans hold the tables they speak of, though these are dropped. */
-  forgetPlans(): void {
-    this.#plans?.forget()
+  async forgetPlans(): Promise<void> {
+    const names = this.#plans?.forget() ?? []
+    if (names.length > 0) await this.#connection.run(names.map((name) => `deallocate ${name}`).join(';\n'))
   }
 
   close(): void {
-    this.forgetPlans()
     this.#connection.closeSync()
   }
 
@@ -172,43 +182,42 @@ export class DuckSession implements Disposable {
 
 /** The statements that a connection has met before, planned. DuckDB plans one again when what it speaks of has changed. */
 class Plans {
-  readonly #connection: DuckDBConnection
   readonly #met = new Set<string>()
-  readonly #kept = new Map<string, DuckDBPreparedStatement>()
+  readonly #kept = new Map<string, string>()
+  #names = 0
 
-  constructor(connection: DuckDBConnection) {
-    this.#connection = connection
-  }
-
-  /** The plan of a statement that comes for the second time, or again. */
-  async of(sql: string): Promise<DuckDBPreparedStatement | undefined> {
-    if (!planned.test(sql) || once.test(sql)) return undefined
+  /** What to run for a statement: one that comes for the second time, or again, has a plan. */
+  textOf(sql: string): string {
+    if (!planned.test(sql) || once.test(sql)) return sql
     const kept = this.#kept.get(sql)
     if (kept !== undefined) {
       // the least used is the first
       this.#kept.delete(sql)
       this.#kept.set(sql, kept)
-      return kept
+      return `execute ${kept}`
     }
     if (!this.#met.delete(sql)) {
       this.#met.add(sql)
       if (this.#met.size > mostPlans) this.#met.delete(first(this.#met))
-      return undefined
+      return sql
     }
-    const plan = await this.#connection.prepare(sql)
-    this.#kept.set(sql, plan)
+    const name = `plan_${++this.#names}`
+    const texts = [`prepare ${name} as ${sql}`, `execute ${name}`]
+    this.#kept.set(sql, name)
     if (this.#kept.size > mostPlans) {
       const least = first(this.#kept.keys())
-      this.#kept.get(least)?.destroySync()
+      texts.unshift(`deallocate ${this.#kept.get(least)}`)
       this.#kept.delete(least)
     }
-    return plan
+    return texts.join('\n;\n')
   }
 
-  forget(): void {
-    for (const plan of this.#kept.values()) plan.destroySync()
+  /** Their names. */
+  forget(): string[] {
+    const names = [...this.#kept.values()]
     this.#kept.clear()
     this.#met.clear()
+    return names
   }
 }
 

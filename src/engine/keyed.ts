@@ -1,5 +1,4 @@
 /** What steps keep by key: fetched for the keys of a batch, and printed as the batch leaves it. */
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type KeptPart, keptObject, nothingStored, storedSql } from '../operators/keyed.ts'
 import { beside } from '../operators/operator.ts'
@@ -34,6 +33,7 @@ export async function fetchKept(
   let stored = nothingStored
   const into = join(spool, `${name}-stored.csv`)
   if (wanted.rows > 0 || due !== undefined) {
+    batch.told.push(into)
     const found = await store.keyed(plan.name, { wanted, due, into })
     if (found.rows > 0) stored = await readStored(found, storedKeyedColumns)
   }
@@ -48,7 +48,6 @@ export async function fetchKept(
     await batch.place.make({ name: part.stored, as: 'table', select: storedSql(part.columns, own) })
   }
   await wanted.release()
-  await rm(into, { force: true })
 }
 
 export interface PrintedKeyed extends KeyedChange {

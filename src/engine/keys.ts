@@ -38,6 +38,7 @@ export async function fetchSeenKeys(tools: BatchTools, batch: Batch, step: Dedup
     quoted: ['_key'],
   })
   const into = join(tools.spool, `${name}-seen.csv`)
+  batch.told.push(into)
   const seen = await store.seenKeys(plan.name, step.id, keys, into)
   await batch.place.make({
     name: seenName(out),

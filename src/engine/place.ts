@@ -17,8 +17,8 @@ export interface Place {
   /** Whether statements come again with the same words: they have no number or instant of one batch in them. */
   readonly again: boolean
   enter(): Promise<void>
-  /** Makes a relation anew and answers how many rows a table has. */
-  make(relation: Pick<Relation, 'name' | 'as' | 'select'>): Promise<number>
+  /** Makes a relation anew, if only when it is read. Answers how many rows a table has; undefined where that is not known yet. */
+  make(relation: Pick<Relation, 'name' | 'as' | 'select'>): Promise<number | undefined>
   /** Says how time stands, in words that are the same for every batch where statements come again. */
   tell(time: BatchTime): Promise<BatchTime>
   leave(): Promise<void>
@@ -80,7 +80,7 @@ export class Room implements Place {
 
   async enter(): Promise<void> {
     if (this.#batches++ % batchesARoom > 0) {
-      for (const name of this.#filled) await this.#empty(name)
+      for (const name of this.#filled) this.#empty(name)
       return
     }
     await this.drop()
@@ -88,29 +88,35 @@ export class Room implements Place {
     await this.#session.run(`create table ${this.#clock} (before_us bigint, after_us bigint)`)
   }
 
-  async make({ name, as, select }: Pick<Relation, 'name' | 'as' | 'select'>): Promise<number> {
+  async make({ name, as, select }: Pick<Relation, 'name' | 'as' | 'select'>): Promise<number | undefined> {
     const known = this.#selects.get(name)
     if (known?.has(select) && as === 'view') return 0
-    if (this.#filled.has(name)) await this.#empty(name)
+    if (this.#filled.has(name)) this.#empty(name)
     if (known !== undefined && as === 'table' && (known.has(select) || (await this.#hasColumnsOf(name, select)))) {
       known.add(select)
-      return this.#has(name, await this.#session.run(`insert into ${name}\n${select}`))
+      this.#filled.add(name)
+      this.#session.later(`insert into ${name}\n${select}`)
+      return undefined
     }
     // whatever reads it may have other columns now
     if (known !== undefined) this.#forget()
     this.#selects.set(name, new Set([select]))
-    return this.#has(name, await this.#session.make(`create or replace ${as} ${name} as\n${select}`))
+    const rows = await this.#session.make(`create or replace ${as} ${name} as\n${select}`)
+    if (rows > 0) this.#filled.add(name)
+    return rows
   }
 
   async tell(time: BatchTime): Promise<BatchTime> {
     const us = (ms: number | undefined): string => (ms === undefined ? 'null' : String(BigInt(Math.round(ms)) * 1000n))
-    await this.#empty(this.#clock)
-    await this.#session.run(`insert into ${this.#clock} values (${us(time.before)}, ${us(time.after)})`)
+    this.#empty(this.#clock)
+    this.#session.later(`insert into ${this.#clock} values (${us(time.before)}, ${us(time.after)})`)
     return { ...time, clock: this.#clock }
   }
 
   /** What the batch has left is taken away when the next one comes, which waits for less then. */
-  async leave(): Promise<void> {}
+  async leave(): Promise<void> {
+    this.#session.abandon()
+  }
 
   #forget(): void {
     this.#selects.clear()
@@ -127,13 +133,8 @@ export class Room implements Place {
     return `${this.schema}.clock`
   }
 
-  #has(name: string, rows: number): number {
-    if (rows > 0) this.#filled.add(name)
-    return rows
-  }
-
-  async #empty(name: string): Promise<void> {
-    await this.#session.run(`truncate ${name}`)
+  #empty(name: string): void {
+    this.#session.later(`truncate ${name}`)
     this.#filled.delete(name)
   }
 
@@ -179,6 +180,6 @@ export class Rooms {
 
   async drop(): Promise<void> {
     for (const room of this.#rooms.values()) await room.drop()
-    for (const session of this.#sessions) session.forgetPlans()
+    for (const session of this.#sessions) await session.forgetPlans()
   }
 }

@@ -3,7 +3,7 @@
  * beside them; it is put in place here once the database has it.
  */
 import { createReadStream } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { duckdbType } from '../functions/print.ts'
 import { addedWindows, anomaliesStateSql, goneWindows, judgedColumns } from '../operators/anomalies.ts'
@@ -197,41 +197,42 @@ export async function applyState(session: DuckSession, plan: Plan, batch: Batch,
     const out = batch.names.of(step.id)
     const keys = step.by.map((name) => identifier(name)).join(', ')
     const state = (suffix: string) => stateTable(schema, step, suffix)
-    const add = (table: string, rows: string): Promise<number> =>
-      session.run(`insert into ${table} by name select * from ${rows}`)
-    const remove = (table: string, rows: string, columns: string): Promise<number> =>
-      session.run(`delete from ${table} where (${columns}) in (select (${columns}) from ${rows})`)
+    const add = (table: string, rows: string): void =>
+      session.later(`insert into ${table} by name select * from ${rows}`)
+    const remove = (table: string, rows: string, columns: string): void =>
+      session.later(`delete from ${table} where (${columns}) in (select (${columns}) from ${rows})`)
     if (step.op === 'anomalies') {
       const [windows, added, gone] = [state('windows'), addedWindows(out), goneWindows(out)]
-      await remove(windows, added, `${keys}, _window`)
-      await add(windows, added)
-      await remove(windows, gone, `${keys}, _window`)
+      remove(windows, added, `${keys}, _window`)
+      add(windows, added)
+      remove(windows, gone, `${keys}, _window`)
       continue
     }
     const { before, after, updates } = batch.time
     const added = addedNumbers(out)
     const sets = paneSets(step).map((set) => ({ set, table: state(setSuffix(set)) }))
-    await remove(state('numbers'), added, `${keys}, _pane`)
-    await add(state('numbers'), added)
-    if (updates) await session.run(`delete from ${state('dirty')}`)
+    remove(state('numbers'), added, `${keys}, _pane`)
+    add(state('numbers'), added)
+    if (updates) session.later(`delete from ${state('dirty')}`)
     else
-      await session.run(
+      session.later(
         `insert into ${state('dirty')} select ${keys}, _pane from ${added} anti join ${state('dirty')} using (${keys}, _pane)`,
       )
-    for (const { set, table } of sets) await add(table, addedTo(out, set))
+    for (const { set, table } of sets) add(table, addedTo(out, set))
     if (after === undefined || after === before) continue
     for (const table of [state('numbers'), state('dirty'), ...sets.map(({ table }) => table)])
-      await session.run(`delete from ${table} where _pane < ${firstOpenPane(step, after)}`)
+      session.later(`delete from ${table} where _pane < ${firstOpenPane(step, after)}`)
   }
+  await session.flush()
   if (batch.number % batchesAtMost === 0) await compactState(session, plan, schema)
 }
 
 // What was taken out of a table goes when it is emptied; items that several batches added become one.
 async function compactState(session: DuckSession, plan: Plan, schema: string): Promise<void> {
   for (const { table, rows } of keepingSteps(plan).flatMap((step) => stateTables(step, schema))) {
-    await session.run(`insert into ${spareOf(table)} ${rows}`)
-    await session.run(`truncate ${table}`)
-    await session.run(`insert into ${table} select * from ${spareOf(table)}`)
+    session.later(`insert into ${spareOf(table)} ${rows}`)
+    session.later(`truncate ${table}`)
+    session.later(`insert into ${table} select * from ${spareOf(table)}`)
     await session.run(`truncate ${spareOf(table)}`)
   }
 }
@@ -295,10 +296,14 @@ function unquoted(name: string): string {
   return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name
 }
 
+const smallFile = 1024 * 1024
+
 /** What the store has written, as a relation of texts. */
 export async function readStored(file: RowFile, columns: readonly string[]): Promise<string> {
   const types = columns.map((column) => `${sqlText(column)}: 'varchar'`)
-  const longest = await longestLine(file.path)
+  const { size } = await stat(file.path)
+  // no line is longer than a small file, which is read by the same words each time
+  const longest = size <= smallFile ? smallFile : await longestLine(file.path)
   return `read_csv(
   ${sqlText(file.path)},
   auto_detect = false, header = false, parallel = false, hive_partitioning = false, delim = ',', quote = '"', escape = '"',

@@ -42,7 +42,16 @@ export async function tryEvents(
   using session = await duck.connect()
   try {
     const limits = { rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }
-    const stage = new RecordStage({ id, source, spool, sql: session, name: apart, limits, until: undefined })
+    const stage = new RecordStage({
+      id,
+      source,
+      spool,
+      sql: session,
+      name: apart,
+      limits,
+      until: undefined,
+      onReleased: () => {},
+    })
     const at = blankRecord(0)
     for (let n = 0; n < spans.length; n += 2) {
       at.offset = n / 2

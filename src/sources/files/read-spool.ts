@@ -120,6 +120,9 @@ export function rawSql(columns: readonly string[], dialect: CsvDialect, relation
 
 const smallestBuffer = 4 * 1024 * 1024
 
+// However short the rows of a batch are, they are read by the same words.
+const smallestLine = 64 * 1024
+
 function readCsv(
   paths: readonly string[],
   dialect: CsvDialect,
@@ -138,6 +141,7 @@ function readCsvFiles(
   longestRow: number,
   nulls: boolean,
 ): string {
+  const longest = Math.max(longestRow, smallestLine)
   const bad = paths.find((path) => /[*?[]/.test(path))
   if (bad !== undefined) {
     throw new MillraceError('INVALID_SETTING', {
@@ -152,7 +156,7 @@ function readCsvFiles(
   delim = ${sqlText(dialect.delimiter)}, quote = ${sqlText(dialect.quote)}, escape = ${sqlText(dialect.quote)}, new_line = '\\n',
   columns = {${types.join(', ')}},
   nullstr = ${nulls ? "''" : "e'\\n'"}, allow_quoted_nulls = false,
-  max_line_size = ${longestRow}, buffer_size = ${Math.max(longestRow, smallestBuffer)}
+  max_line_size = ${longest}, buffer_size = ${Math.max(longest, smallestBuffer)}
 )`
 }
 

@@ -31,6 +31,8 @@ export interface RecordStageOptions {
   sql: Sql
   /** In the names of what is staged. */
   name: string
+  /** Told that nothing has the name any more. */
+  onReleased: () => void
   limits: Limits
   /** Of a bounded run: records from these offsets on came later. */
   until: ReadonlyMap<number, number> | undefined
@@ -63,6 +65,7 @@ export class RecordStage implements RecordSink {
   readonly #kept = new Map<number, Kept>()
   #closed = false
   #rawTable: string | undefined
+  #released = false
 
   constructor(options: RecordStageOptions) {
     const { source, spool, name } = options
@@ -193,7 +196,7 @@ export class RecordStage implements RecordSink {
     await this.flush()
     for (const spool of [...this.#spools, this.#malformedRows, this.#beside]) await spool?.close()
     const { id, source, name } = this.#options
-    this.#rawTable = identifier(`${name}-raw`)
+    const raw = identifier(`${name}-raw`)
     const topic = sqlText(`${source.topic}/`)
     const unknown = Object.fromEntries(this.#cutter.unknown)
     return {
@@ -205,13 +208,13 @@ export class RecordStage implements RecordSink {
       select: (batch) => this.#selectSql(batch),
       malformedSelect: this.malformed === 0 ? undefined : this.#malformedSql(topic),
       where: {
-        join: `left join ${this.#rawTable} w on w._row = s._row`,
+        join: `left join ${raw} w on w._row = s._row`,
         place: `concat(${topic}, s._file, '/', s._line)`,
         line: 'null::bigint',
         partition: 's._file::varchar',
         rawText: 'w.raw',
       },
-      fetchRaw: (staged, rows) => this.#fetchRaw(staged, rows),
+      fetchRaw: (staged, rows) => this.#fetchRaw(raw, staged, rows),
       files: [],
       filesQuarantined: 0,
       positions: ranges.map(({ partition, to }) => ({
@@ -235,11 +238,14 @@ export class RecordStage implements RecordSink {
   }
 
   async release(): Promise<void> {
+    if (this.#released) return
+    this.#released = true
     this.#closed = true
     this.#buffers.length = 0
     this.#kept.clear()
     for (const spool of [...this.#spools, this.#malformedRows, this.#beside]) await spool?.remove()
     if (this.#rawTable !== undefined) await this.#options.sql.run(`drop table if exists ${this.#rawTable}`)
+    this.#options.onReleased()
   }
 
   // ---- what DuckDB reads -------------------------------------------------------------------------------------------
@@ -285,9 +291,8 @@ from ${readSpoolSql(
     })
   }
 
-  async #fetchRaw(staged: string, rows: string): Promise<void> {
-    const table = this.#rawTable
-    if (table === undefined) return
+  async #fetchRaw(table: string, staged: string, rows: string): Promise<void> {
+    this.#rawTable = table
     const { sql, spool, name } = this.#options
     await sql.run(`create table if not exists ${table} (_row bigint primary key, raw varchar)`)
     const found = await sql.rows<{ row: string; partition: number; offset: string }>(

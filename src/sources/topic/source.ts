@@ -39,7 +39,8 @@ export async function openTopicSource(options: TopicSourceOptions): Promise<Sour
 class TopicSourceReader implements SourceReader {
   readonly #options: TopicSourceOptions
   readonly #name = `topic-${process.pid}-${randomBytes(4).toString('hex')}`
-  #ranges = 0
+  /** Of ranges that are not released: the next one takes the first number that is free, for what is read again by the same words is planned once. */
+  readonly #taken = new Set<number>()
   /** Where the next range begins, by partition; undefined until the store was asked. */
   #next: Map<number, number> | undefined
   #ends: PartitionEnds[] = []
@@ -126,8 +127,12 @@ class TopicSourceReader implements SourceReader {
   async #fill(limits: Limits, waitMs: number): Promise<Filling> {
     await this.#look()
     const { id, source, spool, sql } = this.#options
-    const name = `${this.#name}-${++this.#ranges}`
-    const stage = new RecordStage({ id, source, spool, sql, name, limits, until: this.#until })
+    let number = 1
+    while (this.#taken.has(number)) number++
+    this.#taken.add(number)
+    const onReleased = (): boolean => this.#taken.delete(number)
+    const name = `${this.#name}-${number}`
+    const stage = new RecordStage({ id, source, spool, sql, name, limits, until: this.#until, onReleased })
     const from = new Map(this.#next)
     const filling: Filling = { stage, from, settled: false, done: Promise.resolve(new Map()) }
     filling.done = this.#readOn(stage, new Map(from), waitMs).finally(() => {
