@@ -43,9 +43,10 @@ export async function fetchKept(
     await batch.place.make({ name: fetched, as: 'table', select: `select * from ${stored}` })
     stored = fetched
   }
-  for (const part of parts) {
+  for (const [i, part] of parts.entries()) {
     const own = `(select * from ${stored} where step = ${sqlText(part.step)})`
-    await batch.place.make({ name: part.stored, as: 'table', select: storedSql(part.columns, own) })
+    // of the others each is read once
+    await batch.place.make({ name: part.stored, as: i === 0 ? 'table' : 'view', select: storedSql(part.columns, own) })
   }
   await wanted.release()
 }

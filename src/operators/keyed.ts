@@ -86,9 +86,22 @@ export function columnsNamed(columns: readonly Column[], names: readonly string[
   return names.flatMap((name) => columns.filter((column) => column.name === name))
 }
 
-/** What a batch takes back, and what it says instead: rows that `changed` finds before it and not after it, and the other way. */
-export function changesSql(order: string, changed: (from: string, other: string, change: number) => string): string {
-  return `select row_number() over (order by ${order}, _change) as _row, *
+/**
+ * What a batch takes back, and what it says instead: rows that `changed` finds before it and not after it, and the other way.
+ * `before` and `after` are selects.
+ */
+export function changesSql(
+  order: string,
+  { before, after }: { before: string; after: string },
+  changed: (from: string, other: string, change: number) => string,
+): string {
+  return `with before as materialized (
+${before}
+),
+after as materialized (
+${after}
+)
+select row_number() over (order by ${order}, _change) as _row, *
 from (
   ${changed('before', 'after', -1)}
   union all by name

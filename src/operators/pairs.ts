@@ -112,24 +112,31 @@ export function pairsRelations(run: PairsRun): Relation[] {
   const table = (name: string, select: string, unless?: Relation['unless']): void => {
     relations.push({ name, as: 'table', select, ...(unless ? { unless } : {}) })
   }
+  const view = (name: string, select: string): void => {
+    relations.push({ name, as: 'view', select })
+  }
+  const dropped = beside(out, 'dropped')
   table(
+    dropped,
+    `select _row, _us, ${nothingFollows ? us(before) : `_newest - ${lateness}`} as _from_us
+from (select *, row_number() over (partition by _item order by _row) as _n from ${eventsName(out)})
+left join (select _key, max(_us) as _newest from ${stored} group by _key) using (_key)
+where ${nothingFollows ? 'true' : `_us < _newest - ${lateness}`}
+  or _n > 1
+  or _item in (select _item from ${stored})`,
+  )
+  const isLate = 'coalesce(_us < _from_us, false)'
+  view(
     lateName(out),
     `select
   _row,
   make_timestamptz(_us) as _time,
   null::timestamptz as _window_start,
-  ((${nothingFollows ? us(before) : `_newest - ${lateness}`} - _us) // 1000)::bigint as _late_by_ms
-from ${eventsName(out)}
-left join (select _key, max(_us) as _newest from ${stored} group by _key) using (_key)
-where ${nothingFollows ? 'true' : `_us < _newest - ${lateness}`}`,
+  ((_from_us - _us) // 1000)::bigint as _late_by_ms
+from ${dropped}
+where ${isLate}`,
   )
-  table(
-    repeatsName(out),
-    `select _row
-from (select _row, _item, row_number() over (partition by _item order by _row) as _n from ${eventsName(out)})
-where _row not in (select _row from ${lateName(out)})
-  and (_n > 1 or _item in (select _item from ${stored}))`,
-  )
+  view(repeatsName(out), `select _row from ${dropped} where not ${isLate}`)
   table(
     allName(out),
     `select * exclude (_due), true as _stored, _due as _was_due
@@ -137,32 +144,35 @@ from ${stored}
 union all by name
 select * exclude (_row), false as _stored, null::bigint as _was_due
 from ${eventsName(out)}
-where _row not in (select _row from ${lateName(out)})
-  and _row not in (select _row from ${repeatsName(out)})`,
+where _row not in (select _row from ${dropped})`,
   )
   // instants that need to be decided are rare, and what decides takes as long as all the rest
   const ties = beside(out, 'ties')
-  table(ties, tiesSql(allName(out)))
+  view(ties, tiesSql(allName(out)))
   table(sequenceName(out), sequenceSql(step, allName(out)), { empty: ties, select: inOrderSql(allName(out)) })
-  table(
+  view(
     beside(out, 'kept'),
     `select * exclude (_newest, _next_us, _next_open, _last_us, _last_open),
   case when ${isWaiting} and not ${hasExpired(step, momentOf(run, 'after'))} then _us + ${gapOf(step)} end as _due
-from (select *, max(_us) over (partition by _key) as _newest from ${sequenceName(out)})
+from ${sequenceName(out)}
 -- the last one before those that may still move stands for all before it
 where coalesce(_next_us, _us) >= _newest - ${lateness}`,
   )
-  table(beside(out, 'before'), outcomesSql(step, `(${sequenceSql(step, stored)})`, momentOf(run, 'before')), {
-    empty: ties,
-    select: outcomesSql(step, `(${inOrderSql(stored)})`, momentOf(run, 'before')),
-  })
-  table(beside(out, 'after'), outcomesSql(step, sequenceName(out), momentOf(run, 'after')))
   const changed = (from: string, other: string, change: number): string =>
     `select a.*, ${change} as _change
-  from ${beside(out, from)} a
-  anti join ${beside(out, other)} b
+  from ${from} a
+  anti join ${other} b
     on a.pair_id = b.pair_id and a.outcome = b.outcome and a.closed_at is not distinct from b.closed_at`
-  table(out, changesSql('pair_id', changed))
+  const changes = (sequence: string): string =>
+    changesSql(
+      'pair_id',
+      {
+        before: outcomesSql(step, `(${sequence})`, momentOf(run, 'before')),
+        after: outcomesSql(step, sequenceName(out), momentOf(run, 'after')),
+      },
+      changed,
+    )
+  table(out, changes(sequenceSql(step, stored)), { empty: ties, select: changes(inOrderSql(stored)) })
   return relations
 }
 
@@ -180,16 +190,19 @@ having count(*) filter (where _open) > 0 and count(*) filter (where not _open) >
 
 // Each event beside its neighbours, where there are no ties.
 function inOrderSql(events: string): string {
-  return `select *, ${neighbours}
-from ${events}
-window line as (partition by _key order by _us, _item)`
+  return `select *,${neighbours('partition by _key order by _us, _item')}
+from ${events}`
 }
 
-const neighbours = `
-  lead(_us) over line as _next_us,
-  lead(_open) over line as _next_open,
-  lag(_us) over line as _last_us,
-  lag(_open) over line as _last_open`
+// One pass over the rows, and the newest of its key beside each.
+function neighbours(line: string): string {
+  return `
+  lead(_us) over (${line}) as _next_us,
+  lead(_open) over (${line}) as _next_open,
+  lag(_us) over (${line}) as _last_us,
+  lag(_open) over (${line}) as _last_open,
+  max(_us) over (${line} rows between unbounded preceding and unbounded following) as _newest`
+}
 
 /** Every event with the one before it and the one after it. */
 export function sequenceSql(step: PairsStep, events: string): string {
@@ -229,10 +242,9 @@ turns as (
   semi join ties using (_key, _us)
   join waiting using (_key, _us)
 )
-select e.*,${neighbours}
+select e.*,${neighbours('partition by _key order by _us, coalesce(_turn, 0), _item')}
 from ${events} e
-left join turns using (_item)
-window line as (partition by _key order by _us, coalesce(_turn, 0), _item)`
+left join turns using (_item)`
 }
 
 const isWaiting = '(_open and _next_us is null)'

@@ -58,7 +58,8 @@ export function totalDeltas(run: TotalRun): Relation[] {
   })
   const keys = step.by.map((name) => identifier(name)).join(', ')
   const relations: Relation[] = [
-    { name: beside(out, 'rows'), as: 'table', select: rows },
+    // read again for each set of values
+    { name: beside(out, 'rows'), as: setsOf(run).length === 0 ? 'view' : 'table', select: rows },
     {
       name: deltaName(out),
       as: 'table',
@@ -167,14 +168,14 @@ ${more.join('\n')}`,
     (set: ValueSet): string =>
       `select _key, _value as _item, ${times} as _n from ${valuesName(out, set)} where ${times} > 0`
   const byKey = { select: '_key', group: '_key' }
-  table(beside(out, 'before'), resultsSql(run, { numbers: storedName(out), sets, items: items('_was'), ...byKey }))
-  table(beside(out, 'after'), resultsSql(run, { numbers: nowName(out), sets, items: items('_is'), ...byKey }))
+  const before = resultsSql(run, { numbers: storedName(out), sets, items: items('_was'), ...byKey })
+  const after = resultsSql(run, { numbers: nowName(out), sets, items: items('_is'), ...byKey })
   const columns = step.columns.map(({ name }) => identifier(name)).join(', ')
   const changed = (from: string, other: string, change: number): string =>
-    `(select ${columns}, ${change} as _change from ${beside(out, from)}
+    `(select ${columns}, ${change} as _change from ${from}
    except
-   select ${columns}, ${change} as _change from ${beside(out, other)})`
-  table(out, changesSql(keys, changed))
+   select ${columns}, ${change} as _change from ${other})`
+  table(out, changesSql(keys, { before, after }, changed))
   return relations
 }
 
