@@ -9,15 +9,7 @@ import { failpoint } from '../failpoint.ts'
 import { keyedName } from '../operators/dedup.ts'
 import { checkedName, uncheckedSql } from '../operators/validate.ts'
 import { identifier } from '../plan/identifier.ts'
-import {
-  type FilesStep,
-  isChanging,
-  type Plan,
-  type Step,
-  type TableStep,
-  type TopicStep,
-  takesInputRows,
-} from '../plan/plan.ts'
+import { type FilesStep, type Plan, type Step, type TableStep, type TopicStep, takesInputRows } from '../plan/plan.ts'
 import { copySql, deletedName, keysSql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import {
@@ -28,7 +20,7 @@ import {
   type SinkOutcome,
   type Store,
 } from '../store/store.ts'
-import { branches, type Counted, countBatch, landedSql, rowsOf, settleVerdicts } from './books.ts'
+import { branches, type Counted, countAhead, countBatch, deletes, landedSql, rowsOf, settleVerdicts } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
 import { type ExchangePlace, keepRows, type Left, leaveRows } from './exchange.ts'
 import { fileSinks, writePending } from './file-sink.ts'
@@ -342,6 +334,9 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   }
   if (batch.done.size < plan.steps.length) return
   if (await passDedupAgain(tools, batch)) return await startAgain(tools, batch)
+  await timed(batch, 'books', () => countAhead(session, batch))
+  for (const sink of batch.sinks)
+    sink.deleted = await timed(batch, 'print', () => printDeleted(tools, batch, sink.step))
   batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
   batch.dedupKeys = await timed(batch, 'print', () => printDedupKeys(tools, batch))
   batch.lateRows = await timed(batch, 'letters', () => printLateRows(tools, batch))
@@ -364,12 +359,8 @@ async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Prom
     case 'append':
       return { step, rows: await print(false), fresh: undefined, deleted: undefined }
     case 'upsert': {
-      const [from = ''] = step.from
-      const { atOnce } = batch.time
-      const deletes = isChanging(plan, from) && !atOnce
-      const gone = deletes ? await rowsOf(tools.session, batch, deletedName(batch.names.of(step.id))) : 0
-      const deleted = gone > 0 ? await printDeleted(tools, batch, step, step.mode.key) : undefined
-      return { step, rows: await print(true), fresh: atOnce ? await print(false) : undefined, deleted }
+      const fresh = batch.time.atOnce ? await print(false) : undefined
+      return { step, rows: await print(true), fresh, deleted: undefined }
     }
     case 'insert if new':
       return { step, rows: await print(true), fresh: await print(false), deleted: undefined }
@@ -379,13 +370,16 @@ async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Prom
 // Keys of rows that are taken back, and that no other row has now.
 async function printDeleted(
   { plan, session, spool }: BatchTools,
-  { names, place }: Batch,
+  batch: Batch,
   step: TableStep,
-  key: string[],
-): Promise<Printed> {
+): Promise<Printed | undefined> {
+  if (step.mode.is !== 'upsert' || !deletes(batch, step)) return undefined
+  const gone = deletedName(batch.names.of(step.id))
+  if ((await rowsOf(session, batch, gone)) === 0) return undefined
+  const { key } = step.mode
   const columns = step.columns.filter(({ name }) => key.includes(name))
-  return await printRows(session, spool, `${place.name}-${plan.steps.indexOf(step)}-deleted`, {
-    select: keysSql(columns, deletedName(names.of(step.id))),
+  return await printRows(session, spool, `${batch.place.name}-${plan.steps.indexOf(step)}-deleted`, {
+    select: keysSql(columns, gone),
     columns: columns.map(({ name }) => name),
     quoted: quotedColumns({ ...step, columns }),
   })

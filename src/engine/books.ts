@@ -5,6 +5,7 @@
 import { eventsName, repeatsName } from '../operators/pairs.ts'
 import { lateName, unfitName } from '../operators/window.ts'
 import {
+  isChanging,
   isSink,
   makesRows,
   type Plan,
@@ -13,7 +14,7 @@ import {
   takesInputRows,
   type WindowStep,
 } from '../plan/plan.ts'
-import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
+import { deletedName, keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
 import type { Batch } from './batch.ts'
@@ -42,17 +43,44 @@ async function countRows(session: DuckSession, { made, counts }: Batch, relation
   for (const [i, relation] of unknown.entries()) counts.set(relation, rows[i] ?? 0)
 }
 
+/** Counts at once what has to be known of a batch whose steps have run: each question for itself takes its time, too. */
+export async function countAhead(session: DuckSession, batch: Batch): Promise<void> {
+  const { plan, names } = batch
+  const relations = plan.steps.flatMap((step) => {
+    const out = names.of(step.id)
+    const own = [handedOn(step, names)]
+    if (step.op === 'validate') own.push(failedRows(names))
+    if (step.op === 'window') own.push(lateName(out), unfitName(out))
+    if (step.op === 'pairs') own.push(lateName(out), ...(isFed(plan, step) ? [eventsName(out), repeatsName(out)] : []))
+    if (step.op === 'table' && step.mode.is !== 'append') own.push(keyTooLongName(out))
+    if (step.op === 'table' && deletes(batch, step)) own.push(deletedName(out))
+    return own
+  })
+  await countRows(session, batch, relations)
+}
+
+/** Rows that have broken a rule, to stand after `from`. */
+export function failedRows({ staged }: Names): string {
+  return `${staged} where _failed is not null`
+}
+
+/** Whether a table may lose rows by the batch. */
+export function deletes({ plan, time }: Batch, { from: [from = ''], mode }: TableStep): boolean {
+  return mode.is === 'upsert' && isChanging(plan, from) && !time.atOnce
+}
+
+// What a step hands on: some leave no relation of their own behind, and hand on what they take.
+function handedOn(step: Step, names: Names): string {
+  return makesNothing(step) || step.op === 'select' ? names.into(step) : names.of(step.id)
+}
+
 /** `judgedLater`: so many of its rows are left for another batch, whose books they are in. */
 export async function countBatch(session: DuckSession, batch: Batch, judgedLater: number): Promise<Counted> {
   const { plan, names, range } = batch
   const count = async (relation: string): Promise<number> => await rowsOf(session, batch, relation)
-  // some hand on what they take
-  const isSame = (step: Step): boolean => makesNothing(step) || step.op === 'select'
-  const out = (step: Step): string => (isSame(step) ? names.into(step) : names.of(step.id))
-  await countRows(session, batch, plan.steps.map(out))
   const stepRows: Record<string, number> = {}
   for (const step of plan.steps) {
-    const rows = await count(out(step))
+    const rows = await count(handedOn(step, names))
     stepRows[step.id] = rows
     // what one step hands on is what the next one takes: each relation is counted once
     batch.counts.set(names.of(step.id), rows)
@@ -195,7 +223,7 @@ async function countInLine(
     }
     switch (step.op) {
       case 'validate':
-        verdicts.dead += await count(`${names.staged} where _failed is not null`)
+        verdicts.dead += await count(failedRows(names))
         break
       case 'filter':
         verdicts.filtered += (await count(input)) - (await count(out))

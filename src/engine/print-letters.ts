@@ -7,7 +7,7 @@ import { type Plan, type Step, type TableStep, takesInputRows } from '../plan/pl
 import { keyTooLongName, refusedName } from '../sinks/table.ts'
 import { deadLetterColumns, lateColumns } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
-import { rowsOf } from './books.ts'
+import { failedRows, rowsOf } from './books.ts'
 import { type Printed, printRows } from './row-file.ts'
 
 export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
@@ -18,7 +18,7 @@ export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise
   if (batch.range.malformedSelect !== undefined) selects.push(batch.range.malformedSelect)
   for (const step of plan.steps) {
     if (step.op === 'validate' && failuresOf(step).length > 0) {
-      const failed = `${batch.names.staged} where _failed is not null`
+      const failed = failedRows(batch.names)
       if ((await rowsOf(session, batch, failed)) === 0) continue
       await rawOf(`select _row from ${failed}`)
       const letters = deadLettersSql(step, batch.names.staged, { source: step.from[0] ?? '', ...batch.range.where })

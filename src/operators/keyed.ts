@@ -31,7 +31,7 @@ const maxKeyBytes = 2000
 /** The values of a key as one text; what an index cannot hold, or no text may, is known by its hash. */
 export function keyTextSql(by: string[]): string {
   const key = `to_json([${by.map((name) => `${identifier(name)}::varchar`).join(', ')}])::varchar`
-  return `case when octet_length(encode(${key})) > ${maxKeyBytes} then 'sha256 ' || sha256(${key}) else ${key} end`
+  return `case when strlen(${key}) > ${maxKeyBytes} then 'sha256 ' || sha256(${key}) else ${key} end`
 }
 
 /** A value as a text that can be read again. */
@@ -87,24 +87,23 @@ export function columnsNamed(columns: readonly Column[], names: readonly string[
 }
 
 /**
- * What a batch takes back, and what it says instead: rows that `changed` finds before it and not after it, and the other way.
- * `before` and `after` are selects.
+ * What a batch takes back, and what it says instead: rows of `before` that are not in `after`, and the other way. Both are
+ * selects of rows that differ from each other.
  */
-export function changesSql(
-  order: string,
-  { before, after }: { before: string; after: string },
-  changed: (from: string, other: string, change: number) => string,
-): string {
-  return `with before as materialized (
-${before}
-),
-after as materialized (
-${after}
-)
-select row_number() over (order by ${order}, _change) as _row, *
+export function changesSql(order: string, before: string, after: string): string {
+  return `select row_number() over (order by ${order}, _change) as _row, *
 from (
-  ${changed('before', 'after', -1)}
-  union all by name
-  ${changed('after', 'before', 1)}
+  select * exclude (_side), sum(_side)::integer as _change
+  from (
+    select *, -1 as _side from (
+${before}
+    )
+    union all by name
+    select *, 1 as _side from (
+${after}
+    )
+  )
+  group by all
+  having sum(_side) <> 0
 )`
 }

@@ -119,11 +119,11 @@ export function pairsRelations(run: PairsRun): Relation[] {
   table(
     dropped,
     `select _row, _us, ${nothingFollows ? us(before) : `_newest - ${lateness}`} as _from_us
-from (select *, row_number() over (partition by _item order by _row) as _n from ${eventsName(out)})
+from ${eventsName(out)}
 left join (select _key, max(_us) as _newest from ${stored} group by _key) using (_key)
 where ${nothingFollows ? 'true' : `_us < _newest - ${lateness}`}
-  or _n > 1
-  or _item in (select _item from ${stored})`,
+  or _item in (select _item from ${stored})
+  or _row not in (select min(_row) from ${eventsName(out)} group by _item)`,
   )
   const isLate = 'coalesce(_us < _from_us, false)'
   view(
@@ -149,7 +149,15 @@ where _row not in (select _row from ${dropped})`,
   // instants that need to be decided are rare, and what decides takes as long as all the rest
   const ties = beside(out, 'ties')
   view(ties, tiesSql(allName(out)))
-  table(sequenceName(out), sequenceSql(step, allName(out)), { empty: ties, select: inOrderSql(allName(out)) })
+  const withNewest = (sequence: string): string => `select *
+from (
+${sequence}
+)
+join (select _key, max(_us) as _newest from ${allName(out)} group by _key) using (_key)`
+  table(sequenceName(out), withNewest(sequenceSql(step, allName(out))), {
+    empty: ties,
+    select: withNewest(inOrderSql(allName(out))),
+  })
   view(
     beside(out, 'kept'),
     `select * exclude (_newest, _next_us, _next_open, _last_us, _last_open),
@@ -158,20 +166,9 @@ from ${sequenceName(out)}
 -- the last one before those that may still move stands for all before it
 where coalesce(_next_us, _us) >= _newest - ${lateness}`,
   )
-  const changed = (from: string, other: string, change: number): string =>
-    `select a.*, ${change} as _change
-  from ${from} a
-  anti join ${other} b
-    on a.pair_id = b.pair_id and a.outcome = b.outcome and a.closed_at is not distinct from b.closed_at`
+  const after = outcomesSql(step, sequenceName(out), momentOf(run, 'after'))
   const changes = (sequence: string): string =>
-    changesSql(
-      'pair_id',
-      {
-        before: outcomesSql(step, `(${sequence})`, momentOf(run, 'before')),
-        after: outcomesSql(step, sequenceName(out), momentOf(run, 'after')),
-      },
-      changed,
-    )
+    changesSql('pair_id', outcomesSql(step, `(${sequence})`, momentOf(run, 'before')), after)
   table(out, changes(sequenceSql(step, stored)), { empty: ties, select: changes(inOrderSql(stored)) })
   return relations
 }
@@ -188,20 +185,18 @@ group by _key, _us
 having count(*) filter (where _open) > 0 and count(*) filter (where not _open) > 0`
 }
 
-// Each event beside its neighbours, where there are no ties.
+// Each event beside its neighbours, where there are no ties. Without a partition: for that DuckDB makes so much ready that
+// a few rows take four times as long.
 function inOrderSql(events: string): string {
-  return `select *,${neighbours('partition by _key order by _us, _item')}
-from ${events}`
-}
-
-// One pass over the rows, and the newest of its key beside each.
-function neighbours(line: string): string {
-  return `
-  lead(_us) over (${line}) as _next_us,
-  lead(_open) over (${line}) as _next_open,
-  lag(_us) over (${line}) as _last_us,
-  lag(_open) over (${line}) as _last_open,
-  max(_us) over (${line} rows between unbounded preceding and unbounded following) as _newest`
+  const beside = (which: 'lead' | 'lag', column: string): string =>
+    `case when ${which}(_key) over line = _key then ${which}(${column}) over line end`
+  return `select *,
+  ${beside('lead', '_us')} as _next_us,
+  ${beside('lead', '_open')} as _next_open,
+  ${beside('lag', '_us')} as _last_us,
+  ${beside('lag', '_open')} as _last_open
+from ${events}
+window line as (order by _key, _us, _item)`
 }
 
 /** Every event with the one before it and the one after it. */
@@ -242,9 +237,14 @@ turns as (
   semi join ties using (_key, _us)
   join waiting using (_key, _us)
 )
-select e.*,${neighbours('partition by _key order by _us, coalesce(_turn, 0), _item')}
+select e.*,
+  lead(_us) over line as _next_us,
+  lead(_open) over line as _next_open,
+  lag(_us) over line as _last_us,
+  lag(_open) over line as _last_open
 from ${events} e
-left join turns using (_item)`
+left join turns using (_item)
+window line as (partition by _key order by _us, coalesce(_turn, 0), _item)`
 }
 
 const isWaiting = '(_open and _next_us is null)'

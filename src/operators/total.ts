@@ -170,12 +170,7 @@ ${more.join('\n')}`,
   const byKey = { select: '_key', group: '_key' }
   const before = resultsSql(run, { numbers: storedName(out), sets, items: items('_was'), ...byKey })
   const after = resultsSql(run, { numbers: nowName(out), sets, items: items('_is'), ...byKey })
-  const columns = step.columns.map(({ name }) => identifier(name)).join(', ')
-  const changed = (from: string, other: string, change: number): string =>
-    `(select ${columns}, ${change} as _change from ${from}
-   except
-   select ${columns}, ${change} as _change from ${other})`
-  table(out, changesSql(keys, { before, after }, changed))
+  table(out, changesSql(keys, before, after))
   return relations
 }
 

@@ -26,12 +26,10 @@ export function tableRelations(
   const key = step.mode.key.map((name) => identifier(name))
   // what is taken back is replaced by a row of its key that comes, or goes
   const coming = changing ? `(select * from ${input} where _change > 0)` : input
-  const bytes = step.mode.key
-    .map((name) => `coalesce(octet_length(encode(${identifier(name)}::varchar)), 0)`)
-    .join(' + ')
+  const bytes = step.mode.key.map((name) => `coalesce(strlen(${identifier(name)}::varchar), 0)`).join(' + ')
   const tooLong = {
     name: keyTooLongName(out),
-    as: 'table' as const,
+    as: 'view' as const,
     select: `select _row, ${bytes} as _key_bytes\nfrom ${coming}\nwhere ${bytes} > ${maxKeyBytes}`,
   }
   if (step.mode.is === 'insert if new') {
@@ -40,7 +38,7 @@ export function tableRelations(
     const select = `select *, ${known} as _known\nfrom ${input}\nwhere ${bytes} <= ${maxKeyBytes}`
     return [tooLong, { name: out, as: 'view', select }]
   }
-  const fits = `_row not in (select _row from ${keyTooLongName(out)})`
+  const fits = `${bytes} <= ${maxKeyBytes}`
   const unique: Relation = once
     ? { name: uniqueName(out), as: 'view', select: `select *\nfrom ${coming}\nwhere ${fits}` }
     : {
@@ -54,7 +52,7 @@ where _row in (select max(_row) from ${coming} group by ${key.join(', ')})
       }
   const deleted: Relation = {
     name: deletedName(out),
-    as: 'table',
+    as: 'view',
     select: `select distinct ${key.join(', ')}
 from ${input}
 where _change < 0
