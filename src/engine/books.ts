@@ -38,9 +38,9 @@ export async function rowsOf(session: DuckSession, batch: Batch, relation: strin
 async function countRows(session: DuckSession, { made, counts }: Batch, relations: string[]): Promise<void> {
   const unknown = [...new Set(relations)].filter((relation) => !made.has(relation) && !counts.has(relation))
   if (unknown.length === 0) return
-  const selects = unknown.map((relation) => `(select count(*) from ${relation})::double`)
-  const rows = await session.numbers(`select unnest([${selects.join(', ')}])`)
-  for (const [i, relation] of unknown.entries()) counts.set(relation, rows[i] ?? 0)
+  const selects = unknown.map((relation, i) => `select ${i} as i, count(*)::double as rows from ${relation}`)
+  const found = await session.rows<{ i: number; rows: number }>(selects.join('\nunion all\n'))
+  for (const { i, rows } of found) counts.set(unknown[i] ?? '', rows)
 }
 
 /** Counts at once what has to be known of a batch whose steps have run: each question for itself takes its time, too. */

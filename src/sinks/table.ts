@@ -53,12 +53,10 @@ where _row in (select max(_row) from ${coming} group by ${key.join(', ')})
   const deleted: Relation = {
     name: deletedName(out),
     as: 'view',
-    select: `select distinct ${key.join(', ')}
+    select: `select ${key.join(', ')}
 from ${input}
-where _change < 0
-except
-select ${key.join(', ')}
-from ${coming}`,
+group by ${key.join(', ')}
+having max(_change) < 0`,
   }
   return [
     tooLong,
