@@ -10,7 +10,7 @@ import { letterEdited, letterSettled } from './dead-letters.ts'
 import { writeFiles } from './files.ts'
 import { jsonText } from './json-text.ts'
 import { writeKeyed } from './keyed-state.ts'
-import { copy, type Landing, landSinks } from './land-rows.ts'
+import { copy, type Landing, landSinks, settleStages } from './land-rows.ts'
 import { writeOutbox } from './outbox.ts'
 import { writeRequests } from './requests.ts'
 import { mergeStaged } from './staged.ts'
@@ -21,13 +21,12 @@ export async function commitBatch(client: Client, batch: BatchCommit, landing: L
   const started = performance.now()
   await failpoint('before begin')
   // what a constraint leaves for the end would be refused there, when nobody can tell any more which row it is
-  await client.query('begin; set constraints all immediate')
+  await client.query(`
+    begin;
+    set constraints all immediate;
+    select set_config('millrace.pipeline', ${client.escapeLiteral(batch.pipeline)}, true), set_config('millrace.batch', '${batch.batch}', true)`)
   let sent = false
   try {
-    await client.query(`select set_config('millrace.pipeline', $1, true), set_config('millrace.batch', $2, true)`, [
-      batch.pipeline,
-      String(batch.batch),
-    ])
     const outcomes = batch.staged
       ? await mergeStaged(client, batch.staged, landing.sharedCache)
       : await landSinks(client, batch.sinks, landing)
@@ -100,10 +99,12 @@ export async function commitBatch(client: Client, batch: BatchCommit, landing: L
     await failpoint('commit sent')
     sent = true
     await client.query('commit')
+    settleStages(client, true)
     await failpoint('commit acknowledged')
     const committedAt = rows[0]?.committed_at ?? new Date()
     return { verdicts, rowsOut, committedAt }
   } catch (error) {
+    settleStages(client, false)
     if (sent && (isTransient(error) || codeOf(error) === undefined)) {
       throw new MillraceError('COMMIT_UNKNOWN', {
         at: `${batch.pipeline} batch ${batch.batch}`,

@@ -8,7 +8,7 @@ import { asDiskFull } from '../errors.ts'
 import { type Client, inTransaction, type Queries } from './connection.ts'
 import { printCsv, readRows } from './csv-rows.ts'
 import { copy } from './land-rows.ts'
-import { type BatchCommit, type KeyedQuery, keyedColumns, type RowFile, storedKeyedColumns } from './store.ts'
+import { type BatchCommit, type KeyedQuery, type RowFile, storedKeyedColumns } from './store.ts'
 
 export async function writeKeyed(client: Client, { pipeline, keyed }: BatchCommit): Promise<void> {
   if (keyed === undefined) return
@@ -18,29 +18,50 @@ export async function writeKeyed(client: Client, { pipeline, keyed }: BatchCommi
       keyed.forget,
     ])
   if (keyed.gone !== undefined) {
-    await client.query(
-      'create temp table if not exists gone_items (step text, key text, item text) on commit delete rows',
-    )
-    await copy(client, 'gone_items', ['step', 'key', 'item'], keyed.gone)
+    const { relation, values } = await itemsOf(client, 'gone_items', keyed.gone)
     await client.query(
       `
       delete from millrace.keyed_state s
-      using  gone_items g
-      where  s.pipeline = $1 and s.step = g.step and s.key = g.key and s.item = g.item`,
-      [pipeline],
+      using  ${relation}
+      where  s.pipeline = current_setting('millrace.pipeline')
+      and    s.step = gone_items.step and s.key = gone_items.key and s.item = gone_items.item`,
+      values,
     )
   }
-  if (keyed.set === undefined) return
+  if (keyed.set !== undefined) {
+    const { relation, values } = await itemsOf(client, 'kept_items', keyed.set)
+    await client.query(
+      `
+      insert into millrace.keyed_state (step, key, item, state, due)
+      select step, key, item, state, due::bigint
+      from   ${relation}
+      on conflict (pipeline, step, key, item) do update
+      set    state = excluded.state, due = excluded.due`,
+      values,
+    )
+  }
+}
+
+// What was printed, as a relation of texts: a few are told with the statement, more come through a table of the session.
+async function itemsOf(
+  client: Client,
+  name: string,
+  printed: RowFile,
+): Promise<{ relation: string; values: unknown[] }> {
+  const { columns } = printed
+  if (printed.rows <= askedAtOnce) {
+    const rows = await readRows(printed)
+    const lists = columns.map((_, i) => `$${i + 1}::text[]`)
+    return {
+      relation: `unnest(${lists.join(', ')}) ${name} (${columns.join(', ')})`,
+      values: columns.map((column) => rows.map((row) => row[column])),
+    }
+  }
   await client.query(
-    'create temp table if not exists kept_items (step text, key text, item text, state text, due bigint) on commit delete rows',
+    `create temp table if not exists ${name} (${columns.map((column) => `${column} text`).join(', ')}) on commit delete rows`,
   )
-  await copy(client, 'kept_items', [...keyedColumns], keyed.set)
-  await client.query(`
-    insert into millrace.keyed_state (step, key, item, state, due)
-    select step, key, item, state, due
-    from   kept_items
-    on conflict (pipeline, step, key, item) do update
-    set    state = excluded.state, due = excluded.due`)
+  await copy(client, name, columns, printed)
+  return { relation: name, values: [] }
 }
 
 /** So many are asked for in one question; more come through a table. */

@@ -1,6 +1,7 @@
 /** Rows into target tables, within the transaction of their batch. */
 import { createReadStream } from 'node:fs'
-import { pipeline as pump } from 'node:stream/promises'
+import { readFile } from 'node:fs/promises'
+import { finished, pipeline as pump } from 'node:stream/promises'
 import { from as copyFrom } from 'pg-copy-streams'
 import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
@@ -54,16 +55,16 @@ async function landSink(client: Client, sink: SinkRows, { habits, sharedCache }:
   const { step, rows, fresh, deleted } = sink
   const first = fresh?.rows ?? 0
   if (first + rows.rows + (deleted?.rows ?? 0) === 0) return outcome
-  if (step.mode.is !== 'append') await makeStage(client, sink)
+  const stage = step.mode.is === 'append' ? undefined : await openStage(client, sink)
   await client.query('savepoint rows')
   if (fresh && first > 0) {
-    if (!(await landStraight(client, step, fresh, outcome, habits))) await landRows(client, sink, fresh, 0, outcome)
+    if (!(await landStraight(client, step, fresh, outcome, habits)))
+      await landRows(client, sink, stage, fresh, 0, outcome)
     await noteChanged(client, step, 'more than can be told', sharedCache)
   }
   const note = async (from: string, rows: number) => await noteChanged(client, step, { from, rows }, sharedCache)
-  if (rows.rows > 0) await landRows(client, sink, rows, first, outcome, note)
-  if (deleted && deleted.rows > 0) outcome.deleted += await deleteRows(client, step, deleted, note)
-  await client.query('release savepoint rows')
+  if (rows.rows > 0) await landRows(client, sink, stage, rows, first, outcome, note)
+  if (stage && deleted && deleted.rows > 0) outcome.deleted += await deleteRows(client, step, stage, deleted, note)
   return outcome
 }
 
@@ -99,19 +100,19 @@ async function landStraight(
 async function landRows(
   client: Client,
   sink: SinkRows,
+  stage: Stage | undefined,
   rows: RowFile,
   first: number,
   outcome: SinkOutcome,
   note?: Note,
 ): Promise<void> {
   const { step } = sink
-  if (step.mode.is === 'append') {
+  if (stage === undefined) {
     await copy(client, identifier(...step.table.split('.')), rows.columns, rows)
     outcome.inserted += rows.rows
     return
   }
-  const stage = stageName(step)
-  await copy(client, stage, rows.columns, rows)
+  await stage.fill(rows)
   if (step.mode.is === 'upsert') {
     const { inserted, updated } = await replaceRows(client, step, rows)
     outcome.inserted += inserted
@@ -123,29 +124,25 @@ async function landRows(
     outcome.duplicates += rows.rows - inserted
     for (const ordinal of duplicates ?? []) outcome.duplicateOrdinals.push(first + ordinal)
   }
-  await note?.(stage, rows.rows)
-  // for the rows after them
-  await client.query(`truncate ${stage}`)
+  await note?.(stage.name, rows.rows)
 }
 
 /** Told where the keys of rows stand that have changed, and how many. */
 type Note = (from: string, rows: number) => Promise<void>
 
 // By their keys, through the stage of the rows that come.
-async function deleteRows(client: Client, step: TableStep, rows: RowFile, note: Note): Promise<number> {
+async function deleteRows(client: Client, step: TableStep, stage: Stage, rows: RowFile, note: Note): Promise<number> {
   if (step.mode.is === 'append') return 0
-  const stage = stageName(step)
-  await copy(client, stage, rows.columns, rows)
+  await stage.fill(rows)
   const same = step.mode.key.map((name) => {
     // an index is of no use to `is not distinct from`
     const isNullable = step.columns.some((column) => column.name === name && column.nullable)
     return `t.${identifier(name)} ${isNullable ? 'is not distinct from' : '='} s.${identifier(name)}`
   })
   const { rowCount } = await client.query(
-    `delete from ${identifier(...step.table.split('.'))} t using ${stage} s where ${same.join(' and ')}`,
+    `delete from ${identifier(...step.table.split('.'))} t using ${stage.name} s where ${same.join(' and ')}`,
   )
-  await note(stage, rows.rows)
-  await client.query(`truncate ${stage}`)
+  await note(stage.name, rows.rows)
   return rowCount ?? 0
 }
 
@@ -175,15 +172,47 @@ async function replaceRows(
 
 const sameKeyTwice = '21000'
 
+/** Where rows stand before they meet those of their table. */
+interface Stage {
+  name: string
+  /** Puts these rows there in place of those before. */
+  fill(rows: RowFile): Promise<void>
+}
+
+// The stages of a session: those that are there for good, and those that go with its transaction if that fails.
+const stagesMade = new WeakMap<Client, { kept: Set<string>; made: Set<string> }>()
+
+/** The transaction in which stages were made is committed, or not. */
+export function settleStages(client: Client, isCommitted: boolean): void {
+  const stages = stagesMade.get(client)
+  if (isCommitted) for (const name of stages?.made ?? []) stages?.kept.add(name)
+  stages?.made.clear()
+}
+
 // A temporary table of the session, with the target's own types: it is not logged, and its rows go with the transaction.
-async function makeStage(client: Client, { step, ordinals }: SinkRows): Promise<void> {
-  const columns = step.columns.map(({ name }) => identifier(name)).join(', ')
-  await client.query(`
-    create temp table if not exists ${identifier(`stage ${step.id}`)}
-    on commit delete rows
-    as select ${columns} from ${identifier(...step.table.split('.'))} with no data`)
-  if (ordinals) {
-    await client.query(`alter table ${stageName(step)} add column if not exists _n bigint generated always as identity`)
+async function openStage(client: Client, { step, ordinals }: SinkRows): Promise<Stage> {
+  const name = stageName(step)
+  const stages = stagesMade.get(client) ?? { kept: new Set(), made: new Set() }
+  stagesMade.set(client, stages)
+  const known = ordinals ? `${name} numbered` : name
+  if (!stages.kept.has(known) && !stages.made.has(known)) {
+    const columns = step.columns.map((column) => identifier(column.name)).join(', ')
+    await client.query(`
+      create temp table if not exists ${identifier(`stage ${step.id}`)}
+      on commit delete rows
+      as select ${columns} from ${identifier(...step.table.split('.'))} with no data`)
+    if (ordinals)
+      await client.query(`alter table ${name} add column if not exists _n bigint generated always as identity`)
+    stages.made.add(known)
+  }
+  let filled = false
+  return {
+    name,
+    async fill(rows) {
+      if (filled) await client.query(`truncate ${name}`)
+      filled = true
+      await copy(client, name, rows.columns, rows)
+    },
   }
 }
 
@@ -220,6 +249,13 @@ async function mergeTelling(client: Client, step: TableStep): Promise<number[]> 
 /** A file of rows into a table. */
 export async function copy(client: Client, table: string, columns: string[], rows: RowFile): Promise<void> {
   const names = columns.map((name) => identifier(name)).join(', ')
-  const into = client.query(copyFrom(`copy ${table} (${names}) from stdin (format csv)`))
-  await pump(createReadStream(rows.path, { highWaterMark: 256 * 1024 }), into)
+  const start = () => client.query(copyFrom(`copy ${table} (${names}) from stdin (format csv)`))
+  if (rows.rows > fewRows) return await pump(createReadStream(rows.path, { highWaterMark: 256 * 1024 }), start())
+  const bytes = await readFile(rows.path)
+  const into = start()
+  into.end(bytes)
+  await finished(into)
 }
+
+// These are in memory at once.
+const fewRows = 2_000

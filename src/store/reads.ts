@@ -31,6 +31,7 @@ export class Reads implements AsyncDisposable, Pick<Store, 'status' | 'ledger' |
       onConnect: async (client) => {
         await leaveOwnSchema(client)
         await client.query(`set statement_timeout = ${longestReadMs}`)
+        await client.query('set default_transaction_read_only = on')
       },
     })
   }
@@ -52,7 +53,8 @@ export class Reads implements AsyncDisposable, Pick<Store, 'status' | 'ledger' |
   }
 
   async select(sql: string, parameters: unknown[] = []): Promise<Record<string, unknown>[]> {
-    return await selectOnly(this.#pool, sql, parameters)
+    const { rows } = await this.#pool.query(oneStatement(sql, parameters))
+    return rows
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -68,9 +70,12 @@ export async function selectOnly(
 ): Promise<Record<string, unknown>[]> {
   return await inTransaction(pool, async (client) => {
     await client.query('set transaction read only')
-    // the extended protocol takes one statement only: a second one could end the transaction and write
-    const query = { text: sql, values: parameters, queryMode: 'extended' }
-    const { rows } = await client.query(query)
+    const { rows } = await client.query(oneStatement(sql, parameters))
     return rows
   })
+}
+
+// The extended protocol takes one statement only: a second one could end the transaction and write.
+function oneStatement(text: string, values: unknown[]): pg.QueryConfig & { queryMode: string } {
+  return { text, values, queryMode: 'extended' }
 }

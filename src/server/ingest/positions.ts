@@ -29,7 +29,7 @@ export function topicsRead({ lines }: Board): Set<string> {
 }
 
 /** Where others commit, or an event of our own was missed. */
-const lookEveryMs = 200
+const lookEveryMs = 50
 
 /** So many lines of a pipeline's ledger are kept at hand. */
 const linesKept = 500
@@ -106,10 +106,9 @@ export class Positions {
   async pass(uses: readonly TopicUse[], ranges: readonly Appended[], withinMs: number): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const waiter: Waiter = { passed: () => this.havePassed(uses, ranges), resolve }
+    // it may have been looked at before anybody waited for it
+    if (waiter.passed()) return true
     this.#waiters.add(waiter)
-    // a position that was looked at before it was told of is looked at again
-    this.#nudged = true
-    this.#nudge()
     if (this.#waiters.size === 1) void this.#watch()
     const over = new AbortController()
     await Promise.race([promise, sleep(withinMs, undefined, { signal: over.signal, ref: false }).catch(() => {})])
