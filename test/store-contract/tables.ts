@@ -237,6 +237,22 @@ export function tables(scenario: Scenario): void {
   })
 
   describe('upsert', () => {
+    scenario('replaces what is there by rows that were said to be new, too', async (world) => {
+      const worker = await work(world.store, [latestPerId])
+      const row = (id: string, city: string) => [id, city, '1']
+      const land = async (rows: (string | null)[][], fresh: number) =>
+        (await worker.commit({ sinks: [await freshInto(world, latestPerId, rows, fresh)] })).sinks
+      assert.deepEqual(await land([row('a', '1st'), row('b', '1st')], 2), [outcome({ inserted: 2 })])
+      assert.deepEqual(await land([row('c', '2nd'), row('a', '2nd')], 2), [outcome({ inserted: 1, updated: 1 })])
+      assert.deepEqual(await land([row('d', '3rd'), row('b', '3rd'), row('e', '3rd')], 1), [
+        outcome({ inserted: 2, updated: 1 }),
+      ])
+      assert.deepEqual(
+        (await contents(world)).map(([id, city]) => `${id} ${city}`),
+        ['a 2nd', 'b 3rd', 'c 2nd', 'd 3rd', 'e 3rd'],
+      )
+    })
+
     scenario('replaces the row of a key, and counts what it inserted and what it updated', async (world) => {
       const worker = await work(world.store, [latestPerId])
       const first = await worker.commit({
