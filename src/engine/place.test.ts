@@ -81,6 +81,18 @@ for (const [what, open] of Object.entries(places)) {
       assert.deepEqual(found, [0, 0, 0, 1, 1])
     })
 
+    test('what a batch leaves undone is not done for the next one', async () => {
+      using other = await duck.connect()
+      await other.run('create or replace table gone (a integer)')
+      await make('given', 'select a from gone')
+      await make('given', 'select a from gone')
+      await place.make({ name: name('given'), as: 'table', select: 'select a from gone' })
+      await place.leave()
+      await other.run('drop table gone')
+      await place.enter()
+      assert.equal(await make('given', 'select 1 as a'), 1)
+    })
+
     test('time is told to the batch that is at hand', async () => {
       for (const after of [1000, 2000, undefined]) {
         const { clock, ...time } = await place.tell({ ...noTime, before: 5, after })
