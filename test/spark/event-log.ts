@@ -38,6 +38,12 @@ export async function stagesIn(folder: string, waitMs = 20_000): Promise<StageWo
   }
 }
 
+/** How many tasks had to be done again, or what they had done, because their executor was gone. */
+export async function lostTasksIn(folder: string): Promise<number> {
+  const lost = ['ExecutorLostFailure', 'FetchFailed', 'Resubmitted']
+  return (await eventsIn(folder)).filter((event) => lost.includes(event['Task End Reason']?.Reason)).length
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: Spark's events have as many shapes as there are kinds
 type SparkEvent = any
 
