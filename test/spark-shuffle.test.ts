@@ -12,7 +12,8 @@ import { planOf } from '../src/engine/system-run.ts'
 import type { Plan } from '../src/plan/plan.ts'
 import { explainSpark } from '../src/spark/explain.ts'
 import { runIntoParquet } from '../src/spark/run.ts'
-import { eventLogIn, stagesIn } from './spark/event-log.ts'
+import { eventually } from './crash/process.ts'
+import { eventLogIn, letGoIn, stagesIn } from './spark/event-log.ts'
 import { noSpark, TestSpark } from './spark/server.ts'
 
 test('events of flyers are filtered and cut to six columns before they are shuffled', () => {
@@ -98,6 +99,8 @@ test('a kilobyte that nothing reads behind the shuffle is not shuffled, nor is w
   const shuffled = stages.reduce((bytes, { shuffleBytes }) => bytes + shuffleBytes, 0)
   const read = stages.reduce((bytes, { bytesRead }) => bytes + bytesRead, 0)
   assert.ok(read > rows * 1000, `${read} bytes read`)
+  const isLetGo = async (): Promise<boolean> => (await letGoIn(log)) === 1
+  await eventually(isLetGo, { what: () => 'pairs do not lie on the disks of executors any more' })
   // a key, a time, and the hash that names the pair
   assert.ok(shuffled / (rows - books.filtered) < 120, `${shuffled} bytes shuffled`)
 })

@@ -336,7 +336,7 @@ async function compute(session: SparkSession, run: SparkRun, { made, opened }: C
     await session.view(name, select)
     if (kept) {
       run.onProgress?.(name, undefined)
-      await session.run(`cache lazy table ${name} options ('storageLevel' 'DISK_ONLY')`)
+      await session.keep(name)
     }
   }
   const sums: Record<string, number> = {}

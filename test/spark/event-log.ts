@@ -44,6 +44,11 @@ export async function lostTasksIn(folder: string): Promise<number> {
   return (await eventsIn(folder)).filter((event) => lost.includes(event['Task End Reason']?.Reason)).length
 }
 
+/** How many relations that executors had kept were let go of. */
+export async function letGoIn(folder: string): Promise<number> {
+  return (await eventsIn(folder)).filter(({ Event }) => Event === 'SparkListenerUnpersistRDD').length
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: Spark's events have as many shapes as there are kinds
 type SparkEvent = any
 
@@ -54,7 +59,7 @@ async function eventsIn(folder: string): Promise<SparkEvent[]> {
     // the last one may be half written
     lines.pop()
     for (const line of lines) {
-      if (/^\{"Event":"SparkListener(JobStart|JobEnd|TaskEnd)"/.test(line)) events.push(JSON.parse(line))
+      if (/^\{"Event":"SparkListener(JobStart|JobEnd|TaskEnd|UnpersistRDD)"/.test(line)) events.push(JSON.parse(line))
     }
   }
   return events
