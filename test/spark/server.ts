@@ -107,6 +107,11 @@ export class TestSpark implements AsyncDisposable {
     await using _ = await Promise.race([opened, ended])
   }
 
+  /** Of its process, where it is the test's own. */
+  get pid(): number | undefined {
+    return this.#process?.pid
+  }
+
   /** As a machine that is gone: without a word. */
   async kill(): Promise<void> {
     const child = this.#process
