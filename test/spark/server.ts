@@ -54,8 +54,13 @@ export class TestSpark implements AsyncDisposable {
   /** `more` are settings of Spark; without a `spark.master` among them it works in itself, on two cores. */
   static async start(more: Record<string, string> = {}): Promise<TestSpark> {
     const server = new TestSpark(await mkdtemp(join(tmpdir(), 'millrace-connect-')), await freePort(), more)
-    await server.start()
-    return server
+    try {
+      await server.start()
+      return server
+    } catch (error) {
+      await server[Symbol.asyncDispose]()
+      throw error
+    }
   }
 
   async start(): Promise<void> {
