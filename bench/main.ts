@@ -1,4 +1,4 @@
-/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers | process | spark-logs | spark-shuffle`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers | process | spark-logs | spark-shuffle | spark-overhead`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
@@ -18,6 +18,7 @@ import { benchProcess } from './process.ts'
 import { benchPublish } from './publish.ts'
 import { benchRead } from './read.ts'
 import { benchSparkLogs } from './spark-logs.ts'
+import { benchSparkOverhead } from './spark-overhead.ts'
 import { benchSparkShuffle } from './spark-shuffle.ts'
 import { benchWindows, windowPeers } from './windows.ts'
 
@@ -37,6 +38,7 @@ npm run bench -- windows [--rows N] [--rounds N] [--peers ${windowPeers.join(','
 npm run bench -- flyers [--rows N[,N...]] [--rounds N] [--format ${flyerFormats.join('|')}] [--peers ${flyerPeers.join(',')}]
 npm run bench -- spark-logs [--megabytes N] [--rounds N]
 npm run bench -- spark-shuffle [--rows N] [--format ${flyerFormats.join('|')}]
+npm run bench -- spark-overhead [--rows N] [--rounds N]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -123,6 +125,11 @@ async function main(): Promise<number> {
       const format = flyerFormats.find((each) => each === values.format)
       if (format === undefined) break
       await benchSparkShuffle({ root, rows: count(values.rows), format, signal: stop.signal })
+      return 0
+    }
+    case 'spark-overhead': {
+      const [rows, rounds] = [count(values.rows), count(values.rounds)]
+      await benchSparkOverhead({ root, rows, rounds, signal: stop.signal })
       return 0
     }
     case 'flyers': {

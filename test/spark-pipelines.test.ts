@@ -1,17 +1,9 @@
 /** Every system that runs on Spark gives the tables, dead letters and books there that it gives here. */
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { generate as generateFlyers } from '../pipelines/flyers/generate.ts'
-import { flyers } from '../pipelines/flyers/pipeline.ts'
-import { sampleRequest } from '../pipelines/sample-request.ts'
-import { shopEvents } from '../pipelines/shop-events/pipeline.ts'
-import { generate as generateTelemetra } from '../pipelines/telemetra/generate.ts'
-import { telemetra } from '../pipelines/telemetra/pipeline.ts'
-import { userActivity } from '../pipelines/user-activity/pipeline.ts'
 import { noSpark, TestSpark } from './spark/server.ts'
-import { openSparkWorld, type SparkWorld } from './spark/world.ts'
+import { compared, flyersBeside, shopEventsBeside, telemetraBeside, userActivityBeside } from './spark/systems.ts'
 
 const server = noSpark === false ? await TestSpark.start() : undefined
 after(() => server?.[Symbol.asyncDispose]())
@@ -22,163 +14,38 @@ test(
   'flyers gives the same sessions, times and letters, of events in any order, repeated and at one instant',
   onSpark,
   async () => {
-    await using world = await openSparkWorld(flyers, remote, { FLYERS_SESSIONS: 'table' })
-    const generated = join(world.folder, 'made.jsonl')
-    await generateFlyers(
-      sampleRequest({
-        count: 3000,
-        durationSeconds: 90_000,
-        seed: 7,
-        badPercent: 3,
-        duplicatePercent: 3,
-        to: generated,
-      }),
-    )
-    const lines = (await readFile(generated, 'utf8')).trimEnd().split('\n')
-    const event = (minute: number, what: string, more: Record<string, unknown> = {}): string =>
-      JSON.stringify({
-        timestamp: `2026-01-01T00:${String(minute).padStart(2, '0')}:00Z`,
-        user_id: 'tie',
-        event: `flyer_${what}`,
-        flyer_id: 'f',
-        merchant_id: 'm',
-        ...more,
-      })
-    const ties = [
-      ...[
-        event(1, 'open'),
-        event(1, 'close'),
-        event(2, 'close'),
-        event(3, 'open'),
-        event(5, 'close'),
-        event(5, 'open'),
-      ],
-      ...[
-        event(5, 'open', { merchant_id: 'n' }),
-        event(9, 'close'),
-        event(9, 'open'),
-        event(9, 'close', { merchant_id: 'n' }),
-      ],
-      ...[
-        event(20, 'open', { user_id: 'Ünïcode "q" \\ \u2028' }),
-        event(21, 'close', { user_id: 'Ünïcode "q" \\ \u2028' }),
-      ],
-      event(30, 'open', { timestamp: '2026-01-01T02:30:00.123456+02:00', user_id: 'long' }),
-      event(31, 'close', { timestamp: '2026-01-03 00:31', user_id: 'long' }),
-    ]
-    const bad = [
-      ...[
-        '{"timestamp": "2026-01-01T00:00:00Z"',
-        'null',
-        '[1]',
-        '{} {}',
-        '{"a":1}',
-        '',
-        '   ',
-        '{"user_id":"a","user_id":"b"}',
-      ],
-      ...[
-        event(1, 'open', { flyer_id: '' }),
-        event(1, 'open', { flyer_id: null }),
-        event(1, 'open', { user_id: { a: 1 } }),
-      ],
-      ...[
-        event(1, 'open', { timestamp: '2026-02-30T00:00:00Z' }),
-        event(1, 'open', { timestamp: '2026-01-01T24:00:00Z' }),
-      ],
-      ...[event(1, 'open', { timestamp: 'soon' }), event(1, 'open', { user_id: '{not json' }), "{'user_id':'a'}"],
-    ]
-    const path = await world.file('events of a day+1.jsonl', `${[...lines, ...ties, ...bad].join('\n')}\n`)
-    const [here, there] = [await world.here([path]), await world.onSpark([path])]
-    assert.deepEqual(there.books, here)
+    await using flyers = await compared(flyersBeside, remote)
+    const { world, inputs, here } = flyers
     assert.ok(here.dead > 60 && here.duplicates > 30 && here.filtered > 50, JSON.stringify(here))
-    const columns = 'pair_id, user_id, flyer_id, merchant_id, opened_at, closed_at, outcome, seconds'
-    await same(world, `select ${columns} from flyer_sessions order by pair_id`, 1200)
-    await same(world, 'select * from flyer_time_per_user order by user_id', 20)
-    await same(world, 'select * from merchant_flyer_daily order by merchant_id, flyer_id, day', 50)
-    await same(world, letters, here.dead)
     const [line] = await world.sql(
       `select kind, rows_in = written + filtered + duplicates + late + dead as balances from millrace.batches`,
     )
     assert.deepEqual(line, { kind: 'spark', balances: true })
 
-    const again = await world.onSpark([path]).catch((error: unknown) => String(error))
+    const again = await world.onSpark(inputs).catch((error: unknown) => String(error))
     assert.match(String(again), /it has run before/, 'over what has been counted it does not count')
 
     const parquet = join(world.folder, 'parquet')
-    const written = await world.asParquet([path], parquet)
+    const written = await world.asParquet(inputs, parquet)
     assert.deepEqual(written.books, here)
     assert.equal(written.rowsOut['table-2'], (await world.sql('select * from flyer_time_per_user')).length)
   },
 )
 
 test('shop-events gives the same rows once each, and the same letters of what is no event', onSpark, async () => {
-  await using world = await openSparkWorld(shopEvents, remote)
-  const header = 'event_id,user_id,event_type,product_id,price,event_timestamp'
-  const good = Array.from({ length: 500 }, (_, i) =>
-    [
-      `e${i % 450}`,
-      `u${i % 7}`,
-      ['view', 'add_to_cart', 'purchase'][(i % 450) % 3],
-      `p${(i % 450) % 11}`,
-      `${(i % 450) / 4}`,
-      `2026-01-01T00:00:${String((i % 450) % 60).padStart(2, '0')}Z`,
-    ].join(','),
-  ).map((line, i) => (i < 450 ? line : line.replace(/u\d/, `u${(i - 450) % 7}`)))
-  const bad = [
-    ...[
-      'a,b',
-      'a,b,view,p,1,2026-01-01,more',
-      'q1,u,"view"x,p,1,2026-01-01T00:00:00Z',
-      'q2,u,view,p,-1,2026-01-01T00:00:00Z',
-    ],
-    ...[
-      'q3,u,view,p,1.234,2026-01-01T00:00:00Z',
-      'q4,u,view,p,1e3,2026-01-01T00:00:00Z',
-      'q5,u,view,p,99999999999,2026-01-01T00:00:00Z',
-    ],
-    ...[
-      'q6,u,look,p,1,2026-01-01T00:00:00Z',
-      ',u,view,p,1,2026-01-01T00:00:00Z',
-      'q7,u,view,p,,2026-01-01T00:00:00Z',
-      'q8,u,view,p,1,',
-    ],
-    ...['q9,u,view,p,1,2026-13-01T00:00:00Z', header, 'nul\0,u,view,p,1,2026-01-01T00:00:00Z'],
-  ]
-  const quoted = [
-    '"x1","a ""quoted"" name",view,"p,1",1.50,2026-01-01T00:00:00+05:30',
-    'x2,u,view,"",2,2026-01-01 00:00:00',
-    'x3,sp ace,view,p",3,2026-01-01T00:00:00.123456Z',
-  ]
-  const latin = Buffer.concat([
-    Buffer.from('l1,u'),
-    Buffer.from([0xe9]),
-    Buffer.from(',view,p,1,2026-01-01T00:00:00Z\n'),
-  ])
-  const inputs = [
-    await world.file('a.csv', Buffer.concat([Buffer.from(`${[header, ...good, '', ...bad].join('\n')}\n`), latin])),
-    await world.file('b.csv', `${[header, ...quoted].join('\r\n')}\r\n`),
-    await world.file(
-      'c.csv',
-      'price,event_id,event_timestamp,product_id,event_type,user_id\n7.25,c1,2026-01-02T00:00:00Z,p,view,u\n',
-    ),
-    await world.file('d.csv', 'event_id,usr_id\n1,2\n'),
-    await world.file('e.csv', `${header}\nopen,"u,view,p,1,2026-01-01T00:00:00Z\nz1,u,view,p,1,2026-01-01T00:00:00Z`),
-  ]
-  const [here, there] = [await world.here(inputs), await world.onSpark(inputs)]
-  await same(world, letters, 10)
-  assert.deepEqual(there.books, here)
+  await using shop = await compared(shopEventsBeside, remote)
+  const { world, inputs, here, there } = shop
   assert.equal(there.filesQuarantined, 1)
   assert.equal(here.duplicates, 50)
-  await same(
-    world,
-    'select event_id, user_id, event_type, product_id, price, event_timestamp from user_events order by event_id collate "C"',
-    454,
-  )
-  await same(world, letters, here.dead)
-  await same(world, 'select path, state, code, message from millrace.files order by path', 5)
 
-  const more = await world.file('f.csv', `${header}\n${good[0]}\nnew,u,view,p,1,2026-01-01T00:00:00Z\n`)
+  const more = await world.file(
+    'f.csv',
+    [
+      'event_id,user_id,event_type,product_id,price,event_timestamp',
+      'e0,u0,view,p0,0,2026-01-01T00:00:00Z',
+      'new,u,view,p,1,2026-01-01T00:00:00Z\n',
+    ].join('\n'),
+  )
   const second = await world.onSpark([...inputs, more])
   assert.deepEqual(
     { files: second.files, written: second.books.written, duplicates: second.books.duplicates },
@@ -190,87 +57,9 @@ test('shop-events gives the same rows once each, and the same letters of what is
 })
 
 test('user-activity gives the same rows and the same view of what was wrong', onSpark, async () => {
-  await using world = await openSparkWorld(userActivity, remote)
-  const header = 'event_id,user_id,event_type,product_id,product_name,category,price,quantity,event_time'
-  const rows = Array.from({ length: 300 }, (_, i) => {
-    const buys = i % 3 === 0
-    return `e${i},u${i % 9},${buys ? 'purchase' : 'view'},p${i % 5},"Name, ${i}",c,${i}.5,${buys ? 1 + (i % 4) : i % 2 === 0 ? '0' : ''},2026-01-01T00:00:00.${i}Z`
-  })
-  const bad = [
-    'q1,u,purchase,p,n,c,1,0,2026-01-01T00:00:00Z',
-    'q2,u,purchase,p,n,c,1,,2026-01-01T00:00:00Z',
-    'q3,u,view,p,n,c,1,2,2026-01-01T00:00:00Z',
-    'q4,u,view,p,n,c,1,two,2026-01-01T00:00:00Z',
-    'q5,u,view,p,n,c,1,99999999999999999999,2026-01-01T00:00:00Z',
-    'q6,u,view,p,n,c,-5,,2026-01-01T00:00:00Z',
-  ]
-  const path = await world.file('a.csv', `${[header, ...rows, ...bad, rows[0]].join('\n')}\n`)
-  const [here, there] = [await world.here([path]), await world.onSpark([path])]
-  assert.deepEqual(there.books, here)
-  const columns =
-    'event_id, user_id, event_type, product_id, product_name, category, price, quantity, event_time, source_file, batch'
-  await same(world, `select ${columns} from user_activity order by event_id collate "C"`, 300)
-  await same(world, letters, bad.length)
+  await using _ = await compared(userActivityBeside, remote)
 })
 
 test('telemetra gives the same windows and moments', onSpark, async () => {
-  await using world = await openSparkWorld(telemetra, remote)
-  const sent = new Map<string, string[]>()
-  await generateTelemetra(
-    sampleRequest({
-      seed: 11,
-      count: 4000,
-      durationSeconds: 900,
-      startTime: new Date('2026-01-01T00:00:00Z'),
-      badPercent: 2,
-      duplicatePercent: 1,
-      topic: (topic) => ({
-        async append(messages) {
-          const values = messages.map(({ value }) =>
-            typeof value === 'string' ? value : Buffer.from(value ?? '').toString(),
-          )
-          sent.set(topic, [
-            ...(sent.get(topic) ?? []),
-            ...values.filter((value) => !value.includes('\n') && value.trim() !== ''),
-          ])
-        },
-      }),
-    }),
-  )
-  const inputs: string[] = []
-  for (const [topic, values] of sent) {
-    await world.append(topic, values)
-    inputs.push(`${topic}=${await world.file(`${topic}.jsonl`, `${values.join('\n')}\n`)}`)
-  }
-  const [here, there] = [await world.here(), await world.onSpark(inputs)]
-  assert.deepEqual(there.books, here)
-  await same(
-    world,
-    "select * from (select to_jsonb(s) - 'updated_at' as row, stream_id, window_start from chat_summary_minute s where final) s order by stream_id, window_start",
-    200,
-  )
-  await same(
-    world,
-    "select to_jsonb(m) - 'id' - 'detected_at' as row from moments m order by stream_id, window_start, moment_type",
-    1,
-  )
-  await same(
-    world,
-    `select source, stage, code, column_name, regexp_replace(message, ' \\(at byte \\d+\\)$', '') as message, raw, fields from millrace.dead_letters order by source, raw collate "C", code`,
-    here.dead,
-  )
+  await using _ = await compared(telemetraBeside, remote)
 })
-
-// Of bytes that are no text, ours writes out each; Spark's has a mark in their place. The bytes are the same. And it does
-// not say at which byte JSON breaks.
-const letters = `
-  select source, place, stage, code, column_name, regexp_replace(message, ' \\(at byte \\d+\\)$', '') as message, encode(raw_bytes, 'hex') as bytes, fields,
-         case when code <> 'INVALID_UTF8' then raw end as raw
-  from   millrace.dead_letters
-  order by place, coalesce(encode(raw_bytes, 'hex'), raw) collate "C", code`
-
-async function same(world: SparkWorld, select: string, least: number): Promise<void> {
-  const { here, onSpark: there } = await world.both(select)
-  assert.ok(here.length >= least, `${here.length} rows of ${select}`)
-  assert.deepEqual(there, here, select)
-}

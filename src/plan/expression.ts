@@ -42,6 +42,12 @@ export function columnsOf(expression: Expression): Set<string> {
   return names
 }
 
+/** The expression with others in the place of the columns it reads. */
+export function replaced(expression: Expression, by: (column: string) => Expression): Expression {
+  if ('column' in expression) return by(expression.column)
+  return 'call' in expression ? { ...expression, args: expression.args.map((arg) => replaced(arg, by)) } : expression
+}
+
 export function walk(expression: Expression, visit: (node: Expression) => void): void {
   visit(expression)
   if ('call' in expression) for (const arg of expression.args) walk(arg, visit)

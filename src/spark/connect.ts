@@ -20,6 +20,7 @@ import {
 } from './generated/base_pb.js'
 import { type CommandSchema, WriteOperation_SaveMode } from './generated/commands_pb.js'
 import type { RelationSchema } from './generated/relations_pb.js'
+import { keepSql, letGoSql } from './settings.ts'
 
 type Relation = MessageInitShape<typeof RelationSchema>
 export type Command = MessageInitShape<typeof CommandSchema>
@@ -72,6 +73,7 @@ export class SparkSession implements AsyncDisposable {
   readonly #sessionId = randomUUID()
   /** The server's own name for the session, by which a server that was started anew is known. */
   #serverSession: string | undefined
+  readonly #kept: string[] = []
 
   private constructor(options: SessionOptions) {
     this.#options = options
@@ -136,6 +138,12 @@ export class SparkSession implements AsyncDisposable {
     await this.#view(name, sqlRelation(sql))
   }
 
+  /** Has executors keep the rows of a view on their disks, once they were asked for, as long as the session lasts. */
+  async keep(view: string): Promise<void> {
+    this.#kept.push(view)
+    await this.run(keepSql(view))
+  }
+
   async viewOfFiles(
     name: string,
     { format, paths, columns, options = {}, isStreaming = false, schema }: ReadFiles,
@@ -179,9 +187,7 @@ export class SparkSession implements AsyncDisposable {
   async readJdbc(options: Record<string, string>): Promise<void> {
     const value = { isStreaming: false, readType: { case: 'dataSource', value: { format: 'jdbc', options } } } as const
     const read: Relation = { relType: { case: 'read', value } }
-    for await (const _ of this.#execute({ opType: { case: 'root', value: read } })) {
-      // only that it can be read is asked
-    }
+    await toEnd(this.#execute({ opType: { case: 'root', value: read } }))
   }
 
   /** Whether the server has a source of this name. */
@@ -198,6 +204,16 @@ export class SparkSession implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // what is kept outlives its session, until the server ends; whatever has stopped the work does not stop this
+    for (const view of this.#kept) {
+      const value = { commandType: { case: 'sqlCommand', value: { input: sqlRelation(letGoSql(view)) } } } as const
+      const request = {
+        ...this.#who(),
+        operationId: randomUUID(),
+        plan: { opType: { case: 'command', value } } as const,
+      }
+      await toEnd(this.#rpc.executePlan(request, { timeoutMs: 5000 })).catch(() => {})
+    }
     // a server that is gone has no session either
     await this.#rpc.releaseSession(this.#who(), { timeoutMs: 5000 }).catch(() => {})
   }
@@ -410,6 +426,12 @@ class Patience {
 function withoutStack(message: string): string {
   const lines = message.split('\n').filter((line) => !/^\s+(at |\.\.\. \d)|^Driver stacktrace/.test(line))
   return lines.slice(0, 12).join('\n').trim()
+}
+
+async function toEnd(answers: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of answers) {
+    // only that it is done is asked
+  }
 }
 
 function sqlRelation(query: string): Relation {

@@ -84,8 +84,9 @@ test('pairs are computed once for all that is made of them, and shuffle no colum
     ['pairs'],
   )
   const [pairs] = views.filter(({ name }) => name === 'pairs')
-  const shuffled = /lag\(_item\)[\s\S]*?select\n([\s\S]*?)\n {2}from/.exec(pairs?.sql ?? '')?.[1] ?? ''
-  assert.doesNotMatch(shuffled.replace(/md5\(.*\) as _item/, ''), /note/, shuffled)
+  const shuffled = /\n {6}select\n([\s\S]*?)\n {6}from/.exec(pairs?.sql ?? '')?.[1] ?? ''
+  assert.match(shuffled, /who,[\s\S]* as _at,[\s\S]* as _hash$/)
+  assert.doesNotMatch(shuffled.replace(/unhex\(.*\) as _hash/, ''), /note/, shuffled)
 })
 
 test('a stream is cut where state begins, and refused where there is none', () => {

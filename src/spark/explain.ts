@@ -5,7 +5,7 @@ import { mergeSql } from '../store/merge-sql.ts'
 import { cutOf, type SparkCut } from './cut.ts'
 import { refusals, sparkPlan, textsName } from './plan-sql.ts'
 import { messagesOf, prefixOf } from './prefix.ts'
-import { sessionSettings } from './settings.ts'
+import { keepSql, sessionSettings } from './settings.ts'
 import { textsSql } from './source-sql.ts'
 
 export interface SparkExplanation {
@@ -77,7 +77,7 @@ export function sparkExplanationText(explanation: SparkExplanation): string {
     lines.push(...Object.entries(settings).map(([name, value]) => `    set ${name} = ${value}`), '')
     for (const view of views) {
       lines.push(...sql(`create temporary view ${view.name} as\n${view.sql}`))
-      if (view.kept) lines.push(...sql(`cache lazy table ${view.name} options ('storageLevel' 'DISK_ONLY')`))
+      if (view.kept) lines.push(...sql(keepSql(view.name)))
     }
     for (const { table, sql: select, merge } of tables) {
       lines.push(

@@ -6,6 +6,7 @@
 import { printSpark } from '../functions/print-spark.ts'
 import { sparkName, sparkText } from '../functions/spark-type.ts'
 import type { Column } from '../plan/columns.ts'
+import type { Expression } from '../plan/expression.ts'
 import { type PairsStep, pairColumns } from '../plan/plan.ts'
 
 const byKey = (step: PairsStep): string => `partition by ${step.by.map((name) => sparkName(name)).join(', ')}`
@@ -21,16 +22,18 @@ export function isEventSql(step: PairsStep, columns: readonly Column[]): string 
   return `(coalesce(${printSpark(step.open, columns)}, false) or ${close})`
 }
 
-/** The rows of pairs; nothing follows them, so that an open which waits has expired where there is a longest gap. */
-export function pairsSql(step: PairsStep, columns: readonly Column[], input: string): string {
+/**
+ * The rows of pairs; nothing follows them, so that an open which waits has expired where there is a longest gap. `isTime`
+ * says of a column whether it is the event time.
+ */
+export function pairsSql(
+  step: PairsStep,
+  columns: readonly Column[],
+  input: string,
+  isTime: (column: string) => boolean,
+): string {
   const kept = eventColumns(step)
-  const isOpen = `coalesce(${printSpark(step.open, columns)}, false)`
-  // as DuckDB hashes it: of the whole row, so that only those that are the same in everything are one
-  const texts = [...columns.map(keptText), 'cast(unix_micros(_time) as string)', `cast(${isOpen} as string)`]
-  const events = `select
-    ${[...kept, 'unix_micros(_time) as _us', `${isOpen} as _open`, `md5(to_json(array(${texts.join(', ')}))) as _item`].join(',\n    ')}
-  from ${input}
-  where ${isEventSql(step, columns)}`
+  const events = eventsSql(step, columns, input, isTime)
   const once = `select ${[...kept, '_us', '_open', '_item'].join(', ')}
   from (
     select *, lag(_item) over (${byKey(step)} order by _us, _item) as _before
@@ -71,6 +74,65 @@ ${sequence}
   )
 )
 where _open or not coalesce(_last_open and ${near('_last_us', '_us')}, false)`
+}
+
+/**
+ * Events, each with a hash that names it and tells repeats from twins: as DuckDB makes it, of the whole row, so that only
+ * those that are the same in everything are one. Where what goes through the shuffle says all of the row, the hash is made
+ * behind it; else it goes along, in half of its letters.
+ */
+function eventsSql(
+  step: PairsStep,
+  columns: readonly Column[],
+  input: string,
+  isTime: (column: string) => boolean,
+): string {
+  const kept = eventColumns(step)
+  const isOpen = `coalesce(${printSpark(step.open, columns)}, false)`
+  const told = columns.map((column) => toldText(step, column, kept, isTime))
+  const isTold = told.every((text) => text !== undefined)
+  const hashOf = (texts: readonly (string | undefined)[]): string => `md5(to_json(array(${texts.join(', ')})))`
+  const whole = hashOf([...columns.map(keptText), 'cast(unix_micros(_time) as string)', `cast(${isOpen} as string)`])
+  const hash = isTold ? hashOf([...told, 'cast(_us as string)', 'cast(_open as string)']) : 'lower(hex(_hash))'
+  // the lowest bit says whether it opens
+  const at = `2 * unix_micros(_time) + if(${isOpen}, 1, 0) as _at`
+  return `select ${[...kept, '_us', '_open', `${hash} as _item`].join(', ')}
+  from (
+    select ${[...kept, 'shiftright(_at, 1) as _us', '_at & 1 = 1 as _open', ...(isTold ? [] : ['_hash'])].join(', ')}
+    from (
+      select
+        ${[...kept, at, ...(isTold ? [] : [`unhex(${whole}) as _hash`])].join(',\n        ')}
+      from ${input}
+      where ${isEventSql(step, columns)}
+      -- here it is shuffled
+      distribute by ${step.by.map((name) => sparkName(name)).join(', ')}
+    )
+  )`
+}
+
+// What keptText says of a column, out of what is behind the shuffle; undefined where that does not tell.
+function toldText(
+  step: PairsStep,
+  column: Column,
+  kept: readonly string[],
+  isTime: (column: string) => boolean,
+): string | undefined {
+  if (kept.includes(sparkName(column.name))) return keptText(column)
+  if (isTime(column.name)) return 'cast(_us as string)'
+  const [opens, closes] = [valueWhen(step.open, column), valueWhen(step.close, column)]
+  if (opens === undefined || closes === undefined) return undefined
+  return `if(_open, ${sparkText(opens)}, ${sparkText(closes)})`
+}
+
+// The text that a column has where a condition holds, if it says one.
+function valueWhen(condition: Expression | undefined, { name, type }: Column): string | undefined {
+  if (condition === undefined || !('call' in condition) || type.is !== 'text') return undefined
+  const [left, right] = condition.args
+  if (left === undefined || right === undefined) return undefined
+  if (condition.call === 'or' && 'literal' in right && right.literal === false)
+    return valueWhen(left, { name, type, nullable: true })
+  if (condition.call !== 'equals' || !('column' in left) || left.column !== name) return undefined
+  return 'literal' in right && typeof right.literal === 'string' ? right.literal : undefined
 }
 
 // Events with their turn at their instant: 0 where there are only opens or only closes.

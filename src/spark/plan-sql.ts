@@ -7,6 +7,7 @@ import { printSpark } from '../functions/print-spark.ts'
 import { sparkName, sparkText } from '../functions/spark-type.ts'
 import { reasons } from '../operators/validate.ts'
 import type { Column } from '../plan/columns.ts'
+import { type Expression, replaced } from '../plan/expression.ts'
 import {
   makesRows,
   type PairsStep,
@@ -31,7 +32,7 @@ export interface SparkView {
 export interface SparkPlan {
   views: SparkView[]
   /** Selects of one row with these numbers; they are added up. */
-  counts: { select: string; of: ('rows_in' | 'dead' | 'filtered' | 'events' | 'kept_events' | 'at_table')[] }[]
+  counts: { select: string; of: ('rows_in' | 'dead' | 'filtered' | 'events' | 'kept_events')[] }[]
   deadLetters: string[]
   tables: { step: TableStep; select: string }[]
 }
@@ -110,12 +111,10 @@ export function sparkPlan(plan: Plan): SparkPlan {
     }
     if (step.op === 'table') {
       made.tables.push({ step, select: tableSql(plan, step) })
-      if (takesInputRows(plan, step))
-        made.counts.push({ select: `select count(*) as at_table from ${inputOf(step)}`, of: ['at_table'] })
       continue
     }
     made.views.push({ name: viewName(step.id), select: stepSql(plan, step), kept: isKept(plan, step) })
-    if (step.op === 'pairs') made.counts.push(...countsOfPairs(plan, step))
+    if (step.op === 'pairs') made.counts.push(countOfPairs(step))
   }
   return made
 }
@@ -135,7 +134,7 @@ function stepSql(plan: Plan, step: Step): string {
     case 'filter':
       return `select *\nfrom ${input}\nwhere ${printSpark(step.where, columns)}`
     case 'pairs':
-      return pairsSql(step, columns, input)
+      return pairsSql(step, columns, input, (name) => isEventTime(plan, step.from[0] ?? '', name))
     case 'total':
       return totalSql(step, columns, input)
     case 'window':
@@ -181,12 +180,11 @@ where _nth = 1`
 
 // ---- the books -----------------------------------------------------------------------------------------------------
 
-// In one reading of the files: rows, dead letters, and what the filter right behind them lets go.
+// In one reading of the files: rows, dead letters, what the filter right behind them lets go, and events of pairs.
 function countsOfRows(plan: Plan, step: ValidateStep): SparkPlan['counts'][number] {
   const filters = plan.steps.filter(
     (each) => each.op === 'filter' && takesInputRows(plan, each) && isBehind(plan, each, step),
   )
-  const numbers = ['count(*) as rows_in', 'count_if(_failed is not null) as dead']
   const [filter] = filters
   if (filters.length > 1 || (filter !== undefined && filter.from[0] !== step.id)) {
     throw new MillraceError('NOT_SUPPORTED', {
@@ -195,27 +193,55 @@ function countsOfRows(plan: Plan, step: ValidateStep): SparkPlan['counts'][numbe
       hint: 'let one filter say all of it',
     })
   }
+  const numbers = ['count(*) as rows_in', 'count_if(_failed is not null) as dead']
+  const of: SparkPlan['counts'][number]['of'] = ['rows_in', 'dead']
+  let passes = '_failed is null'
   if (filter?.op === 'filter') {
-    const passes = `coalesce(${printSpark(filter.where, step.columns)}, false)`
-    numbers.push(`count_if(_failed is null and not ${passes}) as filtered`)
+    const where = `coalesce(${printSpark(filter.where, step.columns)}, false)`
+    numbers.push(`count_if(${passes} and not ${where}) as filtered`)
+    of.push('filtered')
+    passes = `${passes} and ${where}`
   }
+  const pairs = plan.steps.find(
+    (each) => each.op === 'pairs' && takesInputRows(plan, each) && isBehind(plan, each, step),
+  )
+  if (pairs?.op === 'pairs') {
+    numbers.push(`count_if(${passes} and ${isEventSql(asValidated(plan, pairs), step.columns)}) as events`)
+    of.push('events')
+  }
+  return { select: `select ${numbers.join(', ')} from ${checkedName(step.id)}`, of }
+}
+
+// A step's open and close over the columns of validation, whatever selects made of those before it.
+function asValidated(plan: Plan, step: PairsStep): PairsStep {
+  const before = (expression: Expression): Expression =>
+    replaced(expression, (column) => atValidation(plan, step.from[0] ?? '', column))
   return {
-    select: `select ${numbers.join(', ')} from ${checkedName(step.id)}`,
-    of: filter === undefined ? ['rows_in', 'dead'] : ['rows_in', 'dead', 'filtered'],
+    ...step,
+    open: before(step.open),
+    ...(step.close === undefined ? {} : { close: before(step.close) }),
   }
 }
 
+// What a column is, over those of validation.
+function atValidation(plan: Plan, id: string, column: string): Expression {
+  const step = plan.steps.find((candidate) => candidate.id === id)
+  if (step === undefined || step.op === 'validate') return { column }
+  const from = step.from[0] ?? ''
+  const is = step.op === 'select' ? (step.select[column] ?? { column }) : { column }
+  return replaced(is, (name) => atValidation(plan, from, name))
+}
+
+// Whether a column has the event time, as it was read.
+function isEventTime(plan: Plan, id: string, column: string): boolean {
+  const is = atValidation(plan, id, column)
+  return 'column' in is && plan.steps.some((step) => step.op === 'validate' && step.eventTime?.column === is.column)
+}
+
 // An event stands in a row of its own, or is the close of the open in another's.
-function countsOfPairs(plan: Plan, step: PairsStep): SparkPlan['counts'] {
-  const [from = ''] = step.from
+function countOfPairs(step: PairsStep): SparkPlan['counts'][number] {
   const closes = step.close === undefined ? '' : ` + count_if(outcome = 'paired')`
-  return [
-    {
-      select: `select count(*) as at_table, count_if(${isEventSql(step, columnsAt(plan, from))}) as events from ${viewName(from)}`,
-      of: ['at_table', 'events'],
-    },
-    { select: `select count(*)${closes} as kept_events from ${viewName(step.id)}`, of: ['kept_events'] },
-  ]
+  return { select: `select count(*)${closes} as kept_events from ${viewName(step.id)}`, of: ['kept_events'] }
 }
 
 function isBehind(plan: Plan, step: Step, before: Step): boolean {

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { sparkName, sparkText } from '../functions/spark-type.ts'
-import { endOfTime, type Plan, planHash } from '../plan/plan.ts'
+import { endOfTime, type Plan, planHash, takesInputRows } from '../plan/plan.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import type { FileProgress, SinkOutcome, StagedRows, StoredFile, Verdicts } from '../store/store.ts'
 import { type SparkProgress, SparkSession } from './connect.ts'
@@ -310,7 +310,6 @@ interface Counts {
   filtered: number
   events: number
   keptEvents: number
-  atTable: number
 }
 
 // Makes the views, and asks the numbers of the books.
@@ -336,7 +335,7 @@ async function compute(session: SparkSession, run: SparkRun, { made, opened }: C
     await session.view(name, select)
     if (kept) {
       run.onProgress?.(name, undefined)
-      await session.run(`cache lazy table ${name} options ('storageLevel' 'DISK_ONLY')`)
+      await session.keep(name)
     }
   }
   const sums: Record<string, number> = {}
@@ -352,7 +351,6 @@ async function compute(session: SparkSession, run: SparkRun, { made, opened }: C
     filtered: sum('filtered'),
     events: sum('events'),
     keptEvents: sum('kept_events'),
-    atTable: sum('at_table'),
   }
 }
 
@@ -428,22 +426,26 @@ async function oneRow(session: SparkSession, select: string): Promise<Record<str
 
 /** The steps whose tables take input rows once per key. */
 function ways(plan: Plan): string[] {
-  return plan.steps.flatMap((step) => (step.op === 'table' && step.mode.is === 'insert if new' ? [step.id] : []))
+  return plan.steps.flatMap((step) =>
+    step.op === 'table' && step.mode.is === 'insert if new' && takesInputRows(plan, step) ? [step.id] : [],
+  )
 }
 
 function booksOf(plan: Plan, counts: Counts, outcomes: readonly SinkOutcome[]): Verdicts {
   const { rowsIn, dead } = counts
   const pairs = plan.steps.some(({ op }) => op === 'pairs')
+  // they go one way, and all of them
+  const good = rowsIn - dead - counts.filtered
   let filtered = counts.filtered
   let duplicates = 0
   if (pairs) {
     // what is no event of the pairs goes no further than to them
-    filtered += counts.atTable - counts.events
+    filtered += good - counts.events
     duplicates = counts.events - counts.keptEvents
-  } else if (counts.atTable > 0) {
+  } else {
     for (const step of ways(plan)) {
       const outcome = outcomes.find((each) => each.step === step)
-      if (outcome !== undefined) duplicates += counts.atTable - outcome.inserted
+      if (outcome !== undefined) duplicates += good - outcome.inserted
     }
   }
   return { rowsIn, written: rowsIn - dead - filtered - duplicates, filtered, duplicates, late: 0, dead }

@@ -11,3 +11,7 @@ export const sessionSettings = {
   // a key that comes twice is a fault of its own, which is looked for
   'spark.sql.variant.allowDuplicateKeys': 'true',
 } as const
+
+/** Has executors keep the rows of a view on their disks, once they were asked for; and has them let go of it again. */
+export const keepSql = (view: string): string => `cache lazy table ${view} options ('storageLevel' 'DISK_ONLY')`
+export const letGoSql = (view: string): string => `uncache table if exists ${view}`

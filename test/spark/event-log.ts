@@ -38,6 +38,17 @@ export async function stagesIn(folder: string, waitMs = 20_000): Promise<StageWo
   }
 }
 
+/** How many tasks had to be done again, or what they had done, because their executor was gone. */
+export async function lostTasksIn(folder: string): Promise<number> {
+  const lost = ['ExecutorLostFailure', 'FetchFailed', 'Resubmitted']
+  return (await eventsIn(folder)).filter((event) => lost.includes(event['Task End Reason']?.Reason)).length
+}
+
+/** How many relations that executors had kept were let go of. */
+export async function letGoIn(folder: string): Promise<number> {
+  return (await eventsIn(folder)).filter(({ Event }) => Event === 'SparkListenerUnpersistRDD').length
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: Spark's events have as many shapes as there are kinds
 type SparkEvent = any
 
@@ -48,7 +59,7 @@ async function eventsIn(folder: string): Promise<SparkEvent[]> {
     // the last one may be half written
     lines.pop()
     for (const line of lines) {
-      if (/^\{"Event":"SparkListener(JobStart|JobEnd|TaskEnd)"/.test(line)) events.push(JSON.parse(line))
+      if (/^\{"Event":"SparkListener(JobStart|JobEnd|TaskEnd|UnpersistRDD)"/.test(line)) events.push(JSON.parse(line))
     }
   }
   return events

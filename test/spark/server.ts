@@ -19,6 +19,24 @@ export const noSpark: string | false =
 /** How long a server may take to start on a busy machine. */
 const patienceMs = 180_000
 
+/** A program of the Spark that is installed. */
+export function sparkProgram(name: string): string {
+  if (python === undefined) throw new Error(String(noSpark))
+  const ask = 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("pyspark").origin))'
+  return join(execFileSync(python, ['-c', ask]).toString().trim(), 'bin', name)
+}
+
+/** What its programs are told; all of them listen on loopback alone. */
+export function sparkEnvironment(): Record<string, string | undefined> {
+  return {
+    PATH: process.env['PATH'],
+    HOME: process.env['HOME'],
+    JAVA_HOME: process.env['JAVA_HOME'],
+    SPARK_LOCAL_IP: '127.0.0.1',
+    LC_ALL: 'C.UTF-8',
+  }
+}
+
 export class TestSpark implements AsyncDisposable {
   readonly remote: string
   readonly #folder: string
@@ -33,24 +51,24 @@ export class TestSpark implements AsyncDisposable {
     this.remote = process.env['MILLRACE_TEST_SPARK_REMOTE'] ?? `sc://127.0.0.1:${port}`
   }
 
-  /** `more` are settings of Spark. */
+  /** `more` are settings of Spark; without a `spark.master` among them it works in itself, on two cores. */
   static async start(more: Record<string, string> = {}): Promise<TestSpark> {
     const server = new TestSpark(await mkdtemp(join(tmpdir(), 'millrace-connect-')), await freePort(), more)
-    await server.start()
-    return server
+    try {
+      await server.start()
+      return server
+    } catch (error) {
+      await server[Symbol.asyncDispose]()
+      throw error
+    }
   }
 
   async start(): Promise<void> {
     // a server that is there already, for those who run one test again and again
     if (process.env['MILLRACE_TEST_SPARK_REMOTE'] !== undefined) return
-    if (python === undefined || jdbcJar === undefined) throw new Error(String(noSpark))
-    const home = execFileSync(python, [
-      '-c',
-      'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("pyspark").origin))',
-    ])
-      .toString()
-      .trim()
+    if (jdbcJar === undefined) throw new Error(String(noSpark))
     const settings = {
+      'spark.master': 'local[2]',
       'spark.connect.grpc.binding.address': '127.0.0.1',
       'spark.connect.grpc.binding.port': String(this.#port),
       'spark.driver.host': '127.0.0.1',
@@ -63,12 +81,10 @@ export class TestSpark implements AsyncDisposable {
       ...this.#more,
     }
     const child = spawn(
-      join(home, 'bin/spark-submit'),
+      sparkProgram('spark-submit'),
       [
         '--class',
         'org.apache.spark.sql.connect.service.SparkConnectServer',
-        '--master',
-        'local[2]',
         '--driver-memory',
         '1g',
         '--jars',
@@ -77,12 +93,7 @@ export class TestSpark implements AsyncDisposable {
         'spark-internal',
       ],
       {
-        env: {
-          PATH: process.env['PATH'],
-          HOME: process.env['HOME'],
-          JAVA_HOME: process.env['JAVA_HOME'],
-          LC_ALL: 'C.UTF-8',
-        },
+        env: sparkEnvironment(),
         // it makes a folder of artifacts where it is started
         cwd: this.#folder,
         stdio: ['ignore', 'ignore', 'pipe'],
@@ -99,6 +110,11 @@ export class TestSpark implements AsyncDisposable {
     ended.catch(() => {})
     const opened = SparkSession.open({ remote: this.remote, waitMs: patienceMs })
     await using _ = await Promise.race([opened, ended])
+  }
+
+  /** Of its process, where it is the test's own. */
+  get pid(): number | undefined {
+    return this.#process?.pid
   }
 
   /** As a machine that is gone: without a word. */
