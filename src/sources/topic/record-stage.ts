@@ -63,6 +63,8 @@ export class RecordStage implements RecordSink {
   readonly #kept = new Map<number, Kept>()
   #closed = false
   #rawTable: string | undefined
+  /** It is made when the text of a row is asked for. */
+  #hasRaw = false
 
   constructor(options: RecordStageOptions) {
     const { source, spool, name } = options
@@ -239,7 +241,7 @@ export class RecordStage implements RecordSink {
     this.#buffers.length = 0
     this.#kept.clear()
     for (const spool of [...this.#spools, this.#malformedRows, this.#beside]) await spool?.remove()
-    if (this.#rawTable !== undefined) await this.#options.sql.run(`drop table if exists ${this.#rawTable}`)
+    if (this.#hasRaw) await this.#options.sql.run(`drop table if exists ${this.#rawTable}`)
   }
 
   // ---- what DuckDB reads -------------------------------------------------------------------------------------------
@@ -289,6 +291,7 @@ from ${readSpoolSql(
     const table = this.#rawTable
     if (table === undefined) return
     const { sql, spool, name } = this.#options
+    this.#hasRaw = true
     await sql.run(`create table if not exists ${table} (_row bigint primary key, raw varchar)`)
     const found = await sql.rows<{ row: string; partition: number; offset: string }>(
       `select _row::varchar as row, _file as partition, _line::varchar as "offset" from ${staged} where _row in (${rows})`,
