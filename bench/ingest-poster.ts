@@ -22,6 +22,19 @@ const array = Array.from({ length: perArray }, (_, n) => event(n))
 const path = '/api/topics/telemetra.events.chat'
 
 let keys = 0
+let logs = 0
+
+/** Ten events of each job of Spark: its start, eight tasks, its end. No two posters of a round have the same jobs. */
+function jobEvent(): string {
+  const n = logs++
+  const job = ((process.pid * 10_007) % 20_000) * 100_000 + Math.floor(n / 10)
+  const place = n % 10
+  const at = `"job_id":${job},"timestamp":"${new Date(1_767_225_600_000 + n * 100).toISOString()}"`
+  if (place === 0) return `{"event":"SparkListenerJobStart",${at},"user":"user ${job % 100}"}`
+  if (place === 9) return `{"event":"SparkListenerJobEnd",${at},"job_result":"JobSucceeded"}`
+  return `{"event":"SparkListenerTaskEnd",${at},"task_id":"task_${place}","duration_ms":${4000 + place},"successful":true}`
+}
+
 const requests: Record<string, { events: number; bytes(): Buffer }> = {
   health: { events: 0, bytes: same(Buffer.from('GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n')) },
   one: { events: 1, bytes: same(posted(event(7))) },
@@ -34,15 +47,17 @@ const requests: Record<string, { events: number; bytes(): Buffer }> = {
     events: perArray,
     bytes: same(posted(gzipSync(array.join('\n')), 'content-encoding: gzip\r\n', 'application/x-ndjson')),
   },
+  'job log': { events: 1, bytes: () => posted(jobEvent(), '', 'application/json', '/logs/ingest') },
+  'job log, wait=0': { events: 1, bytes: () => posted(jobEvent(), '', 'application/json', '/logs/ingest?wait=0') },
 }
 
 function same(bytes: Buffer): () => Buffer {
   return () => bytes
 }
 
-function posted(body: string | Buffer, headers = '', type = 'application/json'): Buffer {
+function posted(body: string | Buffer, headers = '', type = 'application/json', to = path): Buffer {
   const bytes = Buffer.from(body as string)
-  const head = `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${type}\r\n${headers}content-length: ${bytes.length}\r\n\r\n`
+  const head = `POST ${to} HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${type}\r\n${headers}content-length: ${bytes.length}\r\n\r\n`
   return Buffer.concat([Buffer.from(head), bytes])
 }
 
@@ -78,7 +93,7 @@ function onePoster(): Promise<void> {
       if (head < 0) return
       const length = Number(/content-length: (\d+)/i.exec(rest)?.[1] ?? 0)
       if (rest.length < head + 4 + length) return
-      if (!/^HTTP\/1\.1 20[02]/.test(rest)) return reject(new Error(rest))
+      if (!/^HTTP\/1\.1 20[012]/.test(rest)) return reject(new Error(rest))
       rest = ''
       answered++
       const now = performance.now()

@@ -21,7 +21,7 @@ const kinds = { health: 0, one: 1, 'one with a key': 1, array: 1000, 'lines, gzi
 
 type Kind = keyof typeof kinds
 
-interface Posted {
+export interface Posted {
   perSecond: number
   /** All that were answered, those of the warm-up too. */
   events: number
@@ -164,7 +164,7 @@ export async function portOf(room: string, server: Running, signal: AbortSignal)
   })
 }
 
-async function untilReady(url: string, server: Running, signal: AbortSignal): Promise<void> {
+export async function untilReady(url: string, server: Running, signal: AbortSignal): Promise<void> {
   await until(server, signal, async () => ((await answers(url)) ? true : undefined))
 }
 

@@ -1,4 +1,4 @@
-/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers | process | spark-logs | spark-shuffle | spark-overhead`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers | process | spark-logs | spark-logs-ingest | spark-shuffle | spark-overhead`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
@@ -18,6 +18,7 @@ import { benchProcess } from './process.ts'
 import { benchPublish } from './publish.ts'
 import { benchRead } from './read.ts'
 import { benchSparkLogs } from './spark-logs.ts'
+import { benchSparkLogsIngest } from './spark-logs-ingest.ts'
 import { benchSparkOverhead } from './spark-overhead.ts'
 import { benchSparkShuffle } from './spark-shuffle.ts'
 import { benchWindows, windowPeers } from './windows.ts'
@@ -37,6 +38,7 @@ npm run bench -- publish [--rows N] [--rounds N]
 npm run bench -- windows [--rows N] [--rounds N] [--peers ${windowPeers.join(',')}]
 npm run bench -- flyers [--rows N[,N...]] [--rounds N] [--format ${flyerFormats.join('|')}] [--peers ${flyerPeers.join(',')}]
 npm run bench -- spark-logs [--megabytes N] [--rounds N]
+npm run bench -- spark-logs-ingest [--seconds N] [--rounds N] [--peers ${ingestPeers.join(',')}]
 npm run bench -- spark-shuffle [--rows N] [--format ${flyerFormats.join('|')}]
 npm run bench -- spark-overhead [--rows N] [--rounds N]
 
@@ -103,12 +105,14 @@ async function main(): Promise<number> {
     case 'log':
       await benchLog({ root, rows: count(values.rows), rounds: count(values.rounds) })
       return 0
-    case 'ingest': {
+    case 'ingest':
+    case 'spark-logs-ingest': {
       const asked: readonly string[] = values.peers?.split(',') ?? ingestPeers
       const peers = ingestPeers.filter((peer) => asked.includes(peer))
       if (peers.length !== asked.length) break
       const [rounds, seconds] = [count(values.rounds), count(values.seconds)]
-      await benchIngest({ root, rounds, seconds, peers, signal: stop.signal })
+      const bench = positionals[0] === 'ingest' ? benchIngest : benchSparkLogsIngest
+      await bench({ root, rounds, seconds, peers, signal: stop.signal })
       return 0
     }
     case 'consume':

@@ -2,7 +2,7 @@
 import type { Route, RouteTools, View } from 'millrace'
 import { intOf } from './analytics.ts'
 import { eventLogFollower } from './event-logs/follow.ts'
-import { keptTasks } from './event-logs/kept-tasks.ts'
+import { kept } from './event-logs/kept.ts'
 import { findingAnswers, findingColumns, stageColumns } from './event-logs/results.ts'
 
 type Row = Record<string, unknown>
@@ -208,7 +208,7 @@ async function ofTasks(tools: RouteTools, job: Job, select: (tasks: string) => s
     job.attempt,
     job.job_id,
   ])
-  const from = await keptTasks(tools, job.app_id, job.attempt)
+  const from = await kept(tools, 'tasks', job.app_id, job.attempt)
   if (from === undefined || stages.length === 0) return []
   const wanted = stages.map(({ stage_id, stage_attempt }) => `(${stage_id}, ${stage_attempt})`).join(', ')
   return await tools.files(eventLogFollower.name, (folder) =>

@@ -167,6 +167,7 @@ async function runAll({ signal, out, options }: Call, { chosen, serve, work, dem
             note(board, line, now)
             server?.meter.note(line.system.name, now)
           },
+          rest: (ms, sinceMs) => board.rest(line.system.name, ms, sinceMs, stop.signal),
           watch: {
             wanted: () => board.wantsRows(line.system.name),
             rows: (landed) => board.onRows({ pipeline: line.system.name, ...landed }),

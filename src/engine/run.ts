@@ -43,6 +43,8 @@ export interface WorkerOptions {
   limits: Limits
   /** How long a small batch waits after the start of the one before it, so that rows gather. */
   intervalMs: number
+  /** Waits so long after a batch that was begun then, or less where nobody will give more rows. */
+  rest?: ((ms: number, sinceMs: number) => Promise<void>) | undefined
   /** `host:pid`. */
   owner: string
   kind: BatchKind
@@ -464,7 +466,8 @@ class Worker implements AsyncDisposable {
       if (!bounded && !isFull) {
         // a small batch: let rows gather, and leave the processor to the commit
         const rest = intervalMs - (this.#now() - startedAt.getTime())
-        if (rest > 0) await sleep(rest, undefined, { signal }).catch(() => {})
+        if (rest > 0)
+          await (this.#options.rest?.(rest, startedAt.getTime()) ?? sleep(rest, undefined, { signal }).catch(() => {}))
       }
     }
     await this.#committing

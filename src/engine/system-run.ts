@@ -40,6 +40,8 @@ export interface SystemRun {
   onProgress?: (progress: Progress) => void
   onProblem?: (problem: MillraceError) => void
   watch?: { wanted(): boolean; rows(landed: LandedRows): void }
+  /** Waits so long after a small batch that was begun then, or less. */
+  rest?: (ms: number, sinceMs: number) => Promise<void>
 }
 
 export interface ElsewhereTools {
@@ -146,6 +148,7 @@ async function runItsPipeline(run: SystemRun): Promise<Progress> {
     signal,
     ...(run.onProgress ? { onProgress: run.onProgress } : {}),
     ...(run.watch ? { watch: run.watch } : {}),
+    rest: run.rest,
   })
 }
 

@@ -1,4 +1,5 @@
 /** What `start` and `work` know at a moment: for the live summary, for `/api/pipelines` and for `/health/ready`. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config.ts'
 import type { Duck } from '../engine/duckdb.ts'
 import { type LandedRows, noProgress, type Progress } from '../engine/progress.ts'
@@ -28,6 +29,8 @@ export interface Board {
   /** Whether somebody looks at the rows of a pipeline as they land, and who is told of them. */
   wantsRows(pipeline: string): boolean
   onRows(rows: LandedRows & { pipeline: string }): void
+  /** Lets rows of a pipeline gather, for so long at most, after a batch that was begun then. */
+  rest(pipeline: string, ms: number, sinceMs: number, signal: AbortSignal): Promise<void>
   /** Told when a worker of this process has committed a batch. */
   onBatch(pipeline: string): void
 }
@@ -66,6 +69,7 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date, w
     lines: new Map(lines),
     wantsRows: () => false,
     onRows: () => {},
+    rest: async (_pipeline, ms, _sinceMs, signal) => await sleep(ms, undefined, { signal }).catch(() => {}),
     onBatch: () => {},
   }
 }

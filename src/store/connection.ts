@@ -105,11 +105,15 @@ export function openPool(config: ServerConfig, more: pg.PoolConfig): pg.Pool {
   return pool
 }
 
-export async function inTransaction<T>(pool: pg.Pool, work: (client: Client) => Promise<T>): Promise<T> {
+export async function inTransaction<T>(
+  pool: pg.Pool,
+  work: (client: Client) => Promise<T>,
+  begin: 'begin' | 'begin read only' = 'begin',
+): Promise<T> {
   const client = await pool.connect()
   let broken: Error | undefined
   try {
-    await client.query('begin')
+    await client.query(begin)
     // as: a pool's client is a client that goes back to the pool
     const result = await work(client as unknown as Client)
     await client.query('commit')

@@ -1,6 +1,6 @@
 /** What a server asks of Postgres: over sessions of its own, so that slow questions keep no worker waiting, and end. */
 import type pg from 'pg'
-import { inTransaction, leaveOwnSchema, openPool, type ServerConfig } from './connection.ts'
+import { type Client, inTransaction, leaveOwnSchema, openPool, type ServerConfig } from './connection.ts'
 import { countDeadLetters, findDeadLetters } from './dead-letters.ts'
 import { readLedger, readStatus } from './ledger.ts'
 import type {
@@ -68,11 +68,11 @@ export async function selectOnly(
   sql: string,
   parameters: unknown[],
 ): Promise<Record<string, unknown>[]> {
-  return await inTransaction(pool, async (client) => {
-    await client.query('set transaction read only')
+  const work = async (client: Client): Promise<Record<string, unknown>[]> => {
     const { rows } = await client.query(oneStatement(sql, parameters))
     return rows
-  })
+  }
+  return await inTransaction(pool, work, 'begin read only')
 }
 
 // The extended protocol takes one statement only: a second one could end the transaction and write.

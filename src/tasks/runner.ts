@@ -30,6 +30,8 @@ export interface TaskRunnerOptions {
 const runsAtOnce = 4
 /** What no notification has told of is looked for: retries, and what came while nobody listened. */
 const lookEveryMs = 1_000
+/** What is asked for by batches that follow each other closely is taken together. */
+const restMs = 50
 const movedAtOnce = 10_000
 const backOff = { firstMs: 200, mostMs: 10_000 }
 
@@ -110,11 +112,15 @@ class Runner {
     const { signal } = this.#options
     while (!signal.aborted) {
       this.#woken = false
+      const begun = performance.now()
       await this.#askWhatIsDue()
       await this.#move()
       await this.#start()
       onRound()
       await this.#nudgeOr(lookEveryMs)
+      const rest = restMs - (performance.now() - begun)
+      // where keys are left a run that has ended makes room for the next
+      if (rest > 0 && this.#running.size < runsAtOnce) await sleep(rest, undefined, { signal }).catch(() => {})
     }
   }
 

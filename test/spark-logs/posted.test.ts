@@ -46,6 +46,19 @@ test('lines of a log that are posted say what the log says, in any order and cut
   }
 })
 
+test('an Idempotency-Key is refused and nothing is stored, for lines that come again count once anyway', async () => {
+  const { id, lines } = sample('plain')
+  await using world = await openWorld()
+  const refused = await post(world, id, text(lines), { 'idempotency-key': 'nightly-1' })
+  assert.deepEqual([refused.status, refused.body['code']], [422, 'WRONG_PARAMETER'])
+  assert.match(String(refused.body['detail']), /Idempotency-Key/)
+  await world.follow()
+  assert.deepEqual(await world.sql('select app_id from spark_apps'), [])
+  for (const _ of ['at first', 'again']) assert.equal((await post(world, id, text(lines))).status, 202)
+  await world.follow()
+  assert.deepEqual(await rowsOf(world, id), await plainly(lines, id))
+})
+
 test('of a log that lies in the folder too, lines that are in both count once', async () => {
   const { id, lines } = sample('retries')
   await using world = await openWorld()

@@ -55,6 +55,20 @@ export const tasksDistinct = `
   create or replace temp table tasks as
   select distinct on (stage_id, stage_attempt, task_id, reason) * from every_task order by all`
 
+const toldOfStage = [
+  'Stage ID',
+  'Stage Attempt ID',
+  'Stage Name',
+  'Number of Tasks',
+  'RDD Info',
+  'Parent IDs',
+  'Submission Time',
+  'Completion Time',
+  'Failure Reason',
+  'Resource Profile Id',
+]
+const stageInfo = (from: string): string => `{${toldOfStage.map((name) => `'${name}': ${from}."${name}"`).join(', ')}}`
+
 const jobsAndStages = [
   `create or replace temp table job_starts as
    select "Job ID" as job_id, min("Submission Time") as started_ms, any_value("Stage IDs") as stage_ids,
@@ -70,12 +84,14 @@ const jobsAndStages = [
    from   events
    where  event = 'SparkListenerJobEnd' and "Job ID" is not null
    group by 1`,
-  // a table that goes to disk when it is large, which what groups hold cannot
+  // without what is long of a stage: that is read from where it lies when somebody asks
   `create or replace temp table stages_told as
    with told as (
-     select unnest("Stage Infos") as info, 0 as said_by, null as properties from events where event = 'SparkListenerJobStart'
+     select unnest(list_transform("Stage Infos", lambda i: ${stageInfo('i')})) as info, 0 as said_by, null as properties
+     from   events
+     where  event = 'SparkListenerJobStart'
      union all
-     select "Stage Info", case event when 'SparkListenerStageCompleted' then 2 else 1 end,
+     select ${stageInfo('"Stage Info"')}, case event when 'SparkListenerStageCompleted' then 2 else 1 end,
        case event when 'SparkListenerStageSubmitted' then Properties end
      from   events
      where  event in ('SparkListenerStageSubmitted', 'SparkListenerStageCompleted')
@@ -99,21 +115,33 @@ const jobsAndStages = [
 
 const ofTasks = [
   `create or replace temp table task_sums as
-   select stage_id, stage_attempt, min(launched_ms) as first_ms,
-     -- a task that was handed in again has ended before, and did not start again
-     count(*) filter (not ended) as started,
-     count(*) filter (ended and reason <> 'Resubmitted') as ended,
-     count(*) filter (reason = 'Success') as completed,
-     count(*) filter (reason in ('TaskKilled', 'TaskCommitDenied')) as killed,
-     count(*) filter (ended and reason not in ('Success', 'TaskKilled', 'TaskCommitDenied')) as failed,
-     count(distinct task_index) filter (reason = 'Success') as indices,
-     coalesce(sum(finished_ms - launched_ms) filter (ended), 0) as task_ms_total,
-     median(finished_ms - launched_ms) filter (reason = 'Success') as task_ms_median,
-     max(finished_ms - launched_ms) filter (reason = 'Success') as task_ms_max,
-     coalesce(sum(finished_ms - launched_ms) filter (ended and reason not in ('Success', 'Resubmitted')), 0) as retried_ms,
-     ${summed.map((name) => `sum(${name}) filter (ended and reason <> 'Resubmitted') as ${name}`).join(', ')}
-   from   tasks
-   group by all`,
+   with counted as (
+     select stage_id, stage_attempt, min(launched_ms) as first_ms,
+       -- a task that was handed in again has ended before, and did not start again
+       count(*) filter (not ended) as started,
+       count(*) filter (reason in ('TaskKilled', 'TaskCommitDenied')) as killed,
+       count(*) filter (ended and reason not in ('Success', 'TaskKilled', 'TaskCommitDenied')) as failed,
+       coalesce(sum(finished_ms - launched_ms) filter (ended), 0) as task_ms_total,
+       coalesce(sum(finished_ms - launched_ms) filter (ended and reason not in ('Success', 'Resubmitted')), 0) as retried_ms
+     from   tasks
+     group by all
+   ), done_well as (
+     select stage_id, stage_attempt, count(*) as completed, count(distinct task_index) as indices,
+       median(finished_ms - launched_ms) as task_ms_median, max(finished_ms - launched_ms) as task_ms_max
+     from   tasks
+     where  reason = 'Success'
+     group by all
+   ), measured as (
+     select stage_id, stage_attempt, count(*) as ended, ${summed.map((name) => `sum(${name}) as ${name}`).join(', ')}
+     from   tasks
+     where  ended and reason <> 'Resubmitted'
+     group by all
+   )
+   select c.*, coalesce(m.ended, 0) as ended, coalesce(w.completed, 0) as completed, coalesce(w.indices, 0) as indices,
+     w.task_ms_median, w.task_ms_max, ${summed.map((name) => `m.${name}`).join(', ')}
+   from   counted c
+   left join done_well w using (stage_id, stage_attempt)
+   left join measured m using (stage_id, stage_attempt)`,
   `create or replace temp table kills as
    select stage_id, stage_attempt, coalesce(error, reason) as why, count(*) as n
    from   tasks
@@ -160,7 +188,7 @@ function stages(key: string): string {
     )
     select ${key}, k.stage_id, k.stage_attempt, ${json('j.job_ids')} as job_ids, ${status} as status,
       ${clean('i.info."Stage Name"')} as name, ${clean('i.properties."spark.job.description"')} as description,
-      ${clean('i.info."Details"')} as details, coalesce(i.properties."spark.scheduler.pool", 'default') as pool,
+      coalesce(i.properties."spark.scheduler.pool", 'default') as pool,
       ${clean('i.info."Failure Reason"')} as failure, ${at('i.info."Submission Time"')} as submitted_at,
       ${at('t.first_ms')} as first_task_at, ${at('i.info."Completion Time"')} as completed_at,
       coalesce(i.info."Number of Tasks", 0) as tasks, greatest(0, coalesce(t.started - t.ended, 0)) as active_tasks,
@@ -168,7 +196,6 @@ function stages(key: string): string {
       coalesce(t.killed, 0) as killed_tasks, coalesce(t.indices, 0) as completed_indices,
       coalesce(x.summary, '{}') as killed_summary, ${json('i.info."Parent IDs"')} as parent_ids,
       coalesce(to_json(list_transform(i.info."RDD Info", lambda r: r."RDD ID")), '[]') as rdd_ids,
-      coalesce(${cleanJson('i.info."Accumulables"')}, '[]') as accumulables,
       coalesce(i.info."Resource Profile Id", 0) as resource_profile,
       coalesce(t.task_ms_total, 0) as task_ms_total, t.task_ms_median, t.task_ms_max,
       ${summed.map((name) => `coalesce(t.${name}, 0) as ${name}`).join(', ')},

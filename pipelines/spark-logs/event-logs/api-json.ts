@@ -69,22 +69,21 @@ export function jobOf(row: Row): Row {
 
 interface Accumulable {
   ID: number
-  Name?: string
+  Name: string
   Value?: unknown
-  Internal?: boolean
-  Metadata?: string
 }
 
-// Those of the user: Spark's own, and those of SQL, are metrics.
 function accumulators(value: unknown): Row[] {
-  // as: what Spark wrote, of which fields may be missing
-  const all = (Array.isArray(value) ? value : []) as Accumulable[]
-  return all
-    .filter(({ Name, Internal, Metadata }) => Name !== undefined && Internal !== true && Metadata !== 'sql')
-    .map(({ ID, Name, Value }) => ({ id: ID, name: Name, value: String(Value) }))
+  // as: what Spark wrote
+  const all = (typeof value === 'string' ? JSON.parse(value) : []) as Accumulable[]
+  return all.map(({ ID, Name, Value }) => ({ id: ID, name: Name, value: String(Value) }))
 }
 
-export function stageOf(row: Row): Row {
+/** What is long of a stage, by its row. */
+export type StageTexts = (stage: Row) => { details?: unknown; accumulables?: unknown }
+
+export function stageOf(row: Row, texts: StageTexts): Row {
+  const { details, accumulables } = texts(row)
   return {
     status: row['status'],
     stageId: row['stage_id'],
@@ -136,10 +135,10 @@ export function stageOf(row: Row): Row {
     shuffleWriteRecords: row['shuffle_write_records'],
     name: row['name'] ?? '',
     ...given('description', row['description']),
-    details: row['details'] ?? '',
+    details: details ?? '',
     schedulingPool: row['pool'],
     rddIds: row['rdd_ids'],
-    accumulatorUpdates: accumulators(row['accumulables']),
+    accumulatorUpdates: accumulators(accumulables),
     killedTasksSummary: row['killed_summary'],
     resourceProfileId: row['resource_profile'],
     isShufflePushEnabled: false,

@@ -1,9 +1,19 @@
 /** `/api/v1`: what clients of Spark's History Server ask, answered from the tables. Long because it is a list. */
 import { join } from 'node:path'
 import type { GetRoute, PostAnswer, RouteTools } from 'millrace'
-import { appOf, environmentOf, executionOf, executorOf, jobOf, type Row, stageOf, taskOf } from './api-json.ts'
+import {
+  appOf,
+  environmentOf,
+  executionOf,
+  executorOf,
+  jobOf,
+  type Row,
+  type StageTexts,
+  stageOf,
+  taskOf,
+} from './api-json.ts'
 import { eventLogFollower } from './follow.ts'
-import { keptTasks } from './kept-tasks.ts'
+import { kept, stageTexts } from './kept.ts'
 import { findLogs } from './logs.ts'
 import { quantilesOf } from './quantiles.ts'
 import { mostZipBytes, zipOf } from './zip.ts'
@@ -75,7 +85,8 @@ const ofApp: Address[] = [
         order by stage_id desc, stage_attempt desc`,
         [...keyOf(app), wanted(query['status'], ['ACTIVE', 'COMPLETE', 'PENDING', 'FAILED', 'SKIPPED'])],
       )
-      return rows.map(stageOf)
+      const texts = await textsOf(tools, app, rows)
+      return rows.map((row) => stageOf(row, texts))
     },
   },
   {
@@ -378,6 +389,17 @@ async function executors({ app, tools }: Asked): Promise<Row[]> {
 
 // ---- tasks, from Parquet -------------------------------------------------------------------------------------------
 
+// What is long of these stages.
+async function textsOf(tools: RouteTools, app: Row, stages: Row[]): Promise<StageTexts> {
+  const from = stages.length === 0 ? undefined : await kept(tools, 'events', app['app_id'], app['attempt'])
+  if (from === undefined) return () => ({})
+  const ids = new Set(stages.map((stage) => Number(stage['stage_id'])))
+  const [only] = ids
+  const rows = await files(tools, (folder) => stageTexts(from(folder), ids.size === 1 ? only : undefined))
+  const found = new Map(rows.map((row) => [`${row['stage_id']}.${row['stage_attempt']}`, row]))
+  return (stage) => found.get(`${stage['stage_id']}.${stage['stage_attempt']}`) ?? {}
+}
+
 async function stageRow({ sql }: RouteTools, app: Row, params: Record<string, string>): Promise<Row> {
   const stage = whole(params['stage'], 'stage')
   const attempt = whole(params['stage_attempt'], 'attempt')
@@ -397,7 +419,7 @@ const files = (tools: RouteTools, select: (folder: string) => string): Promise<R
 
 /** What a select has after `from`: the last word on each task of a stage, its end if it has one. */
 async function tasksOf(tools: RouteTools, app: Row, stage: Row): Promise<(folder: string) => string> {
-  const from = await keptTasks(tools, app['app_id'], app['attempt'])
+  const from = await kept(tools, 'tasks', app['app_id'], app['attempt'])
   return (folder) => `(
       select distinct on (task_id) *
       from   ${from?.(folder) ?? `read_parquet([])`}
@@ -436,13 +458,14 @@ async function executorLogs({ sql }: RouteTools, app: Row): Promise<Record<strin
 }
 
 async function stageWith(tools: RouteTools, app: Row, row: Row, details: boolean): Promise<Row> {
-  if (!details) return stageOf(row)
+  const texts = await textsOf(tools, app, [row])
+  if (!details) return stageOf(row, texts)
   const all = { order: 'task_id', offset: 0, length: 1_000_000, statuses: null }
   const tasks = await tasksIn(tools, app, row, all)
   const from = await tasksOf(tools, app, row)
   const summaries = await files(tools, (folder) => executorSummaries(from(folder)))
   return {
-    ...stageOf(row),
+    ...stageOf(row, texts),
     tasks: Object.fromEntries(tasks.map((task) => [task['taskId'], task])),
     executorSummary: Object.fromEntries(
       summaries.map(({ executor, ...summary }) => [

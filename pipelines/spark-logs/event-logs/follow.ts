@@ -7,10 +7,11 @@ import { mkdir, open, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Follower, FollowerTools, WriteTransaction } from 'millrace'
 import { analysis, type Subject, taskRepeats, tasksDistinct, tasksOnce } from './analyse.ts'
+import { tasksCut } from './cut-tasks.ts'
 import { chainsBegun, chainsCarried, findingsTable } from './findings.ts'
 import { type EventLog, findLogs, type LogFile, postedKey, withPosted } from './logs.ts'
-import { eventsOf, readPiece, tasksOf } from './parse.ts'
-import { pieces } from './pieces.ts'
+import { eventsIn, eventsOf, linesIn, tasksOf } from './parse.ts'
+import { type Piece, pieces, removePiece } from './pieces.ts'
 import { thresholdsOf } from './settings.ts'
 import { forgetSummaries } from './summaries.ts'
 import { printTables, replaceRows } from './tables.ts'
@@ -250,18 +251,14 @@ async function read(
         const { end, upTo, rest, tooLong } = next.value
         return { bytes: file.bytes, upTo, end, rest, lines: lines + tooLong, badLines: badLines + tooLong, closed }
       }
-      await duck.run(readPiece(next.value.path, 'piece'))
-      await rm(next.value.path)
-      const [count] = await duck.rows(
-        'select count(*)::integer as lines, count(*) filter (Event is null)::integer as bad from piece',
-      )
-      lines += Number(count?.['lines'])
-      badLines += Number(count?.['bad'])
-      await made.add('piece')
+      const taken = await made.add(next.value)
+      lines += taken.lines
+      badLines += taken.badLines
+      await removePiece(next.value)
     }
   } finally {
     await cut.return({ end: 'whole', upTo: 0, rest: 0, tooLong: 0 })
-    await duck.run('drop table if exists piece')
+    await duck.run('drop table if exists others')
   }
 }
 
@@ -277,24 +274,47 @@ class PartsMaker {
     this.#parts = parts
   }
 
-  async add(table: string): Promise<void> {
-    for (const [kind, select] of [
-      ['tasks', tasksOf(table)],
-      ['events', eventsOf(table)],
-    ] as const) {
-      const name = `${kind}-${randomUUID()}.parquet`
-      await this.#write(name, select)
-      this.#parts[kind].push(name)
+  /** Answers how many lines it has, and how many of them are no events. */
+  async add(piece: Piece): Promise<{ lines: number; badLines: number }> {
+    const { duck } = this.#tools
+    const tasks = piece.tasks === undefined ? [] : [tasksCut(piece.tasks)]
+    const events = piece.events === undefined ? [] : [eventsIn(piece.events.path)]
+    let others = { lines: 0, bad: 0, events: 0 }
+    if (piece.others !== undefined) {
+      await duck.run(`create or replace temp table others as ${linesIn(piece.others.path)}`)
+      const [count] = await duck.rows(`
+        select count(*)::integer as lines, count(*) filter (Event is null)::integer as bad,
+               (select count(*) from (${eventsOf('others')}))::integer as events
+        from   others`)
+      others = { lines: Number(count?.['lines']), bad: Number(count?.['bad']), events: Number(count?.['events']) }
+      tasks.push(tasksOf('others'))
+      if (others.events > 0) events.push(eventsOf('others'))
     }
+    if (tasks.length > 0) await this.#part('tasks', tasks.join(' union all by name '))
+    const written = events.length > 0 ? await this.#part('events', events.join(' union all by name ')) : 0
+    const ofEvents = piece.events?.lines ?? 0
+    return {
+      lines: piece.lines - (piece.others?.lines ?? 0) + others.lines,
+      badLines: others.bad + ofEvents - (written - others.events),
+    }
+  }
+
+  async #part(kind: keyof Parts, select: string): Promise<number> {
+    const name = `${kind}-${randomUUID()}.parquet`
+    const rows = await this.#write(name, select)
+    this.#parts[kind].push(name)
+    return rows
   }
 
   /** A log without a line has parts without rows, for they have columns. */
   async atLeastOne(): Promise<void> {
-    if (this.#parts.tasks.length > 0) return
+    const { tasks, events } = this.#parts
+    if (tasks.length > 0 && events.length > 0) return
     const path = join(this.#tools.scratch, 'nothing.jsonl')
     await writeFile(path, '')
-    await this.#tools.duck.run(readPiece(path, 'piece'))
-    await this.add('piece')
+    await this.#tools.duck.run(`create or replace temp table others as ${linesIn(path)}`)
+    if (tasks.length === 0) await this.#part('tasks', tasksOf('others'))
+    if (events.length === 0) await this.#part('events', eventsOf('others'))
     await rm(path)
   }
 
@@ -309,12 +329,13 @@ class PartsMaker {
     }
   }
 
-  async #write(name: string, select: string): Promise<void> {
+  async #write(name: string, select: string): Promise<number> {
     const path = join(this.#home, name)
-    await this.#tools.duck.run(`copy (${select}) to '${path}' (format parquet, compression zstd)`)
+    const rows = await this.#tools.duck.run(`copy (${select}) to '${path}' (format parquet, compression zstd)`)
     // what a commit refers to must be there after a power cut, too
     await using file = await open(path, 'r+')
     await file.sync()
+    return rows
   }
 }
 

@@ -71,58 +71,56 @@ const ofTasks = ['Stage ID', 'Stage Attempt ID', 'Task Type', 'Task End Reason',
 const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`
 const named = (column: string): string => `"${column}"`
 
-/** Reads a piece into a table. What is no event has no name of one. */
-export function readPiece(path: string, table: string): string {
-  const typed = Object.entries(columns).map(([column, type]) => `${quoted(column)}: ${quoted(type)}`)
-  return `
-    create or replace temp table ${table} as
-    select *
-    from   read_json(${quoted(path)}, format = 'newline_delimited', ignore_errors = true,
+function read(path: string, names: string[]): string {
+  const typed = names.map((name) => `${quoted(name)}: ${quoted(columns[name] ?? '')}`)
+  return `read_json(${quoted(path)}, format = 'newline_delimited', ignore_errors = true,
              maximum_object_size = 16777216, columns = {${typed.join(', ')}})`
 }
 
-const time = (field: string): string => `"Task Info"."${field}"`
-const metric = (field: string, of = '"Task Metrics"'): string => `${of}."${field}"`
-const shuffleRead = '"Task Metrics"."Shuffle Read Metrics"'
-const shuffleWrite = '"Task Metrics"."Shuffle Write Metrics"'
-const push = `${shuffleRead}."Push Based Shuffle"`
+/** Lines of any kind of a file. What is no event has no name of one. */
+export function linesIn(path: string): string {
+  return `select * from ${read(path, Object.keys(columns))}`
+}
 
-/** The metrics of a task, by the name of their column, and where they are in an event. */
+const time = (field: string): string => `"Task Info"."${field}"`
+const metric = (path: readonly string[]): string => ['Task Metrics', ...path].map(named).join('.')
+
+/** The metrics of a task, by the name of their column, and where they are in what an event says of them. */
 export const metrics = {
-  executor_deserialize_ms: metric('Executor Deserialize Time'),
-  executor_deserialize_cpu_ns: metric('Executor Deserialize CPU Time'),
-  executor_run_ms: metric('Executor Run Time'),
-  executor_cpu_ns: metric('Executor CPU Time'),
-  result_size: metric('Result Size'),
-  jvm_gc_ms: metric('JVM GC Time'),
-  result_serialization_ms: metric('Result Serialization Time'),
-  memory_spilled: metric('Memory Bytes Spilled'),
-  disk_spilled: metric('Disk Bytes Spilled'),
-  peak_memory: metric('Peak Execution Memory'),
-  input_bytes: metric('Bytes Read', '"Task Metrics"."Input Metrics"'),
-  input_records: metric('Records Read', '"Task Metrics"."Input Metrics"'),
-  output_bytes: metric('Bytes Written', '"Task Metrics"."Output Metrics"'),
-  output_records: metric('Records Written', '"Task Metrics"."Output Metrics"'),
-  shuffle_remote_blocks: metric('Remote Blocks Fetched', shuffleRead),
-  shuffle_local_blocks: metric('Local Blocks Fetched', shuffleRead),
-  shuffle_fetch_wait_ms: metric('Fetch Wait Time', shuffleRead),
-  shuffle_remote_bytes: metric('Remote Bytes Read', shuffleRead),
-  shuffle_remote_bytes_to_disk: metric('Remote Bytes Read To Disk', shuffleRead),
-  shuffle_local_bytes: metric('Local Bytes Read', shuffleRead),
-  shuffle_read_records: metric('Total Records Read', shuffleRead),
-  shuffle_remote_requests_ms: metric('Remote Requests Duration', shuffleRead),
-  merged_corrupt_chunks: metric('Corrupt Merged Block Chunks', push),
-  merged_fallbacks: metric('Merged Fetch Fallback Count', push),
-  merged_remote_blocks: metric('Merged Remote Blocks Fetched', push),
-  merged_local_blocks: metric('Merged Local Blocks Fetched', push),
-  merged_remote_chunks: metric('Merged Remote Chunks Fetched', push),
-  merged_local_chunks: metric('Merged Local Chunks Fetched', push),
-  merged_remote_bytes: metric('Merged Remote Bytes Read', push),
-  merged_local_bytes: metric('Merged Local Bytes Read', push),
-  merged_remote_requests_ms: metric('Merged Remote Requests Duration', push),
-  shuffle_write_bytes: metric('Shuffle Bytes Written', shuffleWrite),
-  shuffle_write_ns: metric('Shuffle Write Time', shuffleWrite),
-  shuffle_write_records: metric('Shuffle Records Written', shuffleWrite),
+  executor_deserialize_ms: ['Executor Deserialize Time'],
+  executor_deserialize_cpu_ns: ['Executor Deserialize CPU Time'],
+  executor_run_ms: ['Executor Run Time'],
+  executor_cpu_ns: ['Executor CPU Time'],
+  result_size: ['Result Size'],
+  jvm_gc_ms: ['JVM GC Time'],
+  result_serialization_ms: ['Result Serialization Time'],
+  memory_spilled: ['Memory Bytes Spilled'],
+  disk_spilled: ['Disk Bytes Spilled'],
+  peak_memory: ['Peak Execution Memory'],
+  input_bytes: ['Input Metrics', 'Bytes Read'],
+  input_records: ['Input Metrics', 'Records Read'],
+  output_bytes: ['Output Metrics', 'Bytes Written'],
+  output_records: ['Output Metrics', 'Records Written'],
+  shuffle_remote_blocks: ['Shuffle Read Metrics', 'Remote Blocks Fetched'],
+  shuffle_local_blocks: ['Shuffle Read Metrics', 'Local Blocks Fetched'],
+  shuffle_fetch_wait_ms: ['Shuffle Read Metrics', 'Fetch Wait Time'],
+  shuffle_remote_bytes: ['Shuffle Read Metrics', 'Remote Bytes Read'],
+  shuffle_remote_bytes_to_disk: ['Shuffle Read Metrics', 'Remote Bytes Read To Disk'],
+  shuffle_local_bytes: ['Shuffle Read Metrics', 'Local Bytes Read'],
+  shuffle_read_records: ['Shuffle Read Metrics', 'Total Records Read'],
+  shuffle_remote_requests_ms: ['Shuffle Read Metrics', 'Remote Requests Duration'],
+  merged_corrupt_chunks: ['Shuffle Read Metrics', 'Push Based Shuffle', 'Corrupt Merged Block Chunks'],
+  merged_fallbacks: ['Shuffle Read Metrics', 'Push Based Shuffle', 'Merged Fetch Fallback Count'],
+  merged_remote_blocks: ['Shuffle Read Metrics', 'Push Based Shuffle', 'Merged Remote Blocks Fetched'],
+  merged_local_blocks: ['Shuffle Read Metrics', 'Push Based Shuffle', 'Merged Local Blocks Fetched'],
+  merged_remote_chunks: ['Shuffle Read Metrics', 'Push Based Shuffle', 'Merged Remote Chunks Fetched'],
+  merged_local_chunks: ['Shuffle Read Metrics', 'Push Based Shuffle', 'Merged Local Chunks Fetched'],
+  merged_remote_bytes: ['Shuffle Read Metrics', 'Push Based Shuffle', 'Merged Remote Bytes Read'],
+  merged_local_bytes: ['Shuffle Read Metrics', 'Push Based Shuffle', 'Merged Local Bytes Read'],
+  merged_remote_requests_ms: ['Shuffle Read Metrics', 'Push Based Shuffle', 'Merged Remote Requests Duration'],
+  shuffle_write_bytes: ['Shuffle Write Metrics', 'Shuffle Bytes Written'],
+  shuffle_write_ns: ['Shuffle Write Metrics', 'Shuffle Write Time'],
+  shuffle_write_records: ['Shuffle Write Metrics', 'Shuffle Records Written'],
 } as const
 
 // As Spark prints what became of a task that did not succeed.
@@ -148,7 +146,7 @@ const failure = `
     else "Task End Reason".Reason
   end`
 
-/** Starts and ends of tasks, of a piece. */
+/** Starts and ends of tasks, of a table of lines. */
 export function tasksOf(table: string): string {
   return `
     select "Stage ID" as stage_id, coalesce("Stage Attempt ID", 0) as stage_attempt, ${time('Task ID')} as task_id,
@@ -161,18 +159,29 @@ export function tasksOf(table: string): string {
       coalesce("Task End Reason".Description, "Task End Reason".Message, "Task End Reason"."Loss Reason") as error_says, ${failure} as error,
       "Task Metrics" is not null as has_metrics,
       ${Object.entries(metrics)
-        .map(([name, from]) => `coalesce(${from}, 0) as ${name}`)
+        .map(([name, path]) => `coalesce(${metric(path)}, 0) as ${name}`)
         .join(', ')}
     from   ${table}
     where  Event in ('SparkListenerTaskStart', 'SparkListenerTaskEnd')
     and    "Task Info"."Task ID" is not null`
 }
 
-/** All other events of a piece: the last part of their names, and what was read of them. */
+/** All other events of a table of lines: the last part of their names, and what was read of them. */
 export function eventsOf(table: string): string {
   return `
-    select regexp_extract(Event, '([A-Za-z]+)$', 1) as event, * exclude (Event, ${ofTasks.map(named).join(', ')})
+    select ${eventName}, * exclude (Event, ${ofTasks.map(named).join(', ')})
     from   ${table}
-    where  Event is not null
-    and    Event not in ('SparkListenerTaskStart', 'SparkListenerTaskEnd')`
+    where  ${isOther}`
 }
+
+/** Events of a file of lines that are of no task. */
+export function eventsIn(path: string): string {
+  const names = Object.keys(columns).filter((name) => !ofTasks.includes(name))
+  return `
+    select ${eventName}, * exclude (Event)
+    from   ${read(path, names)}
+    where  ${isOther}`
+}
+
+const eventName = "regexp_extract(Event, '([A-Za-z]+)$', 1) as event"
+const isOther = "Event is not null and Event not in ('SparkListenerTaskStart', 'SparkListenerTaskEnd')"

@@ -1,10 +1,24 @@
 /** Whole lines of a log, cut out of its unpacked bytes into files of a size that DuckDB reads in bounded memory. */
 import { type FileHandle, open, rm } from 'node:fs/promises'
+import { TaskCutter } from './cut-tasks.ts'
+import { Bytes } from './scan.ts'
+import { addTrimmed, isOfNoTask, isOfNoUse } from './trim.ts'
 import { type FileEnd, type Stretch, unpacked } from './unpack.ts'
 
 export interface Piece {
+  /** Tasks as rows of CSV, where there are any. */
+  tasks: string | undefined
+  /** Lines that are of no task, where there are any. */
+  events: Lines | undefined
+  /** Lines of which it is not known what they are, where there are any. */
+  others: Lines | undefined
+  /** Of which this is made. */
+  lines: number
+}
+
+export interface Lines {
   path: string
-  bytes: number
+  lines: number
 }
 
 /** What is known of a stretch when all of it was read. */
@@ -18,7 +32,8 @@ export interface Read {
   tooLong: number
 }
 
-export const pieceBytes = 64 * 1024 * 1024
+/** What DuckDB holds of a piece before it is packed. */
+export const pieceBytes = 32 * 1024 * 1024
 /** Short lines are as wide in DuckDB as long ones. */
 const pieceLines = 100_000
 export const longestLine = 16 * 1024 * 1024
@@ -35,6 +50,7 @@ export async function* pieces(
 ): AsyncGenerator<Piece, Read> {
   const source = unpacked(stretch)
   const read: Read = { end: 'whole', upTo: stretch.from, rest: 0, tooLong: 0 }
+  const buffers: Buffers = { tasks: new TaskCutter(), events: new Bytes(), others: new Bytes() }
   let carried: Buffer = Buffer.alloc(0)
   let skipping = false
   let number = 0
@@ -42,22 +58,19 @@ export async function* pieces(
 
   async function next(): Promise<Piece | undefined> {
     if (ended) return undefined
-    const path = `${scratch}/piece-${process.pid}-${number++}.jsonl`
-    await using file = await open(path, 'w')
-    let bytes = 0
-    let lines = 0
+    await using piece = new PieceFiles(`${scratch}/piece-${process.pid}-${number++}`, buffers)
     const write = async (chunk: Buffer): Promise<void> => {
-      await writeAll(file, chunk)
-      bytes += chunk.length
+      await piece.add(chunk)
       read.upTo += chunk.length
     }
-    while (bytes < most && lines < pieceLines) {
+    while (!piece.isFull(most)) {
       const { value, done } = await source.next()
       if (done === true) {
         ended = true
         read.end = value
         if (takeRest && carried.length > 0 && !skipping && isWhole(carried)) {
-          await write(carried)
+          await piece.add(Buffer.concat([carried, Buffer.of(newline)]))
+          read.upTo += carried.length
           carried = Buffer.alloc(0)
         }
         read.rest = carried.length
@@ -79,14 +92,14 @@ export async function* pieces(
         start = value.indexOf(newline) + 1
         read.upTo += carried.length + start
         skipping = false
-      } else if (carried.length > 0) await write(carried)
+      } else if (carried.length > 0) {
+        start = value.indexOf(newline) + 1
+        await write(Buffer.concat([carried, value.subarray(0, start)]))
+      }
       await write(value.subarray(start, end))
-      lines += linesIn(value)
       carried = Buffer.from(value.subarray(end))
     }
-    if (bytes > 0) return { path, bytes }
-    await rm(path, { force: true })
-    return undefined
+    return await piece.done()
   }
 
   let ahead = next()
@@ -102,18 +115,102 @@ export async function* pieces(
     return read
   } finally {
     const left = await ahead.catch(() => undefined)
-    if (left !== undefined) await rm(left.path, { force: true })
+    if (left !== undefined) await removePiece(left)
   }
 }
 
-function linesIn(chunk: Buffer): number {
-  let lines = 0
-  for (let at = chunk.indexOf(newline); at >= 0; at = chunk.indexOf(newline, at + 1)) lines++
-  return lines
+export async function removePiece({ tasks, events, others }: Piece): Promise<void> {
+  for (const path of [tasks, events?.path, others?.path]) if (path !== undefined) await rm(path, { force: true })
 }
 
-async function writeAll(file: FileHandle, chunk: Buffer): Promise<void> {
-  for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten
+/** What is used for one piece after the other. */
+interface Buffers {
+  tasks: TaskCutter
+  events: Bytes
+  others: Bytes
+}
+
+/** The files of a piece, while it is written. */
+class PieceFiles implements AsyncDisposable {
+  readonly #cutter: TaskCutter
+  readonly #tasks: LineFile
+  readonly #events: LineFile
+  readonly #others: LineFile
+  #lines = 0
+
+  constructor(path: string, { tasks, events, others }: Buffers) {
+    this.#cutter = tasks
+    this.#tasks = new LineFile(`${path}-tasks.csv`, tasks.rows)
+    this.#events = new LineFile(`${path}-events.jsonl`, events)
+    this.#others = new LineFile(`${path}-others.jsonl`, others)
+  }
+
+  isFull(most: number): boolean {
+    const [tasks, events, others] = [this.#tasks, this.#events, this.#others]
+    return tasks.bytes + events.bytes + others.bytes >= most || events.lines + others.lines >= pieceLines
+  }
+
+  /** Adds whole lines. */
+  async add(chunk: Buffer): Promise<void> {
+    const [tasks, events, others] = [this.#tasks, this.#events, this.#others]
+    for (let at = 0; at < chunk.length; ) {
+      const end = chunk.indexOf(newline, at)
+      if (end > at) {
+        this.#lines++
+        if (this.#cutter.take(chunk, at, end)) tasks.lines++
+        else if (isOfNoUse(chunk, at, end)) {
+          // its line counts
+        } else if (isOfNoTask(chunk, at)) {
+          addTrimmed(events.waiting, chunk, at, end)
+          events.lines++
+        } else {
+          others.waiting.add(chunk, at, end + 1)
+          others.lines++
+        }
+      }
+      at = end + 1
+    }
+    for (const file of [tasks, events, others]) await file.flush()
+  }
+
+  async done(): Promise<Piece | undefined> {
+    const linesOf = ({ path, lines }: LineFile): Lines | undefined => (lines > 0 ? { path, lines } : undefined)
+    const [tasks, events, others] = [this.#tasks, this.#events, this.#others].map(linesOf)
+    await this[Symbol.asyncDispose]()
+    return this.#lines === 0 ? undefined : { tasks: tasks?.path, events, others, lines: this.#lines }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const file of [this.#tasks, this.#events, this.#others]) await file[Symbol.asyncDispose]()
+  }
+}
+
+/** A file that is made when it has a line. */
+class LineFile implements AsyncDisposable {
+  readonly path: string
+  readonly waiting: Bytes
+  lines = 0
+  bytes = 0
+  #file: FileHandle | undefined
+
+  constructor(path: string, waiting: Bytes) {
+    this.path = path
+    this.waiting = waiting
+  }
+
+  async flush(): Promise<void> {
+    const { buffer, used } = this.waiting
+    if (used === 0) return
+    this.#file ??= await open(this.path, 'w')
+    for (let at = 0; at < used; ) at += (await this.#file.write(buffer, at, used - at)).bytesWritten
+    this.bytes += used
+    this.waiting.used = 0
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file?.close()
+    this.#file = undefined
+  }
 }
 
 function isWhole(line: Buffer): boolean {

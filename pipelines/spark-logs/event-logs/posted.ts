@@ -21,6 +21,16 @@ export async function postLog({ appId, attempt, body }: PostedLog, tools: PostTo
       },
     }
   }
+  if (body.idempotencyKey !== undefined) {
+    return {
+      problem: {
+        status: 422,
+        code: 'WRONG_PARAMETER',
+        detail: 'an Idempotency-Key is not kept for lines of an event log, and nothing was stored',
+        hint: 'post them without it, and again when in doubt: a line that comes again counts once',
+      },
+    }
+  }
   const events = await tools.events(body)
   const lines: string[] = []
   const rejected: { index: number; status: 'rejected'; code: string; message: string }[] = []

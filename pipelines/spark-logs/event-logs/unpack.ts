@@ -1,5 +1,6 @@
 /** The bytes of a file of a log, unpacked as they are read, from a place on. */
 import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { Lz4Cut, Lz4Damaged, unpackLz4 } from './lz4.ts'
@@ -22,16 +23,15 @@ const chunkBytes = 1024 * 1024
 /** Fewer bytes are no head of a frame that could be judged. */
 const frameHeadBytes = 18
 
-/** Gives what can be unpacked, and then says how the file ends. */
+/** Gives what can be unpacked, each chunk until the next is asked for, and then says how the file ends. */
 export async function* unpacked({ path, codec, bytes, from }: Stretch): AsyncGenerator<Buffer, FileEnd> {
-  const skipsInFile = codec === 'plain'
-  const start = skipsInFile ? from : 0
-  if (start >= bytes) return 'whole'
-  const file = createReadStream(path, { start, end: bytes - 1, highWaterMark: chunkBytes })
-  let toSkip = skipsInFile ? 0 : from
+  if (codec === 'plain') return yield* plain(path, from, bytes)
+  if (bytes === 0) return 'whole'
+  const file = createReadStream(path, { end: bytes - 1, highWaterMark: chunkBytes })
+  let toSkip = from
   const decoder = decoderOf(codec)
   try {
-    for await (const chunk of decoder === undefined ? plainOrLz4(file, codec) : piped(file, decoder)) {
+    for await (const chunk of decoder === undefined ? unpackLz4(file) : piped(file, decoder)) {
       if (toSkip >= chunk.length) toSkip -= chunk.length
       else {
         yield toSkip === 0 ? chunk : chunk.subarray(toSkip)
@@ -53,20 +53,30 @@ export async function* unpacked({ path, codec, bytes, from }: Stretch): AsyncGen
 
 type Decoder = ReturnType<typeof createGunzip> | ReturnType<typeof createZstdDecompress>
 
-function decoderOf(codec: Codec): Decoder | undefined {
+function decoderOf(codec: Exclude<Codec, 'plain'>): Decoder | undefined {
   switch (codec) {
     case 'zstd':
       return createZstdDecompress({ chunkSize: chunkBytes })
     case 'gzip':
       return createGunzip({ chunkSize: chunkBytes })
-    case 'plain':
     case 'lz4':
       return undefined
   }
 }
 
-function plainOrLz4(file: Readable, codec: Codec): AsyncIterable<Buffer> {
-  return codec === 'lz4' ? unpackLz4(file) : file
+// Into the same memory again and again: a new megabyte for each would keep the collector busy.
+async function* plain(path: string, from: number, bytes: number): AsyncGenerator<Buffer, FileEnd> {
+  if (from >= bytes) return 'whole'
+  await using file = await open(path)
+  const chunk = Buffer.allocUnsafeSlow(Math.min(chunkBytes, bytes - from))
+  for (let at = from; at < bytes; ) {
+    const { bytesRead } = await file.read(chunk, 0, Math.min(chunk.length, bytes - at), at)
+    // it has become shorter since it was looked at
+    if (bytesRead === 0) break
+    at += bytesRead
+    yield chunk.subarray(0, bytesRead)
+  }
+  return 'whole'
 }
 
 function piped(file: Readable, decoder: Decoder): AsyncIterable<Buffer> {

@@ -12,6 +12,7 @@ import { type Desk, duckOf, storeOf } from '../desk.ts'
 import { ProblemError } from '../problem.ts'
 import { commitsOf, type Since } from './commits.ts'
 import { type BodyForm, cutEvents, type EventFault, faultsTold, mostEvents } from './cut-events.ts'
+import { Haste } from './haste.ts'
 import { KeptLines } from './kept-lines.ts'
 import { Positions, type TopicUse, usesOf } from './positions.ts'
 import { PostedTopic } from './posted-topic.ts'
@@ -42,11 +43,13 @@ export class Ingest implements AsyncDisposable {
   readonly #turns = new Turns(largeAtOnce)
   readonly #places = new Map<string, Promise<Place>>()
   readonly #kept = new KeptLines()
+  readonly #haste = new Haste(Date.now)
   #topics: Promise<Topics> | undefined
 
   constructor(desk: Desk) {
     this.#desk = desk
     this.#positions = new Positions(desk.board)
+    desk.board.rest = (pipeline, ms, sinceMs, signal) => this.#haste.rest(pipeline, ms, sinceMs, signal)
   }
 
   /** Resolves when the events are durable, or, of those that are waited for, committed. Nothing of a body that is refused is stored. */
@@ -60,7 +63,9 @@ export class Ingest implements AsyncDisposable {
     const since = options.wait === undefined ? undefined : await this.#batchesNow(place.uses)
     const isLarge = body.encoding !== undefined || body.bytes.length > largeBytes
     const append = () => this.#append(place, body, options)
-    const { ranges, atMs, repeated } = isLarge ? await this.#turns.take(append) : await append()
+    const land = () => (isLarge ? this.#turns.take(append) : append())
+    const waiting = since === undefined ? [] : place.uses.map(({ pipeline }) => pipeline)
+    const { ranges, atMs, repeated } = await this.#haste.during(waiting, land)
     const accepted = ranges.reduce((sum, { first, end }) => sum + end - first, 0)
     if (!repeated) this.taken.set(topic, (this.taken.get(topic) ?? 0) + accepted)
     const ingested = { topic, accepted, ranges, repeated }

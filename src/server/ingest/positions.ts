@@ -2,7 +2,6 @@
  * How far pipelines have committed the topics they read, and their last batches: asked of the database for all who would like
  * to know at a time.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { TopicSource } from '../../plan/plan.ts'
 import type { Appended } from '../../sources/topic/topic.ts'
 import type { CommittedIn } from '../../system.ts'
@@ -61,6 +60,7 @@ export class Positions {
   readonly #ledgers = new Map<string, Ledger>()
   #looking: Promise<void> | undefined
   readonly #waiters = new Set<Waiter>()
+  #watching = false
   #nudge: () => void = () => {}
   #nudged = false
 
@@ -109,23 +109,32 @@ export class Positions {
     // it may have been looked at before anybody waited for it
     if (waiter.passed()) return true
     this.#waiters.add(waiter)
-    if (this.#waiters.size === 1) void this.#watch()
-    const over = new AbortController()
-    await Promise.race([promise, sleep(withinMs, undefined, { signal: over.signal, ref: false }).catch(() => {})])
-    over.abort()
+    // who comes later need not ask: what is committed from here on is told, and looked at for all who wait
+    if (!this.#watching) void this.#watch()
+    const timer = setTimeout(resolve, withinMs).unref()
+    await promise
+    clearTimeout(timer)
     this.#waiters.delete(waiter)
     return waiter.passed()
   }
 
   // For as long as somebody waits.
   async #watch(): Promise<void> {
+    this.#watching = true
     while (this.#waiters.size > 0) {
       this.#nudged = false
+      // a look that is under way may have begun before the commit that is told of
+      await this.#looking?.catch(() => {})
       // who waits is told in the end that it is not known yet; the workers say what is wrong with the database
       await this.look().catch(() => {})
-      for (const waiter of this.#waiters) if (waiter.passed()) waiter.resolve()
-      await this.#nudgeOr(lookEveryMs)
+      for (const waiter of this.#waiters) {
+        if (!waiter.passed()) continue
+        this.#waiters.delete(waiter)
+        waiter.resolve()
+      }
+      if (this.#waiters.size > 0) await this.#nudgeOr(lookEveryMs)
     }
+    this.#watching = false
   }
 
   async #nudgeOr(ms: number): Promise<void> {

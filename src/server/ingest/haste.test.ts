@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Haste } from './haste.ts'
+
+const { signal } = new AbortController()
+const long = 60_000
+
+function open() {
+  const clock = { ms: 100 }
+  const haste = new Haste(() => clock.ms)
+  const ended: string[] = []
+  const post = (pipeline = 'p') => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const done = haste.during([pipeline], () => promise)
+    return async () => {
+      resolve()
+      await done
+      // whoever rests has heard of it
+      await new Promise(setImmediate)
+    }
+  }
+  const rest = (pipeline: string, sinceMs: number, ms = long) => {
+    void haste.rest(pipeline, ms, sinceMs, signal).then(() => ended.push(pipeline))
+  }
+  return { clock, haste, ended, post, rest }
+}
+
+test('a worker rests until all who post wait', async () => {
+  const { clock, ended, post, rest } = open()
+  const [one, two] = [post(), post()]
+  rest('p', 100)
+  clock.ms = 101
+  await one()
+  assert.deepEqual(ended, [])
+  await two()
+  assert.deepEqual(ended, ['p'])
+})
+
+test('those whose events are in the batch already hurry nobody', async () => {
+  const { clock, ended, post, rest } = open()
+  await post()()
+  rest('p', 100)
+  await post('another')()
+  assert.deepEqual(ended, [])
+  clock.ms = 101
+  await post()()
+  assert.deepEqual(ended, ['p'])
+  // what came since is waited for when the rest would begin
+  rest('p', 100)
+  await new Promise(setImmediate)
+  assert.deepEqual(ended, ['p', 'p'])
+})
+
+test('a post that fails leaves the others', async () => {
+  const { clock, haste, ended, post, rest } = open()
+  const last = post()
+  rest('p', 100)
+  clock.ms = 101
+  await assert.rejects(haste.during(['p'], () => Promise.reject(new Error('the disk is full'))))
+  assert.deepEqual(ended, [])
+  await last()
+  assert.deepEqual(ended, ['p'])
+})
+
+test('a rest ends when its time is over, and when the worker is told to stop', async () => {
+  const stop = new AbortController()
+  const { haste } = open()
+  await haste.rest('p', 1, 100, signal)
+  const resting = haste.rest('p', long, 100, stop.signal)
+  stop.abort()
+  await resting
+})
