@@ -10,6 +10,7 @@ import { flyerFormats } from './flyers-data.ts'
 import { flyerPeers } from './flyers-peers.ts'
 import { benchIngest, ingestPeers } from './ingest.ts'
 import { benchLatency, latencySystems } from './latency.ts'
+import { benchTelemetraLatency } from './latency-telemetra.ts'
 import { benchLog } from './log.ts'
 import { benchManyFiles } from './many-files.ts'
 import { benchOpenPage } from './open-page.ts'
@@ -24,7 +25,7 @@ import { benchSparkShuffle } from './spark-shuffle.ts'
 import { benchWindows, windowPeers } from './windows.ts'
 
 const usage = `npm run bench -- files [--rows N] [--rounds N] [--peers ${peerNames.join(',')}]
-npm run bench -- latency [--system ${latencySystems.join('|')}] [--rate N] [--seconds N]
+npm run bench -- latency [--system ${latencySystems.join('|')}|telemetra] [--rate N] [--seconds N]
 npm run bench -- read [--rows N] [--rounds N]
 npm run bench -- big [--gigabytes N]
 npm run bench -- many-files [--files N] [--seconds N]
@@ -84,6 +85,11 @@ async function main(): Promise<number> {
       await benchRead({ root, rows: count(values.rows), rounds: count(values.rounds) })
       return 0
     case 'latency':
+      if (values.system === 'telemetra') {
+        const [rate, seconds] = [count(values.rate), count(values.seconds)]
+        await benchTelemetraLatency({ root, rate, seconds, signal: stop.signal })
+        return 0
+      }
       if (!latencySystems.includes(values.system)) break
       await benchLatency({
         root,

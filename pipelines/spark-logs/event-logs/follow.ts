@@ -11,14 +11,16 @@ import { tasksCut } from './cut-tasks.ts'
 import { chainsBegun, chainsCarried, findingsTable } from './findings.ts'
 import { type EventLog, findLogs, type LogFile, postedKey, withPosted } from './logs.ts'
 import { eventsIn, eventsOf, linesIn, tasksOf } from './parse.ts'
-import { type Piece, pieces, removePiece } from './pieces.ts'
+import { type Piece, pieceBytes, pieces, removePiece } from './pieces.ts'
 import { thresholdsOf } from './settings.ts'
 import { forgetSummaries } from './summaries.ts'
 import { printTables, replaceRows } from './tables.ts'
 import type { FileEnd } from './unpack.ts'
 
-/** Parts of a log that has grown often are made one. */
+/** Small parts of a log that has grown often are made one. */
 const mostParts = 12
+/** Of the pieces that it was made of: a larger part stays what it is, however long its log becomes. */
+const smallPartBytes = pieceBytes / 2
 /** What nothing refers to may still be read by somebody who asked a moment ago, or be written by another process. */
 const unusedKeptMs = 600_000
 
@@ -290,8 +292,8 @@ class PartsMaker {
       tasks.push(tasksOf('others'))
       if (others.events > 0) events.push(eventsOf('others'))
     }
-    if (tasks.length > 0) await this.#part('tasks', tasks.join(' union all by name '))
-    const written = events.length > 0 ? await this.#part('events', events.join(' union all by name ')) : 0
+    if (tasks.length > 0) await this.#part('tasks', piece.bytes, tasks.join(' union all by name '))
+    const written = events.length > 0 ? await this.#part('events', piece.bytes, events.join(' union all by name ')) : 0
     const ofEvents = piece.events?.lines ?? 0
     return {
       lines: piece.lines - (piece.others?.lines ?? 0) + others.lines,
@@ -299,8 +301,8 @@ class PartsMaker {
     }
   }
 
-  async #part(kind: keyof Parts, select: string): Promise<number> {
-    const name = `${kind}-${randomUUID()}.parquet`
+  async #part(kind: keyof Parts, bytes: number, select: string): Promise<number> {
+    const name = `${kind}-${bytes}-${randomUUID()}.parquet`
     const rows = await this.#write(name, select)
     this.#parts[kind].push(name)
     return rows
@@ -313,19 +315,19 @@ class PartsMaker {
     const path = join(this.#tools.scratch, 'nothing.jsonl')
     await writeFile(path, '')
     await this.#tools.duck.run(`create or replace temp table others as ${linesIn(path)}`)
-    if (tasks.length === 0) await this.#part('tasks', tasksOf('others'))
-    if (events.length === 0) await this.#part('events', eventsOf('others'))
+    if (tasks.length === 0) await this.#part('tasks', 0, tasksOf('others'))
+    if (events.length === 0) await this.#part('events', 0, eventsOf('others'))
     await rm(path)
   }
 
   async compact(): Promise<void> {
     for (const kind of ['tasks', 'events'] as const) {
-      const names = this.#parts[kind]
-      if (names.length <= mostParts) continue
-      const paths = names.map((each) => `'${join(this.#home, each)}'`)
-      const name = `${kind}-${randomUUID()}.parquet`
-      await this.#write(name, `select * from read_parquet([${paths.join(', ')}], union_by_name = true)`)
-      this.#parts[kind] = [name]
+      const small = this.#parts[kind].filter((name) => bytesOfPart(name) < smallPartBytes)
+      if (small.length <= mostParts) continue
+      const paths = small.map((each) => `'${join(this.#home, each)}'`)
+      const bytes = small.reduce((sum, name) => sum + bytesOfPart(name), 0)
+      this.#parts[kind] = this.#parts[kind].filter((name) => !small.includes(name))
+      await this.#part(kind, bytes, `select * from read_parquet([${paths.join(', ')}], union_by_name = true)`)
     }
   }
 
@@ -337,6 +339,11 @@ class PartsMaker {
     await file.sync()
     return rows
   }
+}
+
+// How much it was made of stands in its name, but for parts of an earlier version.
+function bytesOfPart(name: string): number {
+  return Number(/^[a-z]+-(\d+)-[^-]{8}-/.exec(name)?.[1] ?? 0)
 }
 
 function subjectOf(log: EventLog, position: Record<string, Reading>, pricePerCoreHour: number): Subject {

@@ -14,6 +14,8 @@ export interface Piece {
   others: Lines | undefined
   /** Of which this is made. */
   lines: number
+  /** Of its files. */
+  bytes: number
 }
 
 export interface Lines {
@@ -177,7 +179,8 @@ class PieceFiles implements AsyncDisposable {
     const linesOf = ({ path, lines }: LineFile): Lines | undefined => (lines > 0 ? { path, lines } : undefined)
     const [tasks, events, others] = [this.#tasks, this.#events, this.#others].map(linesOf)
     await this[Symbol.asyncDispose]()
-    return this.#lines === 0 ? undefined : { tasks: tasks?.path, events, others, lines: this.#lines }
+    const bytes = this.#tasks.bytes + this.#events.bytes + this.#others.bytes
+    return this.#lines === 0 ? undefined : { tasks: tasks?.path, events, others, lines: this.#lines, bytes }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
