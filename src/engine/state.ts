@@ -9,12 +9,16 @@ import { duckdbType } from '../functions/print.ts'
 import { addedWindows, anomaliesStateSql, goneWindows, judgedColumns } from '../operators/anomalies.ts'
 import { beside, us } from '../operators/operator.ts'
 import {
+  addedEdges,
   addedNumbers,
   addedTo,
   closingSql,
+  edgesSql,
+  edgesSuffix,
   firstOpenPane,
   paneNumbers,
   paneSets,
+  panesOf,
   setSuffix,
   windowStateSql,
 } from '../operators/window.ts'
@@ -102,6 +106,10 @@ from (
   ${which}
 )`
       await session.run(`insert into ${state(setSuffix(set))}\n${rows}`)
+      if (set.is === 'members')
+        await session.run(
+          `insert into ${state(edgesSuffix(set))}\n${edgesSql(step, `select * from ${state(setSuffix(set))}`)}`,
+        )
     }
   }
   await rm(folder, { recursive: true, force: true })
@@ -218,7 +226,10 @@ export async function applyState(session: DuckSession, plan: Plan, batch: Batch,
       session.later(
         `insert into ${state('dirty')} select ${keys}, _pane from ${added} anti join ${state('dirty')} using (${keys}, _pane)`,
       )
-    for (const { set, table } of sets) add(table, addedTo(out, set))
+    for (const { set, table } of sets) {
+      add(table, addedTo(out, set))
+      if (set.is === 'members') add(state(edgesSuffix(set)), addedEdges(out, set))
+    }
     if (after === undefined || after === before) continue
     for (const table of [state('numbers'), state('dirty'), ...sets.map(({ table }) => table)])
       session.later(`delete from ${table} where _pane < ${firstOpenPane(step, after)}`)
@@ -246,12 +257,18 @@ function stateTables(step: KeepingStep, schema: string): { table: string; rows: 
     return { table, rows: `select * from ${table}` }
   }
   if (step.op === 'anomalies') return [all('windows')]
-  const sets = paneSets(step).map((set) => {
-    const { table, rows } = all(setSuffix(set))
-    return {
-      table,
-      rows: set.is === 'items' ? `select * exclude (_n), sum(_n)::bigint as _n from ${table} group by all` : rows,
-    }
+  const sets = paneSets(step).flatMap((set) => {
+    const kept = all(setSuffix(set))
+    if (set.is === 'items')
+      return [{ ...kept, rows: `select * exclude (_n), sum(_n)::bigint as _n from ${kept.table} group by all` }]
+    const edges = stateTable(schema, step, edgesSuffix(set))
+    // no window that is open begins before the first pane that is there could be in it
+    const first = `(select min(_pane) - ${panesOf(step).perWindow - 1} from ${stateTable(schema, step, 'numbers')})`
+    const rows = `select * exclude (_at, _change), greatest(_at, ${first}) as _at, sum(_change)::bigint as _change
+from ${edges}
+group by all
+having sum(_change) <> 0`
+    return [kept, { table: edges, rows }]
   })
   return [all('numbers'), all('dirty'), ...sets]
 }

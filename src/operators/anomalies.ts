@@ -54,6 +54,17 @@ export function anomaliesRelations({ step, input, out, state }: AnomaliesRun): R
     (name) =>
       `coalesce(case when ${name} is not null then count(${name}) over (partition by ${keys} order by _window desc) end, ${step.over + 1}) > ${step.over}`,
   )
+  // most batches close no window
+  const none = `select
+  0::bigint as _row,
+  ${keys},
+  make_timestamptz(_window) as window_start,
+  null::varchar as moment_type,
+  null::double as value,
+  null::double as mean,
+  null::double as deviation,
+  null::double as z_score
+from ${added}`
   return [
     {
       name: added,
@@ -64,6 +75,7 @@ export function anomaliesRelations({ step, input, out, state }: AnomaliesRun): R
       name: goneWindows(out),
       as: 'table',
       select: `select ${keys}, _window\nfrom (${all})\nqualify ${ranks.join('\n  and ')}`,
+      unless: { empty: added, select: `select ${keys}, _window from ${added}` },
     },
     {
       name: out,
@@ -74,6 +86,7 @@ export function anomaliesRelations({ step, input, out, state }: AnomaliesRun): R
 from (
 ${judged.join('\nunion all\n')}
 )`,
+      unless: { empty: added, select: none },
     },
   ]
 }

@@ -99,6 +99,9 @@ export const addedNumbers = (out: string): string => beside(out, 'numbers')
 /** The table of the state that holds a set, apart from the others whatever the aggregate is called. */
 export const setSuffix = ({ name }: PaneSet): string => `set ${name}`
 export const addedTo = (out: string, { name }: PaneSet): string => beside(out, `added_${name}`)
+/** Of a set of members: where one more, or one less, is in the windows that begin from there on. */
+export const edgesSuffix = ({ name }: PaneSet): string => `edges ${name}`
+export const addedEdges = (out: string, { name }: PaneSet): string => beside(out, `edges_${name}`)
 export const lateName = (out: string): string => beside(out, 'late')
 export const unfitName = (out: string): string => beside(out, 'unfit')
 
@@ -113,9 +116,14 @@ export function windowStateSql({ step, inputs, state }: Pick<WindowRun, 'step' |
     `create table ${state('numbers')} (${[...keys, '_pane bigint', '_rows bigint', ...numbers].join(', ')})`,
     // panes that have changed since their windows were last handed on
     `create table ${state('dirty')} (${[...keys, '_pane bigint'].join(', ')})`,
-    ...paneSets(step).map((set) => {
+    ...paneSets(step).flatMap((set) => {
       const kept = set.is === 'members' ? ['_member bigint'] : ['_item varchar', '_n bigint']
-      return `create table ${state(setSuffix(set))} (${[...keys, '_pane bigint', ...kept].join(', ')})`
+      const table = `create table ${state(setSuffix(set))} (${[...keys, '_pane bigint', ...kept].join(', ')})`
+      if (set.is === 'items') return [table]
+      return [
+        table,
+        `create table ${state(edgesSuffix(set))} (${[...keys, '_at bigint', '_change bigint'].join(', ')})`,
+      ]
     }),
   ]
 }
@@ -140,12 +148,11 @@ export function windowRelations(run: WindowRun): Relation[] {
     relations.push({ name: takenName(out, input), as: 'view', select })
   }
   table(addedNumbers(out), addedNumbersSql(run))
-  for (const set of paneSets(step)) table(addedTo(out, set), addedToSql(run, set))
+  for (const set of paneSets(step)) {
+    table(addedTo(out, set), addedToSql(run, set))
+    if (set.is === 'members') table(addedEdges(out, set), addedEdgesSql(run, set))
+  }
   table(beside(out, 'windows'), windowsSql(run))
-  table(
-    keysName(out),
-    `select ${keysOf(step)}, row_number() over ()::integer as _key from (select distinct ${keysOf(step)} from ${beside(out, 'windows')})`,
-  )
   table(out, valuesSql(run))
   return relations
 }
@@ -159,7 +166,6 @@ interface Present {
 const lateColumns = ['_row bigint', '_time timestamptz', '_window_start timestamptz', '_late_by_ms bigint']
 const unfitColumns = ['_row bigint', 'code varchar', 'column_name varchar', 'message varchar']
 
-const keysName = (out: string): string => beside(out, 'keys')
 const judgedName = (out: string, input: number): string => beside(out, `judged_${input + 1}`)
 const takenName = (out: string, input: number): string => beside(out, `taken_${input + 1}`)
 
@@ -300,6 +306,53 @@ where _item is not null
 group by all`
 }
 
+/**
+ * A member counts in the windows that begin after its pane before and no later than its pane: one more there, and one less
+ * behind. `panes` is a select of keys, `_pane` and `_member`.
+ */
+export function edgesSql(step: WindowStep, panes: string): string {
+  const keys = keysOf(step)
+  const first = `_pane - ${panesOf(step).perWindow - 1}`
+  return `select ${keys}, _at, sum(_change)::bigint as _change
+from (
+  select ${keys},
+    unnest([greatest(${first}, coalesce(_before + 1, ${first})), _pane + 1]) as _at,
+    unnest([1, -1]) as _change
+  from (
+    ${beforeSql(['_member', ...step.by.map((name) => identifier(name))], panes)}
+  )
+)
+group by ${keys}, _at
+having sum(_change) <> 0`
+}
+
+// What the new panes of members change: the edges of all panes of these, without those that were there.
+function addedEdgesSql({ step, out, state }: WindowRun, set: PaneSet): string {
+  const keys = keysOf(step)
+  const added = addedTo(out, set)
+  const there = `select ${keys}, _pane, _member from ${state(setSuffix(set))} semi join ${added} using (${keys}, _member)`
+  return `select ${keys}, _at, sum(_change)::bigint as _change
+from (
+${edgesSql(step, `${there} union all select ${keys}, _pane, _member from ${added}`)}
+union all
+select ${keys}, _at, -_change
+from (
+${edgesSql(step, there)}
+)
+)
+group by ${keys}, _at
+having sum(_change) <> 0`
+}
+
+// Each pane with the one before it in the same group. Without a partition: for that DuckDB makes so much ready that a few
+// rows take four times as long.
+function beforeSql(group: string[], panes: string): string {
+  const same = group.map((name) => `lag(${name}) over line = ${name}`).join(' and ')
+  return `select *, case when ${same} then lag(_pane) over line end as _before
+    from (${panes})
+    window line as (order by ${group.join(', ')}, _pane)`
+}
+
 // ---- windows of panes ----------------------------------------------------------------------------------------------
 
 // Which windows are handed on: those that close, and those that have changed.
@@ -347,8 +400,10 @@ function startsSql(step: WindowStep, panes: string): string {
 from (
   select ${keys}, unnest(range(greatest(${first}, coalesce(_before + 1, ${first})), _pane + 1)) as _start
   from (
-    select ${keys}, _pane, lag(_pane) over (partition by ${keys} order by _pane) as _before
-    from (${panes})
+    ${beforeSql(
+      step.by.map((name) => identifier(name)),
+      panes,
+    )}
   )
 )${perSlide === 1 ? '' : `\nwhere _start % ${perSlide} = 0`}`
 }
@@ -425,31 +480,23 @@ function setValuesSql(run: WindowRun, set: PaneSet): string {
   const keys = keysOf(step)
   const windows = beside(out, 'windows')
   const { perWindow } = panesOf(step)
-  const all = `select * from ${state(setSuffix(set))} ${betweenSql(run)} union all by name select * from ${addedTo(out, set)} ${betweenSql(run)}`
   if (set.is === 'members') {
-    // A member adds one to the windows that begin after its pane before and no later than its pane: one up, one down.
-    // Keys are numbered, for there are many members of few keys.
-    const first = `_pane - ${perWindow - 1}`
+    // the edges of a key add up to nothing, so that one line through all keys counts each
     return `select ${keys}, _start, _members
 from (
-  select _key, _at as _start, _is_window, sum(_change) over (partition by _key order by _at range unbounded preceding) as _members
+  select ${keys}, _at as _start, _is_window, sum(_change) over (order by ${keys}, _at) as _members
   from (
-    select _key, _at, sum(_change) as _change, false as _is_window
-    from (
-      select _key, unnest([greatest(${first}, coalesce(_before + 1, ${first})), _pane + 1]) as _at, unnest([1, -1]) as _change
-      from (
-        select _key, _pane, lag(_pane) over (partition by _key, _member order by _pane) as _before
-        from (${all}) join ${keysName(out)} using (${keys})
-      )
-    )
-    group by _key, _at
+    select ${keys}, _at, sum(_change) as _change, false as _is_window
+    from (select * from ${state(edgesSuffix(set))} union all by name select * from ${addedEdges(out, set)})
+    semi join ${windows} using (${keys})
+    group by ${keys}, _at
     union all
-    select _key, _start as _at, 0 as _change, true as _is_window from ${windows} join ${keysName(out)} using (${keys})
+    select ${keys}, _start as _at, 0 as _change, true as _is_window from ${windows}
   )
 )
-join ${keysName(out)} using (_key)
 where _is_window`
   }
+  const all = `select * from ${state(setSuffix(set))} ${betweenSql(run)} union all by name select * from ${addedTo(out, set)} ${betweenSql(run)}`
   const results = set.aggregates.map((name) => {
     const aggregate = step.inputs[set.input]?.aggregates[name]
     const { parts } = aggregates[aggregate?.aggregate ?? 'counts']
