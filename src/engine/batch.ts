@@ -363,8 +363,14 @@ async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Prom
       return { step, rows: await print(true), fresh, deleted: undefined }
     }
     case 'insert if new':
+      if (batch.counts.get(batch.names.of(step.id)) === 0)
+        return { step, rows: noRows(step), fresh: undefined, deleted: undefined }
       return { step, rows: await print(true), fresh: await print(false), deleted: undefined }
   }
+}
+
+function noRows(step: TableStep): Printed {
+  return { path: '', columns: step.columns.map(({ name }) => name), rows: 0, release: async () => {} }
 }
 
 // Keys of rows that are taken back, and that no other row has now.

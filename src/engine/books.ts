@@ -50,7 +50,10 @@ export async function countAhead(session: DuckSession, batch: Batch): Promise<vo
     const out = names.of(step.id)
     const own = [handedOn(step, names)]
     if (step.op === 'validate') own.push(failedRows(names))
-    if (step.op === 'window') own.push(lateName(out), unfitName(out))
+    if (step.op === 'window') {
+      own.push(lateName(out), unfitName(out))
+      if (batch.range.source !== undefined && !branches(plan)) own.push(windowRows(plan, step, names))
+    }
     if (step.op === 'pairs') own.push(lateName(out), ...(isFed(plan, step) ? [eventsName(out), repeatsName(out)] : []))
     if (step.op === 'table' && step.mode.is !== 'append') own.push(keyTooLongName(out))
     if (step.op === 'table' && deletes(batch, step)) own.push(deletedName(out))
@@ -246,7 +249,7 @@ async function countInLine(
         const [late, unfit] = [await count(lateName(out)), await count(unfitName(out))]
         verdicts.late += late
         verdicts.dead += unfit
-        verdicts.written += (await count(`(${windowInput(plan, step, names)})`)) - late - unfit
+        verdicts.written += (await count(windowRows(plan, step, names))) - late - unfit
         break
       }
       case 'pairs': {
@@ -294,6 +297,10 @@ export function branches(plan: Plan): boolean {
 }
 
 // The rows that a batch has for a window: of one source there may be several inputs.
+function windowRows(plan: Plan, step: WindowStep, names: Names): string {
+  return `(${windowInput(plan, step, names)})`
+}
+
 function windowInput(plan: Plan, step: WindowStep, names: Names): string {
   const present = step.from.filter((from) => plan.steps.some(({ id }) => id === from))
   if (present.length === 0) return `select _row from ${names.staged} where false`

@@ -20,6 +20,8 @@ export async function findKnownKeys(tools: BatchTools, batch: Batch, step: Table
   const known = new Set<number>()
   const keys = await session.numbers(`select ${keyHashSql(step.mode.key)} from ${batch.names.into(step)}`)
   for (const key of keys) if (filter.add(key)) known.add(key)
+  // then nothing has to be printed
+  if (keys.length === 0) batch.counts.set(batch.names.of(step.id), 0)
   await batch.place.make({
     name: knownName(batch.names.of(step.id)),
     as: 'table',

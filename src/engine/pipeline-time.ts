@@ -37,6 +37,7 @@ export class PipelineTime {
   #watermarks: Watermarks | undefined
   /** When windows that have changed were handed on, and whether some have since. */
   #updatedAt = Number.NEGATIVE_INFINITY
+  #askedAt = Number.NEGATIVE_INFINITY
   #hasUpdates = false
 
   constructor(options: PipelineTimeOptions) {
@@ -113,7 +114,7 @@ export class PipelineTime {
     watermarks.settle(batch.time.after, source, shown)
     await applyState(session, this.#options.plan, batch, this.#state)
     this.#nextDue = undefined
-    if (batch.time.updates) this.#updatedAt = this.#options.now()
+    if (batch.time.updates) this.#updatedAt = this.#askedAt
     this.#hasUpdates = batch.time.updates ? false : this.#hasUpdates || batch.range.rows > 0
   }
 
@@ -130,7 +131,9 @@ export class PipelineTime {
     return us !== undefined && us < BigInt(watermark) * 1000n
   }
 
+  // From when a batch was asked whether it hands on, for the time until its commit is not what the next one waits for.
   #isDue(): boolean {
-    return this.#options.now() - this.#updatedAt >= this.#updateEveryMs
+    this.#askedAt = this.#options.now()
+    return this.#askedAt - this.#updatedAt >= this.#updateEveryMs
   }
 }
