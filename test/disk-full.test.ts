@@ -6,6 +6,7 @@ import { describe, test } from 'node:test'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { Duck } from '../src/engine/duckdb.ts'
 import { claimedFolder } from '../src/sources/files/claims.ts'
+import { withLock } from '../src/store/embedded/lock.ts'
 import { ownServer } from './crash/cluster.ts'
 import { columns, event, firstWave, type InputFile, secondWave } from './crash/events.ts'
 import { judge } from './crash/judge.ts'
@@ -139,6 +140,21 @@ describe('a full disk', { skip: noDisks(), concurrency: 2 }, () => {
     await judge(world, everything)
     await stopsSoon(holder)
   })
+})
+
+test('the lock of the embedded Postgres says which disk is full, and can be taken when it has room again', {
+  skip: noDisks(),
+}, async () => {
+  await using room = await temporary()
+  await using disk = await smallDisk(room.path, { megabytes: 4 })
+  const path = join(room.path, 'postgres.lock')
+  await disk.fill()
+  await assert.rejects(
+    withLock(path, 1000, async () => {}),
+    { code: 'DISK_FULL', at: path, retry: true },
+  )
+  await disk.free()
+  assert.equal(await withLock(path, 1000, async () => 'taken'), 'taken')
 })
 
 test('DuckDB says which disk is full, and can be used when it has room again', { skip: noDisks() }, async () => {

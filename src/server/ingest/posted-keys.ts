@@ -2,12 +2,13 @@
  * What was posted under each Idempotency-Key in the last 24 hours. The truth is in the topic: every record carries its key.
  * This is an index of it, in a file of its own, which may be behind and is brought up to date from the records.
  */
-import { mkdirSync, rmSync, statfsSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { asDiskFull, diskFull } from '../../errors.ts'
 import { readHeaders } from '../../sources/topic/headers.ts'
 import type { Appended, RecordAt, RecordSink, TopicReader } from '../../sources/topic/topic.ts'
+import { isNoRoom } from '../../store/sqlite.ts'
 
 export const keysKeptMs = 24 * 60 * 60 * 1000
 
@@ -243,16 +244,8 @@ function prepared(database: DatabaseSync): DatabaseSync {
 
 /** Stands for the topic: that it has been looked at. */
 const noPartition = -1
-const leastRoom = 1_000_000
-const [corrupt, full, notDatabase] = [11, 13, 26]
+const [corrupt, notDatabase] = [11, 26]
 
 function isSpoilt(error: unknown): boolean {
   return error instanceof Error && 'errcode' in error && (error.errcode === corrupt || error.errcode === notDatabase)
-}
-
-// SQLite says of some of its files only that they cannot be opened or written.
-function isNoRoom(error: unknown, path: string): boolean {
-  if (!(error instanceof Error) || !('errcode' in error)) return false
-  const { bavail, bsize, ffree } = statfsSync(dirname(path))
-  return error.errcode === full || bavail * bsize < leastRoom || ffree === 0
 }

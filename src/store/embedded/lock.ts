@@ -1,6 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MillraceError } from '../../errors.ts'
+import { diskFull, MillraceError } from '../../errors.ts'
+import { isNoRoom } from '../sqlite.ts'
 
 const busy = 5
 
@@ -51,6 +52,7 @@ function heldTooLong(path: string, waitMs: number): MillraceError {
 }
 
 function notLockable(path: string, cause: unknown): MillraceError {
+  if (isNoRoom(cause, path)) return diskFull(path, cause)
   const why = cause instanceof Error ? cause.message : String(cause)
   return new MillraceError('EMBEDDED_POSTGRES', {
     at: path,
