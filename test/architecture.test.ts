@@ -71,6 +71,14 @@ test('folders of src import only to the left', async () => {
   assert.deepEqual(wrong, [])
 })
 
+test('SQL that DuckDB may run in a script names no windows', async () => {
+  const wrong: string[] = []
+  for (const folder of ['operators', 'sinks', 'engine', 'functions'])
+    for await (const path of glob(`src/${folder}/**/*.ts`))
+      if (/\bwindow \w+ as \(/.test(readFileSync(path, 'utf8'))) wrong.push(path)
+  assert.deepEqual(wrong, [])
+})
+
 test('every outside package has one home', async () => {
   const imports = [...(await importsOf('src/**/*.{ts,tsx}')), ...(await importsOf('pipelines/**/*.ts'))]
   const wrong = imports.filter(({ from, to }) => {

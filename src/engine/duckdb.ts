@@ -102,7 +102,8 @@ export class DuckSession implements Disposable {
 
   /**
    * Has a statement run before the next one that is asked for, together with it: handing one over to a thread and back takes
-   * as long as to run it on a few rows. If one fails, the next one that is asked for says so.
+   * as long as to run it on a few rows. If one fails, the next one that is asked for says so. A statement that waits names no
+   * windows: DuckDB takes those of all statements of a script for one another's.
    */
   later(sql: string): void {
     this.#waiting.push(sql)

@@ -99,6 +99,7 @@ function judgedSql(
 ): string {
   const keys = step.by.map((name) => identifier(name)).join(', ')
   const value = identifier(`${column}~`)
+  const before = `(partition by ${keys} order by _window rows between ${step.over} preceding and 1 preceding)`
   const types = [
     ...(spike === undefined ? [] : [`when z_score > 0 then ${sqlText(spike)}`]),
     ...(drop === undefined ? [] : [`when z_score < 0 then ${sqlText(drop)}`]),
@@ -121,13 +122,12 @@ from (
     from (
       select
         ${keys}, _window, ${value} as _value,
-        count(*) over before as _n,
-        sum(${value}) over before as _s,
+        count(*) over ${before} as _n,
+        sum(${value}) over ${before} as _s,
         -- 38 digits: with fewer on both sides, DuckDB's product has no more than 18
-        sum((${value}::decimal(38,9) * ${value})::decimal(38,18)) over before as _q
+        sum((${value}::decimal(38,9) * ${value})::decimal(38,18)) over ${before} as _q
       from (${all})
       where ${value} is not null
-      window before as (partition by ${keys} order by _window rows between ${step.over} preceding and 1 preceding)
     )
     semi join ${added} using (${keys}, _window)
     where _n = ${step.over}

@@ -7,7 +7,16 @@ import { identifier } from '../plan/identifier.ts'
 import { endOfTime } from '../plan/plan.ts'
 import { keyTextSql } from './keyed.ts'
 import { beside, type Relation, us } from './operator.ts'
-import { eventsName, eventsSql, itemSql, outcomesSql, type PairsRun, repeatsName, sequenceSql } from './pairs.ts'
+import {
+  eventsName,
+  eventsSql,
+  itemSql,
+  neighboursSql,
+  outcomesSql,
+  type PairsRun,
+  repeatsName,
+  sequenceSql,
+} from './pairs.ts'
 import { lateName } from './window.ts'
 
 /** Relations in order; the last one, `out`, says how every event ended. */
@@ -28,14 +37,10 @@ export function pairsAtOnce(run: PairsRun): Relation[] {
       select: `select
   ${columns.map(({ name }) => `${identifier(name)},\n  `).join('')}_us,
   _open,
-  lead(_us) over line as _next_us,
-  lead(_open) over line as _next_open,
-  lag(_us) over line as _last_us,
-  lag(_open) over line as _last_open
+  ${neighboursSql(`partition by ${key.join(', ')} order by _us`)}
 from (
 ${eventsSql(run)}
-)
-window line as (partition by ${key.join(', ')} order by _us)`,
+)`,
     },
     {
       name: tied,

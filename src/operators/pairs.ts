@@ -188,15 +188,15 @@ having count(*) filter (where _open) > 0 and count(*) filter (where not _open) >
 // Each event beside its neighbours, where there are no ties. Without a partition: for that DuckDB makes so much ready that
 // a few rows take four times as long.
 function inOrderSql(events: string): string {
+  const line = '(order by _key, _us, _item)'
   const beside = (which: 'lead' | 'lag', column: string): string =>
-    `case when ${which}(_key) over line = _key then ${which}(${column}) over line end`
+    `case when ${which}(_key) over ${line} = _key then ${which}(${column}) over ${line} end`
   return `select *,
   ${beside('lead', '_us')} as _next_us,
   ${beside('lead', '_open')} as _next_open,
   ${beside('lag', '_us')} as _last_us,
   ${beside('lag', '_open')} as _last_open
-from ${events}
-window line as (order by _key, _us, _item)`
+from ${events}`
 }
 
 /** Every event with the one before it and the one after it. */
@@ -238,13 +238,17 @@ turns as (
   join waiting using (_key, _us)
 )
 select e.*,
-  lead(_us) over line as _next_us,
-  lead(_open) over line as _next_open,
-  lag(_us) over line as _last_us,
-  lag(_open) over line as _last_open
+  ${neighboursSql('partition by _key order by _us, coalesce(_turn, 0), _item')}
 from ${events} e
-left join turns using (_item)
-window line as (partition by _key order by _us, coalesce(_turn, 0), _item)`
+left join turns using (_item)`
+}
+
+/** The columns of an event's neighbours in a line. It has no name: those of several statements of a script would be one. */
+export function neighboursSql(line: string): string {
+  return `lead(_us) over (${line}) as _next_us,
+  lead(_open) over (${line}) as _next_open,
+  lag(_us) over (${line}) as _last_us,
+  lag(_open) over (${line}) as _last_open`
 }
 
 const isWaiting = '(_open and _next_us is null)'

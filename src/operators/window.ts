@@ -347,10 +347,10 @@ having sum(_change) <> 0`
 // Each pane with the one before it in the same group. Without a partition: for that DuckDB makes so much ready that a few
 // rows take four times as long.
 function beforeSql(group: string[], panes: string): string {
-  const same = group.map((name) => `lag(${name}) over line = ${name}`).join(' and ')
-  return `select *, case when ${same} then lag(_pane) over line end as _before
-    from (${panes})
-    window line as (order by ${group.join(', ')}, _pane)`
+  const line = `(order by ${group.join(', ')}, _pane)`
+  const same = group.map((name) => `lag(${name}) over ${line} = ${name}`).join(' and ')
+  return `select *, case when ${same} then lag(_pane) over ${line} end as _before
+    from (${panes})`
 }
 
 // ---- windows of panes ----------------------------------------------------------------------------------------------
@@ -447,8 +447,9 @@ function numberValuesSql(run: WindowRun): string {
   const { step, out } = run
   const keys = keysOf(step)
   const numbers = numbersOf(run)
+  const panes = `(partition by ${keys} order by _at range between current row and ${panesOf(step).perWindow - 1} following)`
   const merged = numbers.map(
-    ({ column, merge }) => `  ${merge}(${identifier(column)}) over panes as ${identifier(column)}`,
+    ({ column, merge }) => `  ${merge}(${identifier(column)}) over ${panes} as ${identifier(column)}`,
   )
   return `select * exclude (_is_window)
 from (
@@ -459,7 +460,6 @@ from (
     union all by name
     select ${keys}, _start as _at, true as _is_window from ${beside(out, 'windows')}
   )
-  window panes as (partition by ${keys} order by _at range between current row and ${panesOf(step).perWindow - 1} following)
 )
 where _is_window`
 }
