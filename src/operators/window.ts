@@ -1,7 +1,8 @@
 /**
  * Windows of event time over rows and what is kept of earlier ones. A row is added to its pane, once; windows are summed
  * up over panes, so that the work of a row does not grow with the number of windows it is in. A pane is the greatest
- * length of which both size and slide are multiples, numbered from 1970.
+ * length of which both size and slide are multiples, numbered from 1970. How many different members the windows have follows
+ * from edges: at which pane the windows that begin there have one more, or one less.
  *
  * Nothing here changes the state: a batch makes the panes it adds to, and the engine puts them in place when the database
  * has them too. So a batch that fails, or is refused, runs again as if it had not run.
