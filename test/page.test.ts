@@ -379,6 +379,12 @@ inChromium('event time, lag by partition, state and late rows are told in words,
 
   const [, pipeline] = mock.pipelines
   assert.ok(pipeline !== undefined)
+  const facts = page.locator('.pipeline-strip')
+  await facts.getByText('held up: nothing is lost').waitFor()
+  assert.match((await facts.textContent()) ?? '', /To be published2,400/)
+  Object.assign(pipeline, { outbox_rows: 12, publisher: { is: 'working', waiting: 12 } })
+  mock.tell()
+  await facts.getByText('messages', { exact: true }).waitFor()
   Object.assign(pipeline, { watermark: null, watermark_closed: true, state_rows: 0 })
   mock.tell()
   await card.getByText('Closed: nothing will follow').waitFor()

@@ -50,6 +50,9 @@ export interface Pipeline {
   files_quarantined: number | null
   dead_letters_open: number | null
   late_rows: number
+  /** Messages that wait to be published, and how that goes; null where nothing is published, or nobody works on it. */
+  outbox_rows: number | null
+  publisher: { is: 'working' | 'held up'; waiting: number; why?: string } | null
   retries: number
   archiver: { is: string } | null
 }

@@ -76,13 +76,24 @@ function Facts({ pipeline }: { pipeline: Pipeline }) {
           {open > 0 ? <a href={deadLettersHref({ pipeline: name })}>look at them</a> : 'none open'}
         </dd>
       </div>
-      <div class={quarantined > 0 ? 'fact fact-bad' : 'fact'}>
-        <dt class="fact-name">Quarantined</dt>
-        <dd class="fact-value">{number(quarantined)}</dd>
-        <dd class="fact-more">
-          {quarantined > 0 ? <a href={pipelineHref(name, 'files')}>see the files</a> : 'no files'}
-        </dd>
-      </div>
+      {(quarantined > 0 || pipeline.publisher === null) && (
+        <div class={quarantined > 0 ? 'fact fact-bad' : 'fact'}>
+          <dt class="fact-name">Quarantined</dt>
+          <dd class="fact-value">{number(quarantined)}</dd>
+          <dd class="fact-more">
+            {quarantined > 0 ? <a href={pipelineHref(name, 'files')}>see the files</a> : 'no files'}
+          </dd>
+        </div>
+      )}
+      {pipeline.publisher !== null && (
+        <div class={pipeline.publisher.is === 'held up' ? 'fact fact-bad' : 'fact'}>
+          <dt class="fact-name">To be published</dt>
+          <dd class="fact-value">{shortNumber(pipeline.outbox_rows ?? pipeline.publisher.waiting)}</dd>
+          <dd class="fact-more" title={pipeline.publisher.why}>
+            {pipeline.publisher.is === 'held up' ? 'held up: nothing is lost' : 'messages'}
+          </dd>
+        </div>
+      )}
     </dl>
   )
 }
