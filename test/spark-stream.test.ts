@@ -8,6 +8,7 @@ import { flyers } from '../pipelines/flyers/pipeline.ts'
 import { sampleRequest } from '../pipelines/sample-request.ts'
 import { SparkSession } from '../src/spark/connect.ts'
 import { type End, eventually, type Millrace, startMillrace } from './crash/process.ts'
+import { freePort } from './free-port.ts'
 import { noSpark, TestSpark } from './spark/server.ts'
 import { openSparkWorld, type SparkWorld } from './spark/world.ts'
 
@@ -157,6 +158,14 @@ test(
     ])
   },
 )
+
+test('a worker whose Spark is away says so, and stops when it is told to', onSpark, async () => {
+  await using world = await openSparkWorld(flyers, remote)
+  await mkdir(join(world.folder, 'in'))
+  await using worker = workOn(world, { SPARK_REMOTE: `sc://127.0.0.1:${await freePort()}` })
+  await worker.says('starting the queries on Spark again', { withinMs })
+  assert.deepEqual(await worker.stop(), { code: 0, signal: null }, worker.story())
+})
 
 test('Parquet that is dropped is read too, with the columns of the files that were there', onSpark, async () => {
   await using world = await openSparkWorld(flyers, remote, { FLYERS_SESSIONS: 'table' })

@@ -273,7 +273,7 @@ async function stageRows({ plan, session, time }: BatchTools, batch: Batch, sour
   }
   if (step.op !== 'validate') throw new MillraceError('INVALID_PLAN', { message: 'nothing reads the source' })
   const arrived = place.again ? `${place.schema}.arrived` : `(\n${rows}\n)`
-  // what names the files of a batch is planned each time, and so kept small
+  // what names files may have to be planned each time, and so is kept small
   if (place.again) await place.make({ name: arrived, as: 'table', select: rows })
   const [checked] = relationsOf(plan, step, { ...names, into: () => arrived })
   if (checked !== undefined) await place.make(checked)
