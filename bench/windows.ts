@@ -1,4 +1,4 @@
-/** The windows of telemetra over messages that are in Kafka already, beside Spark: counted, and compared. */
+/** The windows of telemetra over messages that are in Kafka already, beside Spark and Flink: counted, and compared. */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Broker, noKafka, startBroker } from '../test/kafka-broker.ts'
@@ -8,7 +8,7 @@ import { query, startPostgres } from './postgres.ts'
 import { highWaterMark, residentOfTree } from './processes.ts'
 import { machine, median, printTable, saveResult } from './report.ts'
 
-export const windowPeers = ['millrace', 'spark'] as const
+export const windowPeers = ['millrace', 'spark', 'flink'] as const
 export type WindowPeer = (typeof windowPeers)[number]
 
 export interface WindowsOptions {
@@ -27,6 +27,7 @@ interface Run extends Cost {
   workSeconds: number
   windows: number
   messages: number
+  chatters: number
 }
 
 interface Place {
@@ -53,7 +54,7 @@ export async function benchWindows({ root, rows, rounds, peers, signal }: Window
         const url = await postgres.fresh()
         const place = { root, room: join(room, `${runs.length}`), url, brokers: broker.address(), rows, signal }
         await mkdir(place.room, { recursive: true })
-        const run = await (peer === 'millrace' ? millrace(place) : spark(place))
+        const run = await { millrace, spark, flink }[peer](place)
         runs.push({ peer, round, ...run })
         process.stderr.write(`round ${round}, ${peer}: ${run.workSeconds.toFixed(1)} s\n`)
       }
@@ -97,22 +98,46 @@ async function spark({ root, room, url, brokers, signal }: Place): Promise<Omit<
   return { ...cost, workSeconds: said.seconds, ...(await landed(url, 'chat_summary_spark')) }
 }
 
-async function landed(url: string, table: string): Promise<{ windows: number; messages: number }> {
-  const [found] = await query<{ windows: number; messages: number }>(
-    url,
-    `select count(*)::int as windows, coalesce(sum(chat_count), 0)::float8 as messages from ${table} where chat_count > 0`,
+async function flink({ root, room, url, brokers, signal }: Place): Promise<Omit<Run, 'peer' | 'round'>> {
+  const home = process.env['MILLRACE_FLINK']
+  if (home === undefined) throw new Error('Flink is absent: .ci/setup --bench brings it')
+  // what it serializes by reflection
+  const opened = ['util', 'lang', 'net', 'time', 'nio', 'util.concurrent', 'text'].map(
+    (name) => `--add-opens=java.base/java.${name}=ALL-UNNAMED`,
   )
-  return found ?? { windows: 0, messages: 0 }
+  const { host, pathname, username } = new URL(url)
+  const jdbc = `jdbc:postgresql://${host}${pathname}?user=${username}&reWriteBatchedInserts=true`
+  const quiet = '-Dorg.slf4j.simpleLogger.defaultLogLevel=error'
+  const program = ['-Xmx4g', ...opened, quiet, '-cp', `${home}:${home}/*`, 'Windows']
+  const args = [...program, brokers, jdbc, room, join(root, 'pipelines/telemetra')]
+  const { out, cost } = await measured({ program: 'java', args, signal }, residentOfTree)
+  const said = lastJson<{ seconds: number }>(out)
+  return { ...cost, workSeconds: said.seconds, ...(await landed(url, 'chat_summary_flink')) }
 }
 
-// Every message is in as many windows with one as with the other.
+type Landed = Pick<Run, 'windows' | 'messages' | 'chatters'>
+
+async function landed(url: string, table: string): Promise<Landed> {
+  const [found] = await query<Landed>(
+    url,
+    `select
+  count(*)::int as windows,
+  coalesce(sum(chat_count), 0)::float8 as messages,
+  coalesce(sum(unique_chatters), 0)::float8 as chatters
+from ${table}
+where chat_count > 0`,
+  )
+  return found ?? { windows: 0, messages: 0, chatters: 0 }
+}
+
+// Every message is in as many windows with one as with the others. Spark's chatters are an estimate.
 function compare(runs: Run[]): void {
   const [first] = runs
-  for (const { peer, windows, messages } of runs) {
-    if (windows === first?.windows && messages === first.messages) continue
-    throw new Error(
-      `${peer} has ${windows} windows of ${messages} messages, ${first?.peer} ${first?.windows} of ${first?.messages}`,
-    )
+  const exact = runs.filter(({ peer }) => peer !== 'spark')
+  for (const { peer, windows, messages, chatters } of runs) {
+    const sameChatters = peer === 'spark' || chatters === exact[0]?.chatters
+    if (windows === first?.windows && messages === first.messages && sameChatters) continue
+    throw new Error(`${peer} has other windows than ${first?.peer}: ${JSON.stringify(runs)}`)
   }
 }
 
@@ -130,10 +155,13 @@ function print(rows: number, runs: Run[]): void {
   )
   const of = (peer: WindowPeer, figure: (run: Run) => number): number =>
     median(runs.filter((run) => run.peer === peer).map(figure))
-  if (!windowPeers.every((peer) => runs.some((run) => run.peer === peer))) return
-  const ratio = (figure: (run: Run) => number): string => (of('spark', figure) / of('millrace', figure)).toFixed(2)
-  process.stdout.write(
-    `\nMillrace is ${ratio((run) => run.workSeconds)} times as fast as Spark by work only, ` +
-      `${ratio((run) => run.wallSeconds)} times by the whole command (goal 4, aim 5)\n`,
-  )
+  const goals = { spark: 'goal 4, aim 5', flink: 'goal 2' }
+  for (const peer of ['spark', 'flink'] as const) {
+    if (![peer, 'millrace'].every((each) => runs.some((run) => run.peer === each))) continue
+    const ratio = (figure: (run: Run) => number): string => (of(peer, figure) / of('millrace', figure)).toFixed(2)
+    process.stdout.write(
+      `\nMillrace is ${ratio((run) => run.workSeconds)} times as fast as ${peer} by work only, ` +
+        `${ratio((run) => run.wallSeconds)} times by the whole command (${goals[peer]})\n`,
+    )
+  }
 }

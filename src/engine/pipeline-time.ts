@@ -7,7 +7,7 @@ import type { Committed, Store } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
 import type { DuckSession } from './duckdb.ts'
 import { type BatchTime, noTime } from './relations.ts'
-import { applyState, dropState, hasUpdates, keepingSteps, loadState, wouldClose } from './state.ts'
+import { applyState, dropState, hasUpdates, keepingSteps, loadState, makeEdges, wouldClose } from './state.ts'
 import { endOfTime, eventTimes, Watermarks } from './watermark.ts'
 
 export interface PipelineTimeOptions {
@@ -77,9 +77,9 @@ export class PipelineTime {
     const watermarks = this.#watermarks
     if (watermarks === undefined) return noTime
     const before = watermarks.committed
-    if (this.#options.bounded) return { before, after: before, updates: false, final: false, atOnce: false }
+    if (this.#options.bounded) return { ...noTime, before, after: before, updates: false, waits: true }
     const shown = range.source === undefined ? undefined : { source: range.source, seen }
-    return { before, after: watermarks.after(shown, lags), updates: this.#isDue(), final: false, atOnce: false }
+    return { ...noTime, before, after: watermarks.after(shown, lags), updates: this.#isDue() }
   }
 
   /**
@@ -102,7 +102,8 @@ export class PipelineTime {
     // whatever is kept goes, so that nothing is closed twice
     const forgets = ends && moves
     if (!changes && !closes && !forgets) return undefined
-    return { before, after, updates: changes, final: ends, atOnce: false }
+    if (bounded) await makeEdges(session, plan, this.#state)
+    return { ...noTime, before, after, updates: changes, final: ends }
   }
 
   /** What the database has, this worker goes on from. */

@@ -28,9 +28,18 @@ export interface BatchTime extends Moments {
   final: boolean
   /** All rows there will ever be of its keys are in the batch, and nothing is stored of them. */
   atOnce: boolean
+  /** Of a bounded run: windows are handed on when all is read, and what only they need is made then. */
+  waits: boolean
 }
 
-export const noTime: BatchTime = { before: undefined, after: undefined, updates: true, final: false, atOnce: false }
+export const noTime: BatchTime = {
+  before: undefined,
+  after: undefined,
+  updates: true,
+  final: false,
+  atOnce: false,
+  waits: false,
+}
 
 export interface Names {
   /** With the steps that a batch of another source has no rows for. */

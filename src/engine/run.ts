@@ -120,6 +120,8 @@ class Worker implements AsyncDisposable {
   #staged: Batch[] = []
   /** The range after those, which is being read and staged. */
   #ahead: Promise<Taken> | undefined
+  /** What comes after it. */
+  #beyond: Promise<Taken> | undefined
   readonly #limits: BatchLimits
   #foldAt = 0
   readonly #now: () => number
@@ -374,9 +376,12 @@ class Worker implements AsyncDisposable {
     this.#publisher = undefined
     this.#committing = Promise.resolve()
     this.#effects = Promise.resolve()
+    // the first may still begin the second
     const ahead = await this.#ahead?.catch(() => undefined)
+    const beyond = await this.#beyond?.catch(() => undefined)
     this.#ahead = undefined
-    await (ahead?.batch?.release() ?? ahead?.range?.release())?.catch(() => {})
+    this.#beyond = undefined
+    for (const taken of [ahead, beyond]) await (taken?.batch ?? taken?.range)?.release().catch(() => {})
     for (const batch of this.#staged) await batch.release().catch(() => {})
     this.#staged = []
   }
@@ -448,7 +453,8 @@ class Worker implements AsyncDisposable {
       if (bounded && this.#progress.bytesTotal === undefined) await this.#measure(reader, range)
       const isFull = isLarge(range, limits)
       // there is more: it is read while this one is staged, and staged while this one is operated on
-      if (isFull && this.#limits.areWhole) this.#ahead = this.#take(reader)
+      this.#ahead = this.#beyond ?? (isFull && this.#limits.areWhole ? this.#take(reader) : undefined)
+      this.#beyond = undefined
       next++
       const tools = this.#tools(next, range)
       const batch = taken.batch ?? (await stageBatch(tools, next, range, startedAt))
@@ -458,7 +464,7 @@ class Worker implements AsyncDisposable {
       if (!atOnce) await this.#committing
       if (failure !== undefined) throw failure
       if (signal.aborted) break
-      if (this.#ahead !== undefined) this.#ahead = this.#stageAhead(this.#ahead, next + 1)
+      if (this.#ahead !== undefined) this.#ahead = this.#stageAhead(reader, this.#ahead, next + 1)
       await operateBatch(tools, batch, { ...this.#time.withRows(batch, lags), atOnce })
       await this.#committing
       if (failure !== undefined) throw failure
@@ -482,10 +488,11 @@ class Worker implements AsyncDisposable {
     return inHand(reader.next(limits).then((range) => ({ range, limits, startedAt, lags: reader.lags() })))
   }
 
-  #stageAhead(taking: Promise<Taken>, number: number): Promise<Taken> {
+  #stageAhead(reader: SourceReader, taking: Promise<Taken>, number: number): Promise<Taken> {
     const stage = async (): Promise<Taken> => {
       const taken = await taking
       if (taken.range === undefined) return taken
+      if (isLarge(taken.range, taken.limits) && this.#limits.areWhole) this.#beyond = this.#take(reader)
       return {
         ...taken,
         batch: await stageBatch(this.#tools(number, taken.range), number, taken.range, taken.startedAt),

@@ -106,13 +106,24 @@ from (
   ${which}
 )`
       await session.run(`insert into ${state(setSuffix(set))}\n${rows}`)
-      if (set.is === 'members')
-        await session.run(
-          `insert into ${state(edgesSuffix(set))}\n${edgesSql(step, `select * from ${state(setSuffix(set))}`)}`,
-        )
     }
   }
+  await makeEdges(session, plan, schema)
   await rm(folder, { recursive: true, force: true })
+}
+
+/** Makes the edges of all members that are kept: when a worker begins, and when a bounded run has read all. */
+export async function makeEdges(session: DuckSession, plan: Plan, schema: string): Promise<void> {
+  for (const step of keepingSteps(plan)) {
+    if (step.op !== 'window') continue
+    for (const set of paneSets(step)) {
+      if (set.is !== 'members') continue
+      const [members, edges] = [setSuffix(set), edgesSuffix(set)].map((suffix) => stateTable(schema, step, suffix))
+      session.later(`truncate ${edges}`)
+      session.later(`insert into ${edges}\n${edgesSql(step, `select * from ${members}`)}`)
+    }
+  }
+  await session.flush()
 }
 
 export async function dropState(session: DuckSession, schema: string): Promise<void> {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { deadLettersSql, failuresOf } from '../operators/validate.ts'
 import type { Plan } from '../plan/plan.ts'
 import { RecordStage } from '../sources/topic/record-stage.ts'
+import { SpareBuffers } from '../sources/topic/spare-buffers.ts'
 import { blankRecord, type Values } from '../sources/topic/topic.ts'
 import type { Store } from '../store/store.ts'
 import { stageBatch } from './batch.ts'
@@ -50,6 +51,7 @@ export async function tryEvents(
       name: apart,
       limits,
       until: undefined,
+      buffers: new SpareBuffers(),
       onReleased: () => {},
     })
     const at = blankRecord(0)

@@ -26,6 +26,8 @@ export interface WindowRun extends Moments {
   state(suffix: string): string
   /** Whether windows that have changed and stay open are handed on. */
   updates: boolean
+  /** No window is handed on before all is read: edges are made then. */
+  waits: boolean
 }
 
 /** Panes of a window step: their length and the panes of a window in microseconds, and in panes. */
@@ -188,9 +190,11 @@ function floored(value: string, step: number): string {
 // Every row, once: whether it is late or has a value that does not fit, its pane, and what each aggregate needs of it.
 function judgedSql(run: WindowRun, { relation, columns, input }: Present): string {
   const { step } = run
-  const values = Object.entries(step.inputs[input]?.aggregates ?? {}).map(
-    ([name, aggregate]) => `    ${valueSql(aggregate, columns)} as ${identifier(name)}`,
-  )
+  // aggregates that share a set read it under the name of the first
+  const shared = new Set(paneSets(step).flatMap(({ aggregates: [, ...others] }) => others))
+  const values = Object.entries(step.inputs[input]?.aggregates ?? {})
+    .filter(([name]) => !shared.has(name))
+    .map(([name, aggregate]) => `    ${valueSql(aggregate, columns)} as ${identifier(name)}`)
   const unfit = Object.entries(step.inputs[input]?.aggregates ?? {}).flatMap(([name, aggregate]) => {
     const largest = aggregate.of === undefined ? undefined : largestValue(aggregate, valueType(aggregate, columns))
     // without abs, which the smallest integer has none of
@@ -297,7 +301,7 @@ from (
   select ${keys}, _pane, (md5_number_lower(_value) >> 1)::bigint as _member
   from (select distinct ${keys}, _pane, ${value}::varchar as _value from ${taken} where ${value} is not null)
 )
-anti join ${state(setSuffix(set))} using (${keys}, _pane, _member)`
+anti join (from ${state(setSuffix(set))} ${panesNear(taken)}) using (${keys}, _pane, _member)`
   }
   const aggregate = step.inputs[set.input]?.aggregates[set.name]
   const isList = aggregate !== undefined && valueType(aggregate, inputs[set.input]?.columns ?? []).is === 'list'
@@ -328,10 +332,13 @@ having sum(_change) <> 0`
 }
 
 // What the new panes of members change: the edges of all panes of these, without those that were there.
-function addedEdgesSql({ step, out, state }: WindowRun, set: PaneSet): string {
+function addedEdgesSql({ step, out, state, waits }: WindowRun, set: PaneSet): string {
+  if (waits) return `select * from ${state(edgesSuffix(set))} where false`
   const keys = keysOf(step)
   const added = addedTo(out, set)
-  const there = `select ${keys}, _pane, _member from ${state(setSuffix(set))} semi join ${added} using (${keys}, _member)`
+  // a pane as far away as a window is long has no window in common with what is new
+  const near = panesNear(added, panesOf(step).perWindow)
+  const there = `select ${keys}, _pane, _member from (from ${state(setSuffix(set))} ${near}) semi join ${added} using (${keys}, _member)`
   return `select ${keys}, _at, sum(_change)::bigint as _change
 from (
 ${edgesSql(step, `${there} union all select ${keys}, _pane, _member from ${added}`)}
@@ -474,6 +481,11 @@ function allNumbersSql({ step, out, state }: WindowRun): string {
 function betweenSql({ step, out }: WindowRun): string {
   const windows = beside(out, 'windows')
   return `where _pane between (select min(_start) from ${windows}) and (select max(_start) + ${panesOf(step).perWindow - 1} from ${windows})`
+}
+
+// So that of a state with many open panes only a few are looked at.
+function panesNear(relation: string, distance = 0): string {
+  return `where _pane between (select min(_pane) - ${distance} from ${relation}) and (select max(_pane) + ${distance} from ${relation})`
 }
 
 function setValuesSql(run: WindowRun, set: PaneSet): string {

@@ -79,7 +79,9 @@ export class JsonCutter implements RowCutter {
   #line: number
   #file: number
   #offset: number
-  #left: number
+  readonly #maxRows: number
+  /** Good and malformed ones: a whole number that stays small, which costs no memory to count. */
+  #taken = 0
   #waiting = Buffer.alloc(0)
   #waitingLength = 0
   /** A line too long to be held: only its first bytes are kept. */
@@ -108,7 +110,7 @@ export class JsonCutter implements RowCutter {
     this.#line = options.firstLine
     this.#file = options.file
     this.#offset = options.firstByte
-    this.#left = options.maxRows ?? Number.POSITIVE_INFINITY
+    this.#maxRows = options.maxRows ?? Number.POSITIVE_INFINITY
   }
 
   get line(): number {
@@ -134,7 +136,7 @@ export class JsonCutter implements RowCutter {
     // a line end parts no character, so whole lines can be checked at once
     const whole = last ? bytes.length : bytes.lastIndexOf(LF) + 1
     const suspect = whole > at && !isUtf8(bytes.subarray(at, whole))
-    while (at < bytes.length && this.#left > 0) {
+    while (at < bytes.length && this.#taken < this.#maxRows) {
       let end = bytes.indexOf(LF, at)
       if (end < 0) {
         if (!last) break
@@ -145,10 +147,10 @@ export class JsonCutter implements RowCutter {
       this.#settle(next - at)
       at = next
     }
-    if (this.#left > 0 && at < bytes.length) this.#wait(bytes.subarray(at))
+    if (this.#taken < this.#maxRows && at < bytes.length) this.#wait(bytes.subarray(at))
     this.#writer.flush()
     this.#cut.longestRow = this.#writer.longestRow
-    this.#cut.full = this.#left <= 0
+    this.#cut.full = this.#taken >= this.#maxRows
     return this.#cut
   }
 
@@ -206,7 +208,7 @@ export class JsonCutter implements RowCutter {
       this.#writeRow(bytes, from, end)
       this.#countUnknown()
       this.#cut.rows++
-      this.#left--
+      this.#taken++
     } catch (problem) {
       if (!(problem instanceof BadJson)) throw problem
       // whatever else is wrong with it: what follows a fault was not looked at
@@ -263,8 +265,9 @@ export class JsonCutter implements RowCutter {
 
   #scanObject(bytes: Buffer, from: number, end: number): void {
     this.#kinds.fill(absent)
-    this.#kept.length = 0
-    this.#unknownHere.length = 0
+    // cutting a list short is slow even when it is empty
+    if (this.#kept.length > 0) this.#kept.length = 0
+    if (this.#unknownHere.length > 0) this.#unknownHere.length = 0
     this.#fault = undefined
     this.#before = -1
     if (bytes[from] !== OPEN_OBJECT) {
@@ -411,12 +414,12 @@ export class JsonCutter implements RowCutter {
       case plainText:
         // its own quotes are those of CSV; a JSON column keeps them as a part of the value
         if (this.#options.columns[column]?.type.is !== 'json') return copyBytes(bytes, from, end, out, to)
-        return writeQuoted(bytes.subarray(from, end), out, to)
+        return writeQuoted(bytes, from, end, out, to)
       case escapedText:
-        if (this.#options.columns[column]?.type.is === 'json') return writeQuoted(bytes.subarray(from, end), out, to)
-        return writeQuoted(Buffer.from(decoded(bytes, from, end)), out, to)
+        if (this.#options.columns[column]?.type.is === 'json') return writeQuoted(bytes, from, end, out, to)
+        return writeQuotedText(Buffer.from(decoded(bytes, from, end)), out, to)
       case nested:
-        return writeQuoted(bytes.subarray(from, end), out, to)
+        return writeQuoted(bytes, from, end, out, to)
       case fraction:
       case exponent: {
         const type = this.#options.columns[column]?.type.is
@@ -443,7 +446,7 @@ export class JsonCutter implements RowCutter {
         `${bytes.toString('latin1', kept[i], kept[i + 1])}:${bytes.toString('latin1', kept[i + 2], kept[i + 3])}`,
       )
     }
-    return writeQuoted(Buffer.from(`{${members.join(',')}}`, 'latin1'), out, from)
+    return writeQuotedText(Buffer.from(`{${members.join(',')}}`, 'latin1'), out, from)
   }
 
   #malformed(
@@ -456,7 +459,7 @@ export class JsonCutter implements RowCutter {
     const cr = raw.length === length && raw[length - 1] === 13 ? 1 : 0
     this.#writer.malformed({ line: this.#line, code, column, detail }, raw.subarray(0, raw.length - cr), length - cr)
     this.#cut.malformed++
-    this.#left--
+    this.#taken++
   }
 }
 
@@ -476,10 +479,16 @@ function copyBytes(bytes: Buffer, from: number, end: number, out: Buffer, to: nu
   return to + length
 }
 
-function writeQuoted(text: Buffer, out: Buffer, from: number): number {
-  let to = from
+function writeQuotedText(text: Buffer, out: Buffer, to: number): number {
+  return writeQuoted(text, 0, text.length, out, to)
+}
+
+// Of bytes where they lie: a view of each value would be as much for the collector as the rest of a record.
+function writeQuoted(bytes: Buffer, from: number, end: number, out: Buffer, at: number): number {
+  let to = at
   out[to++] = QUOTE
-  for (const byte of text) {
+  for (let i = from; i < end; i++) {
+    const byte = bytes[i] as number
     if (byte === QUOTE) out[to++] = QUOTE
     out[to++] = byte
   }

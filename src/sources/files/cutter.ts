@@ -37,6 +37,8 @@ export interface CutterOptions {
   malformed: ByteSink
   /** Stop after so many rows, good and malformed. */
   maxRows?: number
+  /** Where rows are written before they are handed over: at least so many bytes, which nobody else has. */
+  room?: (bytes: number) => Buffer<ArrayBuffer>
 }
 
 export interface Malformed {
@@ -65,19 +67,21 @@ export class RowWriter {
   file: number
   readonly #rows: ByteSink
   readonly #malformed: ByteSink
+  readonly #room: (bytes: number) => Buffer<ArrayBuffer>
   #malformedOut = ''
 
-  constructor({ file, rows, malformed }: Pick<CutterOptions, 'file' | 'rows' | 'malformed'>) {
+  constructor({ file, rows, malformed, room = Buffer.allocUnsafeSlow }: CutterOptions) {
     this.file = file
     this.#rows = rows
     this.#malformed = malformed
+    this.#room = room
   }
 
   /** Makes room for a row of at most so many bytes; `pushed` is the size of the input at hand. */
   reserve(bytes: number, pushed: number): void {
     if (this.at + bytes <= this.out.length) return
     this.#flushRows()
-    this.out = Buffer.allocUnsafeSlow(Math.max(Math.min(spoolChunk, 2 * pushed), bytes))
+    this.out = this.#room(Math.max(Math.min(spoolChunk, 2 * pushed), bytes))
   }
 
   /** The row in `out` ends before `to`. */

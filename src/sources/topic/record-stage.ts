@@ -21,6 +21,7 @@ import { SpoolFile } from '../files/spool.ts'
 import { bytesOfLongRows, bytesOfMalformedRows, longRow, maxRowBytes } from '../files/text-rows.ts'
 import type { Limits, Range, Sql } from '../source.ts'
 import { readHeaders } from './headers.ts'
+import type { SpareBuffers } from './spare-buffers.ts'
 import type { RecordAt, RecordSink } from './topic.ts'
 
 export interface RecordStageOptions {
@@ -36,6 +37,7 @@ export interface RecordStageOptions {
   limits: Limits
   /** Of a bounded run: records from these offsets on came later. */
   until: ReadonlyMap<number, number> | undefined
+  buffers: SpareBuffers
 }
 
 /** A spool file larger than this is not added to: several are read on several threads. */
@@ -43,9 +45,11 @@ const spoolBytes = 8 * 1024 * 1024
 
 /** Where the records of a partition lie, four numbers each: offset, buffer, and the span of the value in it. */
 interface Kept {
-  places: Float64Array
+  blocks: Float64Array[]
   records: number
 }
+
+const recordsOfBlock = 4096
 
 export class RecordStage implements RecordSink {
   rows = 0
@@ -62,6 +66,10 @@ export class RecordStage implements RecordSink {
   #besideLines = ''
   #longestBeside = 0
   readonly #buffers: Buffer[] = []
+  /** Of rows that were cut and are not written yet. */
+  #cutTo: Buffer<ArrayBuffer>[] = []
+  /** What the places of records are written in. */
+  readonly #blocks: Buffer<ArrayBuffer>[] = []
   readonly #kept = new Map<number, Kept>()
   #closed = false
   #rawTable: string | undefined
@@ -84,6 +92,11 @@ export class RecordStage implements RecordSink {
       file: 0,
       rows: (bytes) => this.#spool().append(bytes),
       malformed: (bytes) => this.#malformedRows.append(bytes),
+      room: (bytes) => {
+        const buffer = options.buffers.take(bytes)
+        this.#cutTo.push(buffer)
+        return buffer
+      },
     })
   }
 
@@ -136,21 +149,24 @@ export class RecordStage implements RecordSink {
     if (this.#buffers.at(-1) !== bytes) this.#buffers.push(bytes)
     let kept = this.#kept.get(at.partition)
     if (kept === undefined) {
-      kept = { places: new Float64Array(4 * 4096), records: 0 }
+      kept = { blocks: [], records: 0 }
       this.#kept.set(at.partition, kept)
     }
-    const place = 4 * kept.records++
-    if (place === kept.places.length) {
-      const larger = new Float64Array(2 * place)
-      larger.set(kept.places)
-      kept.places = larger
-    }
-    const { places } = kept
-    places[place] = at.offset
-    places[place + 1] = this.#buffers.length - 1
-    places[place + 2] = at.valueFrom
-    places[place + 3] = at.valueTo
+    const place = 4 * (kept.records++ % recordsOfBlock)
+    if (place === 0) kept.blocks.push(this.#newBlock())
+    // as: the last block was made for it
+    const block = kept.blocks.at(-1) as Float64Array
+    block[place] = at.offset
+    block[place + 1] = this.#buffers.length - 1
+    block[place + 2] = at.valueFrom
+    block[place + 3] = at.valueTo
     if (this.#beside !== undefined) this.#writeBeside(bytes, at)
+  }
+
+  #newBlock(): Float64Array {
+    const bytes = this.#options.buffers.take(4 * 8 * recordsOfBlock)
+    this.#blocks.push(bytes)
+    return new Float64Array(bytes.buffer, 0, 4 * recordsOfBlock)
   }
 
   #writeBeside(bytes: Buffer, at: RecordAt): void {
@@ -184,6 +200,9 @@ export class RecordStage implements RecordSink {
   async flush(): Promise<void> {
     this.#flushBeside()
     for (const spool of [...this.#spools, this.#malformedRows, this.#beside]) await spool?.flush()
+    // into the last one more is cut, unless nothing more is taken
+    const written = this.#cutTo.splice(0, this.#cutTo.length - (this.#closed ? 0 : 1))
+    this.#options.buffers.give(written)
   }
 
   /** Nothing more is taken. `ranges` are the offsets that were read, by partition. */
@@ -243,6 +262,7 @@ export class RecordStage implements RecordSink {
     this.#closed = true
     this.#buffers.length = 0
     this.#kept.clear()
+    this.#options.buffers.give(this.#blocks.splice(0))
     for (const spool of [...this.#spools, this.#malformedRows, this.#beside]) await spool?.remove()
     if (this.#rawTable !== undefined) await this.#options.sql.run(`drop table if exists ${this.#rawTable}`)
     this.#options.onReleased()
@@ -315,14 +335,18 @@ from ${readSpoolSql(
   #textOf(partition: number, offset: number): string {
     const kept = this.#kept.get(partition)
     if (kept === undefined) return ''
+    const place = (n: number): Float64Array => {
+      const at = 4 * (n % recordsOfBlock)
+      return kept.blocks[Math.floor(n / recordsOfBlock)]?.subarray(at, at + 4) ?? nowhere
+    }
     // they came in the order of their offsets
     let low = 0
     for (let high = kept.records; low < high; ) {
       const middle = (low + high) >> 1
-      if ((kept.places[4 * middle] ?? 0) < offset) low = middle + 1
+      if ((place(middle)[0] ?? 0) < offset) low = middle + 1
       else high = middle
     }
-    const [, buffer = 0, from = 0, to = 0] = kept.places.subarray(4 * low, 4 * low + 4)
+    const [, buffer = 0, from = 0, to = 0] = place(low)
     const bytes = this.#buffers[buffer]?.subarray(from, to) ?? noBytes
     const mark = bytes.length > rawKept ? ` [cut: the first ${rawKept} of ${bytes.length} bytes]` : ''
     return `${textOf(bytes.subarray(0, rawKept)).text}${mark}`
@@ -330,6 +354,7 @@ from ${readSpoolSql(
 }
 
 const noBytes = Buffer.alloc(0)
+const nowhere = new Float64Array(4)
 
 function isBeside(origin: Origin | undefined): boolean {
   return origin === 'timestamp' || origin === 'key' || origin === 'headers'

@@ -10,6 +10,7 @@ import type { TopicSource } from '../../plan/plan.ts'
 import type { Position } from '../../store/store.ts'
 import { type Lag, type Limits, type Range, type SourceReader, type Sql, sparkPartitions } from '../source.ts'
 import { RecordStage } from './record-stage.ts'
+import { SpareBuffers } from './spare-buffers.ts'
 import type { PartitionEnds, TopicReader } from './topic.ts'
 
 export interface TopicSourceOptions {
@@ -41,6 +42,7 @@ class TopicSourceReader implements SourceReader {
   readonly #name = `topic-${process.pid}-${randomBytes(4).toString('hex')}`
   /** Of ranges that are not released: the next one takes the first number that is free, for what is read again by the same words is planned once. */
   readonly #taken = new Set<number>()
+  readonly #buffers = new SpareBuffers()
   /** Where the next range begins, by partition; undefined until the store was asked. */
   #next: Map<number, number> | undefined
   #ends: PartitionEnds[] = []
@@ -132,7 +134,8 @@ class TopicSourceReader implements SourceReader {
     this.#taken.add(number)
     const onReleased = (): boolean => this.#taken.delete(number)
     const name = `${this.#name}-${number}`
-    const stage = new RecordStage({ id, source, spool, sql, name, limits, until: this.#until, onReleased })
+    const [until, buffers] = [this.#until, this.#buffers]
+    const stage = new RecordStage({ id, source, spool, sql, name, limits, until, buffers, onReleased })
     const from = new Map(this.#next)
     const filling: Filling = { stage, from, settled: false, done: Promise.resolve(new Map()) }
     filling.done = this.#readOn(stage, new Map(from), waitMs).finally(() => {
