@@ -283,10 +283,13 @@ async function stageRows({ plan, session, time }: BatchTools, batch: Batch, sour
   const us = `epoch_us(${identifier(step.eventTime.column)})`
   const latest = async (filter = ''): Promise<{ partition: string; latest: string | null }[]> =>
     await session.rows(
-      `select ${range.where.partition} as partition, (max(${us})${filter})::varchar as latest
-from ${checkedName(names.of(step.id))} s
-where _failed is null
-group by all`,
+      `select partition::varchar as partition, latest::varchar as latest
+from (
+  select ${range.where.partition} as partition, max(${us})${filter} as latest
+  from ${checkedName(names.of(step.id))} s
+  where _failed is null
+  group by all
+)`,
     )
   // an event time too far ahead of the clock is not trusted, though its row is taken
   const trusted = BigInt(Math.round(time.watermarks.trustedUntil(source))) * 1000n

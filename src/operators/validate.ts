@@ -142,7 +142,9 @@ function typedSql(column: Column, rules: Rule[]): string {
   const text = identifier(column.name)
   if (column.type.is === 'text') return text
   if (column.type.is === 'list') return listSql(text)
-  const cast = `try_cast(${column.type.is === 'timestamp' ? withSeconds(text) : text} as ${duckdbType(column.type)})`
+  const parsed = (value: string): string => `try_cast(${value} as ${duckdbType(column.type)})`
+  // nearly all have seconds
+  const cast = column.type.is === 'timestamp' ? `coalesce(${parsed(text)}, ${parsed(withSeconds(text))})` : parsed(text)
   const form = formOf(column.type)
   // a text that names a time zone would set it for all later texts of the same vector, so DuckDB is shown none
   if (form === undefined) return cast

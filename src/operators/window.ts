@@ -147,7 +147,7 @@ export function windowRelations(run: WindowRun): Relation[] {
   table(lateName(out), unionOf(present.map((input) => lateSql(run, input))) ?? noneOf(lateColumns))
   table(unfitName(out), unionOf(present.map((input) => unfitSql(run, input))) ?? noneOf(unfitColumns))
   for (const { input } of present) {
-    const select = `select * from ${judgedName(out, input)} where not _late and _unfit is null`
+    const select = `select * from ${judgedName(out, input)} where _verdict = 0`
     relations.push({ name: takenName(out, input), as: 'view', select })
   }
   table(addedNumbers(out), addedNumbersSql(run))
@@ -187,76 +187,106 @@ function floored(value: string, step: number): string {
   return `(${value} - ((${value} % ${step}) + ${step}) % ${step})`
 }
 
-// Every row, once: whether it is late or has a value that does not fit, its pane, and what each aggregate needs of it.
+// Every row, once: its pane, what each aggregate needs of it, and a verdict: 0 when it is taken, 1 when it is late, else the
+// number of the check that it fails and one more.
 function judgedSql(run: WindowRun, { relation, columns, input }: Present): string {
   const { step } = run
   // aggregates that share a set read it under the name of the first
   const shared = new Set(paneSets(step).flatMap(({ aggregates: [, ...others] }) => others))
   const values = Object.entries(step.inputs[input]?.aggregates ?? {})
-    .filter(([name]) => !shared.has(name))
-    .map(([name, aggregate]) => `    ${valueSql(aggregate, columns)} as ${identifier(name)}`)
-  const unfit = Object.entries(step.inputs[input]?.aggregates ?? {}).flatMap(([name, aggregate]) => {
-    const largest = aggregate.of === undefined ? undefined : largestValue(aggregate, valueType(aggregate, columns))
-    // without abs, which the smallest integer has none of
-    const value = identifier(name)
-    return largest === undefined
-      ? []
-      : [`when ${value} >= ${largest}::double or ${value} <= -${largest}::double then ${sqlText(name)}`]
-  })
+    .filter(([name, aggregate]) => !shared.has(name) && !countsRows(aggregate))
+    .map(([name, aggregate]) => `,\n    ${valueSql(aggregate, columns)} as ${identifier(name)}`)
   const { paneUs } = panesOf(step)
-  const checks = [...keyTooLong(step, columns), ...unfit]
+  const verdicts = [
+    'when _late then 1',
+    ...unfitChecks(step, input, columns).map(({ when }, i) => `when ${when} then ${i + 2}`),
+  ]
   return `select
-  *,
-  ${checks.length === 0 ? 'null::varchar' : `case ${checks.join(' ')} end`} as _unfit
+  * exclude (_late),
+  (case ${verdicts.join(' ')} else 0 end)::smallint as _verdict
 from (
   select
     ${keysOf(step)},
     ${floored('epoch_us(_time)', paneUs)} // ${paneUs} as _pane,
     _row,
-    _time,
-    ${isLate(run)} as _late,
-${values.join(',\n')}
+    ${isLate(run)} as _late${values.join('')}
   from ${relation}
 )`
+}
+
+// What counts every row needs no value of it.
+function countsRows({ aggregate, of, where }: Aggregate): boolean {
+  return aggregate === 'count' && of === undefined && where === undefined
+}
+
+interface UnfitCheck {
+  when: string
+  code: string
+  column: string | undefined
+  message: string
+}
+
+// Why a row that is not late cannot be taken: its key cannot be stored, or a value not be added up.
+function unfitChecks(step: WindowStep, input: number, columns: Column[]): UnfitCheck[] {
+  const key = step.by.find((name) => typeOf(columns, name).is === 'text')
+  const tooLong = keyTooLong(step, columns).map((when) => ({
+    when,
+    code: 'KEY_TOO_LONG',
+    column: key,
+    message: `the key (${step.by.join(', ')}) has more than ${maxKeyBytes} bytes, which no index holds`,
+  }))
+  const tooLarge = Object.entries(step.inputs[input]?.aggregates ?? {}).flatMap(([name, aggregate]) => {
+    const largest = aggregate.of === undefined ? undefined : largestValue(aggregate, valueType(aggregate, columns))
+    // without abs, which the smallest integer has none of
+    const value = identifier(name)
+    if (largest === undefined) return []
+    const when = `${value} >= ${largest}::double or ${value} <= -${largest}::double`
+    return [
+      { when, code: 'OUT_OF_RANGE', column: undefined, message: `the value of ${name} is too large to be added up` },
+    ]
+  })
+  return [...tooLong, ...tooLarge]
 }
 
 // An index entry of the store must fit a third of a page, beside the names of pipeline, step and aggregate.
 const maxKeyBytes = 2000
 
-// Of a key that is too long, the check gives no aggregate's name, but none. It is looked at as it is stored only when it
-// could be: a character takes six bytes of JSON at most.
+// A key is looked at as it is stored only when it could be too long: a character takes six bytes of JSON at most.
 function keyTooLong({ by }: WindowStep, columns: Column[]): string[] {
   const texts = by.filter((name) => typeOf(columns, name).is === 'text').map((name) => identifier(name))
   if (texts.length === 0) return []
   const isShort = `${texts.map((name) => `length(${name})`).join(' + ')} <= ${Math.floor(maxKeyBytes / 6) - 100}`
   const stored = `octet_length(encode(to_json([${texts.join(', ')}])::varchar))`
-  return [`when case when ${isShort} then false else ${stored} > ${maxKeyBytes} end then ''`]
+  return [`case when ${isShort} then false else ${stored} > ${maxKeyBytes} end`]
 }
 
-function lateSql(run: WindowRun, { input }: Present): string {
-  const { step, out } = run
+function lateSql(run: WindowRun, { relation }: Present): string {
+  const { step } = run
   return `select
   _row,
   _time,
   make_timestamptz(${lastWindow(step)}) as _window_start,
   ((${momentOf(run, 'before') ?? '0'} - epoch_us(_time)) // 1000)::bigint as _late_by_ms
-from ${judgedName(out, input)}
-where _late`
+from ${relation}
+where ${isLate(run)}`
 }
 
-// Keys too long to be stored, and values too large to be added up.
 function unfitSql({ step, out }: WindowRun, { input, columns }: Present): string {
-  const key = step.by.find((name) => typeOf(columns, name).is === 'text')
+  const checks = unfitChecks(step, input, columns)
+  if (checks.length === 0) return noneOf(unfitColumns)
+  const reason = (of: (check: UnfitCheck) => string | undefined): string =>
+    `case _verdict ${checks.map((check, i) => `when ${i + 2} then ${textOrNull(of(check))}`).join(' ')} end`
   return `select
   _row,
-  case _unfit when '' then 'KEY_TOO_LONG' else 'OUT_OF_RANGE' end as code,
-  case _unfit when '' then ${sqlText(key ?? '')} end as column_name,
-  case _unfit
-    when '' then 'the key (${step.by.join(', ').replaceAll("'", "''")}) has more than ${maxKeyBytes} bytes, which no index holds'
-    else 'the value of ' || _unfit || ' is too large to be added up'
-  end as message
+  ${reason(({ code }) => code)} as code,
+  ${reason(({ column }) => column)}::varchar as column_name,
+  ${reason(({ message }) => message)} as message
 from ${judgedName(out, input)}
-where not _late and _unfit is not null`
+where _verdict > 1`
+}
+
+function textOrNull(text: string | undefined): string {
+  return text === undefined ? 'null' : sqlText(text)
 }
 
 // The panes that the batch adds to, with their new numbers.
@@ -267,7 +297,11 @@ function addedNumbersSql(run: WindowRun): string {
   const each = inputs.flatMap(({ relation }, input) => {
     if (relation === undefined) return []
     const own = numbers.filter((number) => number.input === input)
-    const parts = own.map(({ column, aggregate, of }) => `,\n  ${of(identifier(aggregate))} as ${identifier(column)}`)
+    const parts = own.map(({ column, aggregate, of }) => {
+      const asked = step.inputs[input]?.aggregates[aggregate]
+      const value = asked !== undefined && countsRows(asked) ? '1' : identifier(aggregate)
+      return `,\n  ${of(value)} as ${identifier(column)}`
+    })
     return [
       `select\n  ${keys},\n  _pane,\n  count(*) as _rows${parts.join('')}\nfrom ${takenName(out, input)}\ngroup by all`,
     ]

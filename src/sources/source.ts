@@ -55,7 +55,7 @@ export interface Where {
   join: string
   place: string
   line: string
-  /** The partition of the source, as text; it needs no join. */
+  /** The partition of the source, which as text is its name; it needs no join. */
   partition: string
   rawText: string
 }

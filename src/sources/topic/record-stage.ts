@@ -230,7 +230,7 @@ export class RecordStage implements RecordSink {
         join: `left join ${raw} w on w._row = s._row`,
         place: `concat(${topic}, s._file, '/', s._line)`,
         line: 'null::bigint',
-        partition: 's._file::varchar',
+        partition: 's._file',
         rawText: 'w.raw',
       },
       fetchRaw: (staged, rows) => this.#fetchRaw(raw, staged, rows),
