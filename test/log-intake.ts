@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ColumnType } from '../src/plan/columns.ts'
 import { columnsRead, type Plan } from '../src/plan/plan.ts'
+import { unreadColumns } from '../src/plan/unread-columns.ts'
 import { severalReaders } from '../src/sources/several.ts'
 import type { Limits, Range, SourceReader } from '../src/sources/source.ts'
 import { crc32c } from '../src/sources/topic/crc32c.ts'
@@ -59,7 +60,8 @@ export async function openLogIntake({ bench, plan, feeds, chance }: Ground): Pro
         const onLost = (problem: Error): void => {
           throw problem
         }
-        const options = { id, source, reader, bounded, positions, spool, sql: session, onLost }
+        const unread = unreadColumns(plan, id)
+        const options = { id, source, unread, reader, bounded, positions, spool, sql: session, onLost }
         readers.push(own.use(await openTopicSource(options)))
       }
       const reader = severalReaders(readers)

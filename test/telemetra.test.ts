@@ -558,6 +558,28 @@ describe('what comes in', () => {
     ])
   })
 
+  test('a letter tells of every column, also of those that no step reads, as they were written', async () => {
+    await using world = await openWorld({ WINDOW_DURATION: '10 seconds' })
+    const event = (more: string) => `{"username":"Zoë, \\"the\\" \\u00e9","event_id":1.50,${more},"message":"x"}`
+    const [stream, time] = ['"stream_id":"s"', `"timestamp":"${at(1)}"`]
+    await world.chat(
+      event(`${stream},${time}`),
+      event(stream),
+      event(`"stream_id":"${'k'.repeat(3000)}","user_id":"u",${time}`),
+    )
+    await world.run({ final: true })
+    const letters = await world.sql(
+      `select code, fields ->> 'username' as username, fields ->> 'event_id' as event_id, fields ->> 'message' as message
+from millrace.dead_letters order by split_part(place, '/', 3)::int`,
+    )
+    const told = { username: 'Zoë, "the" é', event_id: '1.50', message: 'x' }
+    assert.deepEqual(letters, [
+      { code: 'MISSING', ...told },
+      { code: 'MISSING', ...told },
+      { code: 'KEY_TOO_LONG', ...told },
+    ])
+  })
+
   test('a message of 10 MB counts like any other, one beyond 32 MiB is a dead letter, and those around them count', async () => {
     await using world = await openWorld({ WINDOW_DURATION: '10 seconds' })
     const long = (bytes: number) => chat(1, { message: `${'good '.repeat(bytes / 5)}` })

@@ -1,10 +1,11 @@
 /** The dead letters of a batch, printed for Postgres: what could not be cut or read, broke a rule, or no table takes. */
 import { MillraceError } from '../errors.ts'
-import { deadLettersSql, failuresOf } from '../operators/validate.ts'
+import { columnSql, deadLettersSql, failuresOf } from '../operators/validate.ts'
 import { lateName, unfitName } from '../operators/window.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import { type Plan, type Step, type TableStep, takesInputRows } from '../plan/plan.ts'
 import { keyTooLongName, refusedName } from '../sinks/table.ts'
+import type { Where } from '../sources/source.ts'
 import { deadLetterColumns, lateColumns } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
 import { failedRows, rowsOf } from './books.ts'
@@ -126,7 +127,7 @@ function unfitSql(plan: Plan, batch: Batch, step: Step, rows: string): string {
   l.message,
   ${where.rawText} as raw,
   null as raw_bytes,
-  ${fieldsSql(plan, source)} as fields
+  ${fieldsSql(plan, source, where)} as fields
 from (${rows}) l
 join ${batch.names.staged} s using (_row)
 ${where.join}`
@@ -143,7 +144,7 @@ export function keyTooLongSql(step: TableStep, long: string): string {
 from ${long}`
 }
 
-function fieldsSql(plan: Plan, source: string): string {
+function fieldsSql(plan: Plan, source: string, where: Where): string {
   const columns = plan.sources[source]?.columns ?? []
-  return `json_object(${columns.map(({ name }) => `${sqlText(name)}, s.${identifier(name)}`).join(', ')})`
+  return `json_object(${columns.map(({ name }) => `${sqlText(name)}, ${columnSql(where, name)}`).join(', ')})`
 }

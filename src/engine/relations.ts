@@ -18,6 +18,7 @@ import {
   type TotalStep,
   type WindowStep,
 } from '../plan/plan.ts'
+import { unreadColumns } from '../plan/unread-columns.ts'
 import { refusedName, tableRelations } from '../sinks/table.ts'
 
 /** How a batch stands in event time, and what follows from it. */
@@ -107,7 +108,11 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
   }
   switch (step.op) {
     case 'validate':
-      return operators.validate.relations(step, at)
+      // files may be read in the place of a topic, and have them: nobody misses them
+      return operators.validate.relations(step, {
+        ...at,
+        unread: plan.sources[from]?.is === 'topic' ? unreadColumns(names.plan, from) : [],
+      })
     case 'select':
       return operators.select.relations(step, at)
     case 'filter':

@@ -7,6 +7,7 @@ import type { Config } from '../config.ts'
 import { MillraceError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Plan, Source } from '../plan/plan.ts'
+import { unreadColumns } from '../plan/unread-columns.ts'
 import { filesSources } from '../sources/files/waiting.ts'
 import { sources } from '../sources/index.ts'
 import { type ChosenLetters, openLettersReader } from '../sources/letters.ts'
@@ -115,6 +116,7 @@ async function runItsPipeline(run: SystemRun): Promise<Progress> {
         return await sources.topic({
           id,
           source,
+          unread: unreadColumns(plan, id),
           reader: await topics.openReader(source.topic, { pipeline: plan.name, signal }),
           bounded: bounded !== undefined,
           positions: async () => (await committed()).positions,

@@ -52,6 +52,7 @@ export async function tryEvents(
       limits,
       until: undefined,
       buffers: new SpareBuffers(),
+      unread: [],
       onReleased: () => {},
     })
     const at = blankRecord(0)

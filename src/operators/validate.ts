@@ -61,14 +61,14 @@ export const validate: Operator<ValidateStep> = {
     `parses ${step.columns.length} columns strictly and checks their rules; a row that fails is a dead letter`,
   state: 'none',
   verdict: 'dead',
-  relations(step, { input, out }) {
+  relations(step, { input, out, unread = [] }) {
     const failures = failuresOf(step)
     const parsed = step.columns.filter(isParsed)
     const typed = parsed.map(
       (column) => `    ${typedSql(column, step.rules[column.name] ?? [])} as ${identifier(column.name)}`,
     )
     const texts = parsed.map(({ name }) => `    ${identifier(name)} as ${raw(name)}`)
-    const names = step.columns.map(({ name }) => identifier(name))
+    const names = step.columns.flatMap(({ name }) => (unread.includes(name) ? [] : [identifier(name)]))
     const time = step.eventTime === undefined ? '' : `, ${identifier(step.eventTime.column)} as _time`
     const failed =
       failures.length === 0
@@ -92,7 +92,7 @@ from parsed`,
       {
         name: out,
         as: 'view',
-        select: `select _row${time}, ${names.join(', ')}\nfrom ${checkedName(out)}\nwhere _failed is null`,
+        select: `select ${[`_row${time}`, ...names].join(', ')}\nfrom ${checkedName(out)}\nwhere _failed is null`,
       },
     ]
   },
@@ -354,11 +354,16 @@ function limitSql(column: Column, limit: string | number): string {
   return column.type.is === 'double' ? `${limit}::double` : String(limit)
 }
 
+/** The text of a column of a staged row `s`; what it lacks has been joined to it as `w`. */
+export function columnSql({ lacks }: { lacks?: readonly string[] }, name: string): string {
+  return identifier(lacks?.includes(name) ? 'w' : 's', name)
+}
+
 /** The select of dead letters for rows that broke a rule. `place` and `rawText` are SQL over the staged relation `s`. */
 export function deadLettersSql(
   step: ValidateStep,
   staged: string,
-  where: { source: string; place: string; line: string; rawText: string; join: string },
+  where: { source: string; place: string; line: string; rawText: string; join: string; lacks?: readonly string[] },
 ): string {
   const failures = failuresOf(step)
   if (failures.length === 0) return ''
@@ -366,8 +371,8 @@ export function deadLettersSql(
     (failure, i) =>
       `    (${i + 1}, ${sqlText(failure.code)}, ${failure.column === null ? 'null' : sqlText(failure.column)}, ${sqlText(failure.message)})`,
   )
-  const text = step.columns.map((column) => `      when ${sqlText(column.name)} then s.${identifier(column.name)}`)
-  const fields = step.columns.map((column) => `${sqlText(column.name)}, s.${identifier(column.name)}`)
+  const text = step.columns.map((column) => `      when ${sqlText(column.name)} then ${columnSql(where, column.name)}`)
+  const fields = step.columns.map(({ name }) => `${sqlText(name)}, ${columnSql(where, name)}`)
   return `select
   s._row,
   ${sqlText(where.source)} as source,

@@ -58,6 +58,8 @@ export interface Where {
   /** The partition of the source, which as text is its name; it needs no join. */
   partition: string
   rawText: string
+  /** Columns that `s` has not: the join brings them, as columns of `w`. */
+  lacks?: readonly string[]
 }
 
 /** What partitions are called of a source that Spark reads, and we take up what it has made of it. */

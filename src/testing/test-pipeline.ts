@@ -15,6 +15,7 @@ import { typeOfExpression } from '../functions/type-of.ts'
 import { createLog } from '../log.ts'
 import { checkPlan } from '../plan/check.ts'
 import type { Plan, Source } from '../plan/plan.ts'
+import { unreadColumns } from '../plan/unread-columns.ts'
 import { sources } from '../sources/index.ts'
 import { severalReaders } from '../sources/several.ts'
 import type { SourceReader } from '../sources/source.ts'
@@ -299,6 +300,7 @@ export class TestPipeline implements AsyncDisposable {
           return await sources.topic({
             id,
             source,
+            unread: unreadColumns(plan, id),
             reader: await this.#topics.openReader(source.topic),
             bounded: how.bounded,
             positions: async () => (await store.committed(plan.name)).positions,

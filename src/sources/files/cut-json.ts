@@ -34,6 +34,8 @@ export interface JsonCutterOptions extends CutterOptions {
   /** The columns read from keys, in the order of the spool. */
   columns: readonly Column[]
   unknown: UnknownColumns
+  /** Of the columns, those that are looked at and left out of the spool. */
+  unwritten?: readonly string[]
   /** Where in the file the first byte fed lies. */
   firstByte: number
 }
@@ -61,6 +63,7 @@ export class JsonCutter implements RowCutter {
   readonly #byKey: Map<string, number>
   /** Where the keys that name no column are kept, if they are. */
   readonly #keepAt: number
+  readonly #unwritten: Uint8Array
   /** The columns of which keys came next, after each column and at the beginning: the last one and the one before it. */
   readonly #next: Int32Array
   /** The column of the key before; -1 at the beginning of a line, and after a key that names none. */
@@ -99,6 +102,7 @@ export class JsonCutter implements RowCutter {
     const { columns, unknown } = options
     const keep = unknown.is === 'keep' ? unknown.as : undefined
     this.#keepAt = columns.findIndex(({ name }) => name === keep)
+    this.#unwritten = Uint8Array.from(columns, ({ name }) => (options.unwritten?.includes(name) ? 1 : 0))
     this.#keys = columns.map(({ name }) => Buffer.from(name))
     this.#next = new Int32Array(2 * columns.length + 2).fill(-1)
     // one character a byte, as keys are looked up
@@ -399,6 +403,7 @@ export class JsonCutter implements RowCutter {
     out[to++] = PLUS
     to = writeNumber(out, to, end - from)
     for (let column = 0; column < columns.length; column++) {
+      if (this.#unwritten[column] === 1) continue
       out[to++] = COMMA
       if (column === this.#keepAt) to = this.#writeKept(bytes, out, to)
       else if (this.#kinds[column] !== absent) to = this.#writeValue(bytes, column, out, to)

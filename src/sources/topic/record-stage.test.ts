@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { Duck } from '../../engine/duckdb.ts'
+import { columnSql } from '../../operators/validate.ts'
 import type { TopicSource } from '../../plan/plan.ts'
 import { RecordStage } from './record-stage.ts'
 import { SpareBuffers } from './spare-buffers.ts'
@@ -15,6 +16,58 @@ const source: TopicSource = {
   whenLost: 'fail',
   columns: ['n', 'text'].map((name) => ({ name, type: { is: 'text' }, nullable: true })),
 }
+
+test('a column that no step reads is looked at like the others, and told of where a letter asks', async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-stage-'))
+  const temporary = join(folder.path, 'duckdb')
+  await using duck = await Duck.open({ folders: [folder.path], temporary, memoryLimitMb: 256, threads: 1 })
+  using session = await duck.connect()
+  const stage = new RecordStage({
+    id: 'chat',
+    source,
+    spool: folder.path,
+    sql: session,
+    name: 'range',
+    limits: { rows: 10, bytes: Number.POSITIVE_INFINITY },
+    until: undefined,
+    buffers: new SpareBuffers(),
+    unread: ['text'],
+    onReleased: () => {},
+  })
+  const records = [
+    '{"n":"1","text":"one, \\"and\\""}',
+    '{"text":{},"n":"2"}',
+    '{"n":"3"}',
+    '{"text":7.0,"n":"4"}',
+    '{"n":"5","text":""}',
+  ]
+  const at = blankRecord(0)
+  for (const [offset, record] of records.entries()) {
+    const bytes = Buffer.from(record)
+    Object.assign(at, { partition: 2, offset, valueFrom: 0, valueTo: bytes.length })
+    stage.take(bytes, at)
+  }
+  assert.equal(stage.malformed, 1, 'an object in the place of a text')
+  const { select, where, fetchRaw } = await stage.finish([{ partition: 2, from: 0, to: records.length }], {})
+  assert.deepEqual(await session.rows(`select * exclude (_row, _file, _line) from (${select(1)})`), [
+    { n: '1' },
+    { n: '3' },
+    { n: '4' },
+    { n: '5' },
+  ])
+  const staged = `(${select(1)})`
+  await fetchRaw?.(staged, `select _row from ${staged} where n <> '3'`)
+  // another letter may tell of the same rows
+  await fetchRaw?.(staged, `select _row from ${staged}`)
+  const asked = `select s.n, ${columnSql(where, 'n')} as same, ${columnSql(where, 'text')} as text, ${where.rawText} as raw`
+  assert.deepEqual(await session.rows(`${asked} from ${staged} s ${where.join} order by n`), [
+    { n: '1', same: '1', text: 'one, "and"', raw: records[0] },
+    { n: '3', same: '3', text: null, raw: records[2] },
+    { n: '4', same: '4', text: '7.0', raw: records[3] },
+    { n: '5', same: '5', text: '', raw: records[4] },
+  ])
+  await stage.release()
+})
 
 test('ranges of many megabytes share their buffers, and each keeps its rows and the text of its records', async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-stage-'))
@@ -35,6 +88,7 @@ test('ranges of many megabytes share their buffers, and each keeps its rows and 
       limits: { rows: records, bytes: Number.POSITIVE_INFINITY },
       until: undefined,
       buffers,
+      unread: [],
       onReleased: () => {},
     })
     const at = blankRecord(0)

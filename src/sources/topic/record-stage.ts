@@ -38,6 +38,8 @@ export interface RecordStageOptions {
   /** Of a bounded run: records from these offsets on came later. */
   until: ReadonlyMap<number, number> | undefined
   buffers: SpareBuffers
+  /** Columns that no step reads: they are cut only of records that a letter tells of. */
+  unread: readonly string[]
 }
 
 /** A spool file larger than this is not added to: several are read on several threads. */
@@ -79,13 +81,14 @@ export class RecordStage implements RecordSink {
     const { source, spool, name } = options
     this.#options = options
     const read = columnsRead(source)
-    this.#columns = read.map(({ name: column }) => column)
+    this.#columns = read.map(({ name: column }) => column).filter((column) => !options.unread.includes(column))
     this.#malformedRows = new SpoolFile(join(spool, `${name}-malformed.csv`))
     if (source.columns.some(({ origin }) => isBeside(origin)))
       this.#beside = new SpoolFile(join(spool, `${name}-beside.csv`))
     this.#cutter = new JsonCutter({
       columns: read,
       unknown: source.unknown ?? { is: 'refuse' },
+      unwritten: options.unread,
       maxRowBytes,
       firstByte: 0,
       firstLine: 0,
@@ -232,6 +235,7 @@ export class RecordStage implements RecordSink {
         line: 'null::bigint',
         partition: 's._file',
         rawText: 'w.raw',
+        lacks: this.#options.unread,
       },
       fetchRaw: (staged, rows) => this.#fetchRaw(raw, staged, rows),
       files: [],
@@ -313,28 +317,63 @@ from ${readSpoolSql(
 
   async #fetchRaw(table: string, staged: string, rows: string): Promise<void> {
     this.#rawTable = table
-    const { sql, spool, name } = this.#options
-    await sql.run(`create table if not exists ${table} (_row bigint primary key, raw varchar)`)
+    const { sql, spool, name, unread } = this.#options
+    const lacked = unread.map((column) => identifier(column))
+    const texts = lacked.map((column) => `, ${column} varchar`)
+    await sql.run(`create table if not exists ${table} (_row bigint primary key, raw varchar${texts.join('')})`)
     const found = await sql.rows<{ row: string; partition: number; offset: string }>(
       `select _row::varchar as row, _file as partition, _line::varchar as "offset" from ${staged} where _row in (${rows})`,
     )
     if (found.length === 0) return
-    const texts = new SpoolFile(join(spool, `${name}-raw.csv`))
+    const raw = new SpoolFile(join(spool, `${name}-raw.csv`))
+    const rest = new SpoolFile(join(spool, `${name}-rest.csv`))
+    const cutter = this.#restCutter(rest)
     let longest = 0
     for (const { row, partition, offset } of found) {
-      const line = Buffer.from(`${row},${quoted(this.#textOf(partition, Number(offset)))}\n`)
+      const value = this.#valueOf(partition, Number(offset))
+      const line = Buffer.from(`${row},${quoted(shown(value))}\n`)
       longest = Math.max(longest, line.length)
-      texts.append(line)
-      if (texts.pendingBytes > spoolBytes) await texts.flush()
+      raw.append(line)
+      if (unread.length > 0) cutter.record(value, 0, value.length, partition, Number(offset))
+      if (raw.pendingBytes > spoolBytes) await raw.flush()
     }
-    await texts.close()
-    await sql.run(`insert or ignore into ${table}\nfrom ${readTextsSql(texts.path, ['_row', 'raw'], longest)}`)
-    await texts.remove()
+    cutter.flush()
+    await raw.close()
+    await rest.close()
+    const shownRows = readTextsSql(raw.path, ['_row', 'raw'], longest)
+    if (unread.length === 0) await sql.run(`insert or ignore into ${table}\nfrom ${shownRows}`)
+    else {
+      const restRows = readSpoolSql([rest.path], unread, jsonSpool, { longestRow: cutter.longestRow })
+      await sql.run(`insert or ignore into ${table}
+select t._row::bigint, t.raw, ${lacked.map((column) => `c.${column}`).join(', ')}
+from ${shownRows} t
+left join ${restRows} c on (c._file::bigint << 48) | c._line = t._row::bigint`)
+    }
+    await raw.remove()
+    await rest.remove()
   }
 
-  #textOf(partition: number, offset: number): string {
+  /** Cuts what no step reads. */
+  #restCutter(rest: SpoolFile): JsonCutter {
+    const { source, unread } = this.#options
+    const read = columnsRead(source)
+    return new JsonCutter({
+      columns: read,
+      unknown: source.unknown ?? { is: 'refuse' },
+      unwritten: read.map(({ name }) => name).filter((name) => !unread.includes(name)),
+      maxRowBytes,
+      firstByte: 0,
+      firstLine: 0,
+      file: 0,
+      rows: (bytes) => rest.append(bytes),
+      // it has been cut before, and was a row
+      malformed: () => {},
+    })
+  }
+
+  #valueOf(partition: number, offset: number): Buffer {
     const kept = this.#kept.get(partition)
-    if (kept === undefined) return ''
+    if (kept === undefined) return noBytes
     const place = (n: number): Float64Array => {
       const at = 4 * (n % recordsOfBlock)
       return kept.blocks[Math.floor(n / recordsOfBlock)]?.subarray(at, at + 4) ?? nowhere
@@ -347,9 +386,7 @@ from ${readSpoolSql(
       else high = middle
     }
     const [, buffer = 0, from = 0, to = 0] = place(low)
-    const bytes = this.#buffers[buffer]?.subarray(from, to) ?? noBytes
-    const mark = bytes.length > rawKept ? ` [cut: the first ${rawKept} of ${bytes.length} bytes]` : ''
-    return `${textOf(bytes.subarray(0, rawKept)).text}${mark}`
+    return this.#buffers[buffer]?.subarray(from, to) ?? noBytes
   }
 }
 
@@ -379,6 +416,11 @@ function originSql(origin: Origin, batch: number): string {
     case 'line':
       return 'null::varchar'
   }
+}
+
+function shown(value: Buffer): string {
+  const mark = value.length > rawKept ? ` [cut: the first ${rawKept} of ${value.length} bytes]` : ''
+  return `${textOf(value.subarray(0, rawKept)).text}${mark}`
 }
 
 // What text cannot hold is written \xNN.

@@ -17,6 +17,8 @@ export interface TopicSourceOptions {
   /** The source's id in the plan. */
   id: string
   source: TopicSource
+  /** Columns that no step reads. */
+  unread: readonly string[]
   /** A reader of the topic; it is closed with this one. */
   reader: TopicReader
   /** Only what is there when it begins. */
@@ -128,14 +130,14 @@ class TopicSourceReader implements SourceReader {
 
   async #fill(limits: Limits, waitMs: number): Promise<Filling> {
     await this.#look()
-    const { id, source, spool, sql } = this.#options
+    const { id, source, spool, sql, unread } = this.#options
     let number = 1
     while (this.#taken.has(number)) number++
     this.#taken.add(number)
     const onReleased = (): boolean => this.#taken.delete(number)
     const name = `${this.#name}-${number}`
     const [until, buffers] = [this.#until, this.#buffers]
-    const stage = new RecordStage({ id, source, spool, sql, name, limits, until, buffers, onReleased })
+    const stage = new RecordStage({ id, source, spool, sql, name, limits, until, buffers, unread, onReleased })
     const from = new Map(this.#next)
     const filling: Filling = { stage, from, settled: false, done: Promise.resolve(new Map()) }
     filling.done = this.#readOn(stage, new Map(from), waitMs).finally(() => {
