@@ -5,17 +5,12 @@ usage: fastapi_ingest.py <port> <workers> <postgres url>
 It answers at the addresses of Millrace, so that both are posted the same bytes.
 """
 
-import os
-import sys
-from contextlib import asynccontextmanager
 from datetime import datetime
 
-import uvicorn
-from fastapi import FastAPI
+from fastapi_peer import app, engine, serve
 from pydantic import BaseModel, Field
 from sqlalchemy import BigInteger, Column, DateTime, Identity, MetaData, Table, Text, insert
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import create_async_engine
 
 
 class ChatEvent(BaseModel):
@@ -45,23 +40,6 @@ chat_events = Table(
     Column("timestamp", DateTime(timezone=True), nullable=False),
 )
 
-# each worker imports this module, and has an engine of its own
-engine = create_async_engine(os.environ.get("PEER_DATABASE_URL", "postgresql+asyncpg://"), pool_size=24, max_overflow=0)
-
-
-@asynccontextmanager
-async def lifespan(_: FastAPI):
-    yield
-    await engine.dispose()
-
-
-app = FastAPI(lifespan=lifespan)
-
-
-@app.get("/health/live")
-async def live() -> dict[str, str]:
-    return {"status": "OK"}
-
 
 @app.post("/api/topics/telemetra.events.chat", status_code=202)
 async def take(posted: ChatEvent | list[ChatEvent]) -> Accepted:
@@ -72,16 +50,4 @@ async def take(posted: ChatEvent | list[ChatEvent]) -> Accepted:
 
 
 if __name__ == "__main__":
-    port, workers, url = sys.argv[1:]
-    os.environ["PEER_DATABASE_URL"] = url.replace("postgresql://", "postgresql+asyncpg://", 1)
-    sys.path.insert(0, os.path.dirname(__file__))
-    uvicorn.run(
-        "fastapi_ingest:app",
-        host="127.0.0.1",
-        port=int(port),
-        workers=int(workers),
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-    )
+    serve("fastapi_ingest")

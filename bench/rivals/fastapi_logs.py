@@ -6,18 +6,14 @@ usage: fastapi_logs.py <port> <workers> <postgres url>
 It answers at the address of Millrace, so that both are posted the same bytes.
 """
 
-import os
-import sys
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Literal
 
-import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import Response
+from fastapi_peer import app, engine, serve
 from pydantic import BaseModel, ConfigDict, model_validator
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import ENUM, JSONB, insert
-from sqlalchemy.ext.asyncio import create_async_engine
 
 EVENTS = ("SparkListenerJobStart", "SparkListenerTaskEnd", "SparkListenerJobEnd")
 
@@ -53,23 +49,6 @@ raw_logs = Table(
     Column("log", JSONB, nullable=False),
 )
 
-# each worker imports this module, and has an engine of its own
-engine = create_async_engine(os.environ.get("PEER_DATABASE_URL", "postgresql+asyncpg://"), pool_size=24, max_overflow=0)
-
-
-@asynccontextmanager
-async def lifespan(_: FastAPI):
-    yield
-    await engine.dispose()
-
-
-app = FastAPI(lifespan=lifespan)
-
-
-@app.get("/health/live")
-async def live() -> dict[str, str]:
-    return {"status": "OK"}
-
 
 @app.post("/logs/ingest", status_code=201)
 async def take(posted: JobEvent | list[JobEvent], response: Response) -> Taken:
@@ -92,16 +71,4 @@ async def take(posted: JobEvent | list[JobEvent], response: Response) -> Taken:
 
 
 if __name__ == "__main__":
-    port, workers, url = sys.argv[1:]
-    os.environ["PEER_DATABASE_URL"] = url.replace("postgresql://", "postgresql+asyncpg://", 1)
-    sys.path.insert(0, os.path.dirname(__file__))
-    uvicorn.run(
-        "fastapi_logs:app",
-        host="127.0.0.1",
-        port=int(port),
-        workers=int(workers),
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-    )
+    serve("fastapi_logs")
