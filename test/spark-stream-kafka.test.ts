@@ -18,7 +18,7 @@ const absent =
   noSpark ||
   noKafka ||
   (connector === undefined &&
-    "Spark's connector to Kafka is absent: .ci/setup --bench brings it, and names it in MILLRACE_SPARK_KAFKA_JARS")
+    "Spark's connector to Kafka is absent: .ci/setup brings it, and names it in MILLRACE_SPARK_KAFKA_JARS")
 const jars = readdirSync(connector ?? import.meta.dirname).filter((name) => name.endsWith('.jar'))
 const server =
   absent === false
