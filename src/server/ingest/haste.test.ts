@@ -70,3 +70,47 @@ test('a rest ends when its time is over, and when the worker is told to stop', a
   stop.abort()
   await resting
 })
+
+test('those who post again at once when they are answered are waited for, for a moment', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { clock, haste, ended, post, rest } = open()
+  const answer = (posts: number) => {
+    for (let n = 0; n < posts; n++) haste.answered(['p'])
+  }
+  // again and again two are answered, and both are back
+  for (let n = 0; n < 3; n++) {
+    answer(2)
+    await post()()
+    await post()()
+    t.mock.timers.tick(5)
+  }
+  clock.ms = 101
+  rest('p', 100)
+  await post()()
+  assert.deepEqual(ended, [], 'a batch is being committed, and whoever waits for it will be back')
+  answer(2)
+  const [one, two] = [post(), post()]
+  await one()
+  assert.deepEqual(ended, [])
+  await two()
+  assert.deepEqual(ended, ['p'], 'both are back')
+
+  rest('p', 100)
+  answer(2)
+  await post()()
+  t.mock.timers.tick(4)
+  await new Promise(setImmediate)
+  assert.deepEqual(ended, ['p'])
+  t.mock.timers.tick(1)
+  await new Promise(setImmediate)
+  assert.deepEqual(ended, ['p', 'p'], 'the other one has had its time')
+
+  // they stay away, again and again: nobody is waited for any more
+  for (let n = 0; n < 5; n++) {
+    answer(2)
+    t.mock.timers.tick(5)
+  }
+  rest('p', 100)
+  await new Promise(setImmediate)
+  assert.deepEqual(ended, ['p', 'p', 'p'])
+})

@@ -1,14 +1,44 @@
 /**
  * A worker rests between small batches, so that rows gather. When all who post wait for a commit, nobody is left to give it
- * more: then the next batch begins at once.
+ * more: then the next batch begins at once. Where those who are answered post again at once, as a number of connections
+ * does, it is the commit under way that they wait for, and the rest lasts until they are back: else every other batch would
+ * be made of the few who came between.
  */
 
-export class Haste {
-  /** Posts that are under way to each pipeline, whose events will be waited for. */
-  readonly #underWay = new Map<string, number>()
+/** What is known of those who post to one pipeline and wait for the commit. */
+interface Flow {
+  /** Posts whose events are on their way to be durable. */
+  underWay: number
   /** When the last events that somebody waits for became durable. */
-  readonly #durableAtMs = new Map<string, number>()
-  readonly #resting = new Set<() => void>()
+  durableAtMs: number
+  /** Answers since the last time that it was looked who came back. */
+  answered: number
+  /** Posts that have begun since the first of these. */
+  back: number
+  /** Of those answered lately, the share that was back at once: from 0 to 1. */
+  returning: number
+  counting: NodeJS.Timeout | undefined
+}
+
+interface Rest {
+  pipeline: string
+  sinceMs: number
+  /** Answers and posts since it began. */
+  answered: number
+  back: number
+  /** Those who were answered have had their time to come back. */
+  waitedForBack: boolean
+  timer: NodeJS.Timeout | undefined
+  end(): void
+}
+
+/** Whoever posts again at once has begun to within so many milliseconds. */
+const backWithinMs = 5
+const weightOfLast = 0.3
+
+export class Haste {
+  readonly #flows = new Map<string, Flow>()
+  readonly #resting = new Set<Rest>()
   readonly #now: () => number
 
   constructor(now: () => number) {
@@ -17,35 +47,83 @@ export class Haste {
 
   /** Runs what makes events durable that somebody will wait for. */
   async during<T>(pipelines: readonly string[], work: () => Promise<T>): Promise<T> {
-    for (const pipeline of pipelines) this.#underWay.set(pipeline, this.#of(pipeline) + 1)
+    for (const pipeline of pipelines) {
+      const flow = this.#of(pipeline)
+      flow.underWay++
+      if (flow.answered > 0) flow.back++
+      for (const rest of this.#resting) if (rest.pipeline === pipeline && rest.answered > 0) rest.back++
+    }
     try {
       const done = await work()
-      for (const pipeline of pipelines) this.#durableAtMs.set(pipeline, this.#now())
+      for (const pipeline of pipelines) this.#of(pipeline).durableAtMs = this.#now()
       return done
     } finally {
-      for (const pipeline of pipelines) this.#underWay.set(pipeline, this.#of(pipeline) - 1)
-      for (const look of this.#resting) look()
+      for (const pipeline of pipelines) this.#of(pipeline).underWay--
+      for (const rest of this.#resting) this.#look(rest)
+    }
+  }
+
+  /** Somebody who waited for the commit of their events is answered. */
+  answered(pipelines: readonly string[]): void {
+    for (const pipeline of pipelines) {
+      const flow = this.#of(pipeline)
+      flow.answered++
+      clearTimeout(flow.counting)
+      flow.counting = setTimeout(() => this.#count(flow), backWithinMs)
+      for (const rest of this.#resting) {
+        if (rest.pipeline !== pipeline) continue
+        rest.answered++
+        clearTimeout(rest.timer)
+        rest.timer = setTimeout(() => {
+          rest.waitedForBack = true
+          this.#look(rest)
+        }, backWithinMs)
+      }
     }
   }
 
   /** Waits so long, or until all who post to a pipeline wait for events that came after `sinceMs`. */
   async rest(pipeline: string, ms: number, sinceMs: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return
     const { promise, resolve } = Promise.withResolvers<void>()
-    const look = (): void => {
-      const waitedFor = (this.#durableAtMs.get(pipeline) ?? Number.NEGATIVE_INFINITY) > sinceMs
-      if (signal.aborted || (waitedFor && this.#of(pipeline) === 0)) resolve()
-    }
-    look()
-    this.#resting.add(look)
-    signal.addEventListener('abort', look)
-    const timer = setTimeout(resolve, ms)
+    const begun = { pipeline, sinceMs, answered: 0, back: 0, waitedForBack: false, timer: undefined }
+    const rest: Rest = { ...begun, end: resolve }
+    this.#resting.add(rest)
+    this.#look(rest)
+    signal.addEventListener('abort', rest.end)
+    const timer = setTimeout(rest.end, ms)
     await promise
     clearTimeout(timer)
-    signal.removeEventListener('abort', look)
-    this.#resting.delete(look)
+    clearTimeout(rest.timer)
+    signal.removeEventListener('abort', rest.end)
+    this.#resting.delete(rest)
   }
 
-  #of(pipeline: string): number {
-    return this.#underWay.get(pipeline) ?? 0
+  #look(rest: Rest): void {
+    const { underWay, durableAtMs, returning } = this.#of(rest.pipeline)
+    if (underWay > 0 || durableAtMs <= rest.sinceMs) return
+    const allBack = rest.answered > 0 && (rest.back >= rest.answered || rest.waitedForBack)
+    if (returning < 0.5 || allBack) rest.end()
+  }
+
+  #count(flow: Flow): void {
+    const share = Math.min(1, flow.back / flow.answered)
+    flow.returning += weightOfLast * (share - flow.returning)
+    Object.assign(flow, { answered: 0, back: 0, counting: undefined })
+  }
+
+  #of(pipeline: string): Flow {
+    const known = this.#flows.get(pipeline)
+    if (known !== undefined) return known
+    const flow: Flow = {
+      underWay: 0,
+      durableAtMs: Number.NEGATIVE_INFINITY,
+      answered: 0,
+      back: 0,
+      returning: 0,
+      counting: undefined,
+    }
+    this.#flows.set(pipeline, flow)
+    return flow
   }
 }

@@ -80,6 +80,7 @@ export class Ingest implements AsyncDisposable {
       this.#desk.log.warn('it is not known in which batch events were committed', { topic, why: messageOf(error) })
       return undefined
     })
+    this.#haste.answered(waiting)
     return { ...ingested, location, committed }
   }
 
