@@ -90,9 +90,10 @@ export async function loadState(
       )
     if (step.op !== 'window') continue
     // which of the open windows were handed on as they are now is not stored: they are, once more
-    await session.run(
-      `insert into ${state('dirty')} select ${step.by.map((name) => identifier(name)).join(', ')}, _pane from ${table}`,
-    )
+    if (step.emit.on === 'update')
+      await session.run(
+        `insert into ${state('dirty')} select ${step.by.map((name) => identifier(name)).join(', ')}, _pane from ${table}`,
+      )
     if (stored.sets.rows === 0) continue
     for (const set of paneSets(step)) {
       const which = `${own} and aggregate = ${sqlText(set.name)}`
@@ -232,8 +233,10 @@ export async function applyState(session: DuckSession, plan: Plan, batch: Batch,
     const sets = paneSets(step).map((set) => ({ set, table: state(setSuffix(set)) }))
     remove(state('numbers'), added, `${keys}, _pane`)
     add(state('numbers'), added)
-    if (updates) session.later(`delete from ${state('dirty')}`)
-    else
+    // of windows that are handed on when they close alone, nobody asks which have changed
+    const fills = step.emit.on === 'update'
+    if (fills && updates) session.later(`delete from ${state('dirty')}`)
+    if (fills && !updates)
       session.later(
         `insert into ${state('dirty')} select ${keys}, _pane from ${added} anti join ${state('dirty')} using (${keys}, _pane)`,
       )
