@@ -107,7 +107,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
   const { session, time } = whole
   const named = whole.apart === undefined ? String(number) : `${whole.apart} ${number}`
   const place = whole.rooms?.roomFor(session, range) ?? new OwnPlace(session, whole.plan.name, named)
-  const names = relationNames(whole.plan, place.schema, time?.state)
+  const names = relationNames(whole.plan, place.schema, time?.state, range.where.lacks)
   const plan = planForSource(whole.plan, range.source)
   const tools = { ...whole, plan }
   const batch: Batch = {

@@ -18,7 +18,6 @@ import {
   type TotalStep,
   type WindowStep,
 } from '../plan/plan.ts'
-import { unreadColumns } from '../plan/unread-columns.ts'
 import { refusedName, tableRelations } from '../sinks/table.ts'
 
 /** How a batch stands in event time, and what follows from it. */
@@ -55,9 +54,11 @@ export interface Names {
   into(step: Step): string
   /** A table of what a step keeps from batch to batch. */
   state(step: Step, suffix: string): string
+  /** Columns of the source that were not staged, for no step reads them. */
+  lacks: readonly string[]
 }
 
-export function relationNames(plan: Plan, schema: string, state = 'state'): Names {
+export function relationNames(plan: Plan, schema: string, state = 'state', lacks: readonly string[] = []): Names {
   const of = (id: string): string =>
     Object.hasOwn(plan.sources, id) ? `${schema}.staged` : `${schema}.${identifier(id)}`
   const refused = new Set<string>()
@@ -66,6 +67,7 @@ export function relationNames(plan: Plan, schema: string, state = 'state'): Name
     state: (step, suffix) => stateTable(state, step, suffix),
     schema,
     staged: `${schema}.staged`,
+    lacks,
     of,
     refused,
     into({ id, from: [from = ''] }) {
@@ -108,11 +110,7 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
   }
   switch (step.op) {
     case 'validate':
-      // files may be read in the place of a topic, and have them: nobody misses them
-      return operators.validate.relations(step, {
-        ...at,
-        unread: plan.sources[from]?.is === 'topic' ? unreadColumns(names.plan, from) : [],
-      })
+      return operators.validate.relations(step, { ...at, lacks: names.lacks })
     case 'select':
       return operators.select.relations(step, at)
     case 'filter':

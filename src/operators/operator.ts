@@ -28,8 +28,8 @@ export interface OperatorNames {
   timed?: boolean
   /** Rows may be taken back: `_change` is 1 or -1. */
   changing?: boolean
-  /** Columns that no step reads. */
-  unread?: readonly string[]
+  /** Columns that the input has not, for no step reads them. */
+  lacks?: readonly string[]
 }
 
 export interface Operator<S extends OperatorStep | ValidateStep> {

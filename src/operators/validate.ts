@@ -61,14 +61,14 @@ export const validate: Operator<ValidateStep> = {
     `parses ${step.columns.length} columns strictly and checks their rules; a row that fails is a dead letter`,
   state: 'none',
   verdict: 'dead',
-  relations(step, { input, out, unread = [] }) {
+  relations(step, { input, out, lacks = [] }) {
     const failures = failuresOf(step)
     const parsed = step.columns.filter(isParsed)
     const typed = parsed.map(
       (column) => `    ${typedSql(column, step.rules[column.name] ?? [])} as ${identifier(column.name)}`,
     )
     const texts = parsed.map(({ name }) => `    ${identifier(name)} as ${raw(name)}`)
-    const names = step.columns.flatMap(({ name }) => (unread.includes(name) ? [] : [identifier(name)]))
+    const names = step.columns.flatMap(({ name }) => (lacks.includes(name) ? [] : [identifier(name)]))
     const time = step.eventTime === undefined ? '' : `, ${identifier(step.eventTime.column)} as _time`
     const failed =
       failures.length === 0

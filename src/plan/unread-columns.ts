@@ -1,4 +1,7 @@
-/** Which columns of a source no step reads: they need not be brought to DuckDB, and are only told of rows that go wrong. */
+/**
+ * Which columns of a source no step of a whole plan reads: they need not be brought to DuckDB, and are only told of rows that
+ * go wrong.
+ */
 import { columnsOf, type Expression, walk } from './expression.ts'
 import { columnsRead, type Plan, type Step, type ValidateStep } from './plan.ts'
 
