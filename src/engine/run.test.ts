@@ -119,6 +119,19 @@ test('a bounded run that has to wait for the lease says whose it is', async () =
   assert.deepEqual(states.slice(0, 2), [{ is: 'standing by', owner: 'two:2' }, { is: 'running' }])
 })
 
+test('a run that the database has no connection left for tries again from its first step on', async () => {
+  const { plan, store } = await shop('no-connection-left')
+  let asked = 0
+  const register = store.register.bind(store)
+  store.register = async (registered) => {
+    if (asked++ === 0) throw Object.assign(new Error('sorry, too many clients already'), { code: '53300' })
+    await register(registered)
+  }
+  const states = (await progressOf(plan, store)).map(({ state }) => state)
+  assert.partialDeepStrictEqual(states[0], { is: 'retrying', why: 'sorry, too many clients already' })
+  assert.partialDeepStrictEqual(states.at(-1), { is: 'stopped', why: 'nothing left to read' })
+})
+
 test('a reader that hears of the stop before the worker does ends it as if it had read nothing more', async () => {
   const { plan, store, another } = await shop('told-to-stop')
   const stop = new AbortController()

@@ -146,13 +146,16 @@ class Worker implements AsyncDisposable {
   }
 
   async run(): Promise<Progress> {
-    const { signal } = this.#options
+    const { signal, store, plan } = this.#options
     let tries = 0
     let committed = 0
     let failedAt = 0
+    let registered = false
     while (!signal.aborted) {
       let reads = false
       try {
+        if (!registered) await store.register(plan)
+        registered = true
         if (!(await this.#own())) continue
         reads = true
         const why = await this.#makeBatches()

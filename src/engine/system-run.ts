@@ -80,7 +80,6 @@ async function runItsPipeline(run: SystemRun): Promise<Progress> {
       hint: 'put their messages into the topics, and run without --input',
     })
   }
-  await store.register(plan)
   for (const request of bounded === undefined
     ? await interruptedRuns(runsFolder(config.dataDirectory), plan.name)
     : []) {

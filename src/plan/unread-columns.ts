@@ -5,18 +5,8 @@
 import { columnsOf, type Expression, walk } from './expression.ts'
 import { columnsRead, type Plan, type Step, type ValidateStep } from './plan.ts'
 
-const known = new WeakMap<Plan, Map<string, string[]>>()
-
 /** Their names, in the order of the source. Only texts that may be absent and follow no rule are left out: nothing is wrong with any. */
-export function unreadColumns(plan: Plan, source: string): string[] {
-  const sources = known.get(plan) ?? new Map<string, string[]>()
-  known.set(plan, sources)
-  const unread = sources.get(source) ?? find(plan, source)
-  sources.set(source, unread)
-  return unread
-}
-
-function find(plan: Plan, id: string): string[] {
+export function unreadColumns(plan: Plan, id: string): string[] {
   const source = plan.sources[id]
   const readers = plan.steps.filter(({ from }) => from.includes(id))
   if (source === undefined || !readers.every((step) => step.op === 'validate')) return []

@@ -11,7 +11,7 @@ interface Flow {
   underWay: number
   /** When the last events that somebody waits for became durable. */
   durableAtMs: number
-  /** Answers since the last time that it was looked who came back. */
+  /** Answers that came one after the other, until so long after the last of them. */
   answered: number
   /** Posts that have begun since the first of these. */
   back: number
@@ -23,12 +23,8 @@ interface Flow {
 interface Rest {
   pipeline: string
   sinceMs: number
-  /** Answers and posts since it began. */
-  answered: number
-  back: number
-  /** Those who were answered have had their time to come back. */
-  waitedForBack: boolean
-  timer: NodeJS.Timeout | undefined
+  /** Somebody was answered since it began. */
+  answered: boolean
   end(): void
 }
 
@@ -51,7 +47,6 @@ export class Haste {
       const flow = this.#of(pipeline)
       flow.underWay++
       if (flow.answered > 0) flow.back++
-      for (const rest of this.#resting) if (rest.pipeline === pipeline && rest.answered > 0) rest.back++
     }
     try {
       const done = await work()
@@ -71,13 +66,7 @@ export class Haste {
       clearTimeout(flow.counting)
       flow.counting = setTimeout(() => this.#count(flow), backWithinMs)
       for (const rest of this.#resting) {
-        if (rest.pipeline !== pipeline) continue
-        rest.answered++
-        clearTimeout(rest.timer)
-        rest.timer = setTimeout(() => {
-          rest.waitedForBack = true
-          this.#look(rest)
-        }, backWithinMs)
+        if (rest.pipeline === pipeline) rest.answered = true
       }
     }
   }
@@ -86,30 +75,29 @@ export class Haste {
   async rest(pipeline: string, ms: number, sinceMs: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return
     const { promise, resolve } = Promise.withResolvers<void>()
-    const begun = { pipeline, sinceMs, answered: 0, back: 0, waitedForBack: false, timer: undefined }
-    const rest: Rest = { ...begun, end: resolve }
+    const rest: Rest = { pipeline, sinceMs, answered: false, end: resolve }
     this.#resting.add(rest)
     this.#look(rest)
     signal.addEventListener('abort', rest.end)
     const timer = setTimeout(rest.end, ms)
     await promise
     clearTimeout(timer)
-    clearTimeout(rest.timer)
     signal.removeEventListener('abort', rest.end)
     this.#resting.delete(rest)
   }
 
   #look(rest: Rest): void {
-    const { underWay, durableAtMs, returning } = this.#of(rest.pipeline)
+    const { underWay, durableAtMs, returning, answered, back } = this.#of(rest.pipeline)
     if (underWay > 0 || durableAtMs <= rest.sinceMs) return
-    const allBack = rest.answered > 0 && (rest.back >= rest.answered || rest.waitedForBack)
-    if (returning < 0.5 || allBack) rest.end()
+    if (returning < 0.5 || (rest.answered && back >= answered)) rest.end()
   }
 
+  // Who is not back by now is not waited for.
   #count(flow: Flow): void {
     const share = Math.min(1, flow.back / flow.answered)
     flow.returning += weightOfLast * (share - flow.returning)
     Object.assign(flow, { answered: 0, back: 0, counting: undefined })
+    for (const rest of this.#resting) this.#look(rest)
   }
 
   #of(pipeline: string): Flow {

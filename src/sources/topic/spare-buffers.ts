@@ -1,6 +1,6 @@
 /**
- * Buffers that are used again. New ones for each batch would be hundreds of megabytes a second, for which the collector
- * would go through all that is there, again and again.
+ * Buffers that are used again: of a reader that catches up, each batch would else take 16 megabytes anew, which stay in memory
+ * until the collector has been round.
  */
 export class SpareBuffers {
   readonly #spare = new Map<number, Buffer<ArrayBuffer>[]>()
