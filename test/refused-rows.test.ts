@@ -142,4 +142,23 @@ describe('a row that only the database refuses', () => {
     ])
     assert.equal((await runs.store.deadLetters({})).length, 1)
   })
+
+  test('has passed a dedup step after all, where the rows before it that kept it away at the next are refused one by one', async () => {
+    await using runs = await runsInto(good)
+    await runs.client.query('create table dear (like deals, check (price > 100))')
+    const { plan } = pipeline('deals')
+      .from(source)
+      .dedup('id')
+      .also((flow) => flow.filter((row) => row.id.equals('c')).into(table('dear')))
+      .dedup('note')
+      .into(table('deals', { oncePer: 'id' }))
+    const { books } = await runs.run(plan, { '1.csv': csv('a,500,n,', 'b,500,n,', 'c,5,n,', 'c,6,m,') })
+    assert.partialDeepStrictEqual(books, { rowsIn: 4, written: 1, duplicates: 1, dead: 2 })
+    assert.deepEqual((await runs.client.query('select id, price::text from deals')).rows, [{ id: 'c', price: '5.00' }])
+    const letters = await runs.store.deadLetters({})
+    assert.deepEqual(
+      letters.map(({ line }) => line),
+      [2, 3, 4],
+    )
+  })
 })

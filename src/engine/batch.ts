@@ -220,6 +220,7 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     stepRows: counted.stepRows,
     phases: Object.fromEntries(Object.entries(batch.phases).map(([phase, ms]) => [phase, Math.round(ms)])),
     books: async (outcomes) => {
+      if (batch.names.refused.size > 0 && (await passDedupAgain(tools, batch, true))) throw new RowsRefused([])
       if (tools.leaves !== undefined) await keepRows(batch.left, tools.leaves.place, epoch, batch.number)
       for (const step of fileSinks(plan)) {
         const rows = sinkRowsSql(batch, step, outcomes)
@@ -336,7 +337,8 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     batch.done.add(step.id)
   }
   if (batch.done.size < plan.steps.length) return
-  if (await passDedupAgain(tools, batch)) return await startAgain(tools, batch)
+  // nobody is asked in a dry run
+  if (await passDedupAgain(tools, batch, tools.apart !== undefined)) return await startAgain(tools, batch)
   await timed(batch, 'books', () => countAhead(session, batch))
   for (const sink of batch.sinks)
     sink.deleted = await timed(batch, 'print', () => printDeleted(tools, batch, sink.step))

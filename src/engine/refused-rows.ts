@@ -2,7 +2,7 @@
 import { keyedName } from '../operators/dedup.ts'
 import { beside } from '../operators/operator.ts'
 import { sqlText } from '../plan/identifier.ts'
-import { isSink, makesRows, type Step, takesInputRows } from '../plan/plan.ts'
+import { isSink, makesRows, type Plan, type Step, takesInputRows } from '../plan/plan.ts'
 import { keyTooLongName, numberedSql, refusedName } from '../sinks/table.ts'
 import type { RefusedRow } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
@@ -53,8 +53,11 @@ async function refuse({ session }: BatchTools, { names, place }: Batch, { id }: 
  * A row that no table after a dedup step takes is not the one that has passed it: the next one of its key is. Answers
  * whether there were such, and then everything has to be run again. The last step comes first: what it lets pass then may
  * be taken after all.
+ *
+ * What is lost at a step with another dedup step after it is known once the tables have taken all the rest (`isTaken`): a
+ * row that the later step keeps away may pass there yet, when the one before it of its key is refused.
  */
-export async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<boolean> {
+export async function passDedupAgain(tools: BatchTools, batch: Batch, isTaken: boolean): Promise<boolean> {
   const { plan, session } = tools
   const { names } = batch
   for (const step of plan.steps.toReversed()) {
@@ -75,7 +78,7 @@ export async function passDedupAgain(tools: BatchTools, batch: Batch): Promise<b
       if (names.refused.has(sink.id)) lost.push(`select _row from ${refusedName(out)}`)
       going.push(`select _row from ${names.into(sink)}`)
     }
-    if (lost.length === 0) continue
+    if (lost.length === 0 || (!isTaken && isBeforeDedup(plan, step))) continue
     const left = `_row in (select _row from ${names.of(step.id)}) and _row not in (${going.join(' union all ')})`
     const rows = `select distinct _row from (${lost.join(' union all ')}) where ${left}`
     const until = await firstToPass(tools, batch, step, rows)
@@ -104,7 +107,7 @@ async function firstToPass(
   step: Step,
   lost: string,
 ): Promise<string | undefined> {
-  if (!stepsAfter(plan, step.id).some(({ op }) => op === 'dedup')) return undefined
+  if (!isBeforeDedup(plan, step)) return undefined
   const keyed = keyedName(names.of(step.id))
   const [first] = await session.rows<{ row: string | null }>(
     `select min(n._row)::varchar as row
@@ -113,4 +116,8 @@ join ${keyed} k using (_row)
 join ${keyed} n on n._key = k._key and n._row > k._row`,
   )
   return first?.row ?? undefined
+}
+
+function isBeforeDedup(plan: Plan, { id }: Step): boolean {
+  return stepsAfter(plan, id).some(({ op }) => op === 'dedup')
 }
