@@ -79,30 +79,44 @@ process.stdout.write(`${JSON.stringify(result)}\n`)
 
 function onePoster(): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
     let sentAt = 0
-    let rest = ''
-    const send = (): void => {
-      sentAt = performance.now()
-      socket.write(request?.bytes() ?? '')
+    connectAnew()
+
+    // a server answers so many requests on a connection, and says with the last that it closes it
+    function connectAnew(): void {
+      const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+      let rest = ''
+      let isLast = false
+      const send = (): void => {
+        sentAt = performance.now()
+        socket.write(request?.bytes() ?? '')
+      }
+      socket.on('connect', send)
+      socket.on('data', (part) => {
+        rest += part.toString('latin1')
+        const head = rest.indexOf('\r\n\r\n')
+        if (head < 0) return
+        const length = Number(/content-length: (\d+)/i.exec(rest)?.[1] ?? 0)
+        if (rest.length < head + 4 + length) return
+        if (!/^HTTP\/1\.1 20[012]/.test(rest)) return reject(new Error(rest))
+        isLast = /^connection: close/im.test(rest.slice(0, head))
+        rest = ''
+        answered++
+        const now = performance.now()
+        if (sentAt - began > warmUpMs && now < until) took.push(now - sentAt)
+        if (now < until) {
+          if (isLast) socket.end()
+          else send()
+          return
+        }
+        socket.end()
+        resolve()
+      })
+      socket.on('error', reject)
+      socket.on('close', () => {
+        if (isLast) connectAnew()
+        else reject(new Error('the server hung up'))
+      })
     }
-    socket.on('connect', send)
-    socket.on('data', (part) => {
-      rest += part.toString('latin1')
-      const head = rest.indexOf('\r\n\r\n')
-      if (head < 0) return
-      const length = Number(/content-length: (\d+)/i.exec(rest)?.[1] ?? 0)
-      if (rest.length < head + 4 + length) return
-      if (!/^HTTP\/1\.1 20[012]/.test(rest)) return reject(new Error(rest))
-      rest = ''
-      answered++
-      const now = performance.now()
-      if (sentAt - began > warmUpMs && now < until) took.push(now - sentAt)
-      if (now < until) return send()
-      socket.end()
-      resolve()
-    })
-    socket.on('error', reject)
-    socket.on('close', () => reject(new Error('the server hung up')))
   })
 }

@@ -93,6 +93,7 @@ export class DuckSession implements Disposable {
   readonly #temporary: string
   readonly #plans: Plans | undefined
   readonly #waiting: string[] = []
+  #transaction: 'none' | 'wanted' | 'open' | 'failed' = 'none'
 
   constructor(connection: DuckDBConnection, temporary: string, keepsPlans = false) {
     this.#connection = connection
@@ -118,6 +119,23 @@ export class DuckSession implements Disposable {
   /** What waits is not run. */
   abandon(): void {
     this.#waiting.length = 0
+  }
+
+  /** What follows is one transaction, until `end`: nobody else sees it. */
+  begin(): void {
+    this.#transaction = 'wanted'
+  }
+
+  /** Keeps what the transaction has made, or not; answers whether it is kept, which nothing is of one that has failed. */
+  async end(keep: boolean): Promise<boolean> {
+    const isKept = keep && this.#transaction !== 'failed'
+    try {
+      if (!isKept) this.abandon()
+      if (this.#transaction === 'open') await this.run(isKept ? 'commit' : 'rollback')
+    } finally {
+      this.#transaction = 'none'
+    }
+    return isKept
   }
 
   /** Runs a statement and answers how many rows it changed. */
@@ -153,14 +171,22 @@ export class DuckSession implements Disposable {
 
   // What waits is one transaction, for a commit takes its time too.
   async #script<T>(sql: string, run: (script: string) => Promise<T>): Promise<T> {
+    if (this.#transaction === 'failed')
+      throw new MillraceError('DUCKDB_FAILED', { message: 'the transaction has failed before', at: sql })
     const waiting = this.#waiting.splice(0)
     const texts = [...waiting, sql].map((each) => this.#plans?.textOf(each) ?? each)
-    if (waiting.length > 0) texts.splice(0, waiting.length, 'begin', ...texts.slice(0, -1), 'commit')
+    if (this.#transaction === 'wanted') {
+      this.#transaction = 'open'
+      texts.unshift('begin')
+    } else if (this.#transaction === 'none' && waiting.length > 0)
+      texts.splice(0, waiting.length, 'begin', ...texts.slice(0, -1), 'commit')
     try {
       return await run(texts.join('\n;\n'))
     } catch (error) {
+      const inTransaction = this.#transaction === 'open'
+      if (inTransaction) this.#transaction = 'failed'
       // of what was to be told only the first error is; of a plan nobody knows whether it was made
-      if (waiting.length > 0) await this.#connection.run('rollback').catch(() => {})
+      if (inTransaction || waiting.length > 0) await this.#connection.run('rollback').catch(() => {})
       await this.forgetPlans().catch(() => {})
       throw failed([...waiting, sql].join('\n;\n'), error, this.#temporary)
     }

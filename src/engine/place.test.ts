@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, beforeEach, suite, test } from 'node:test'
+import { after, afterEach, beforeEach, suite, test } from 'node:test'
 import { Duck } from './duckdb.ts'
 import { OwnPlace, type Place, Room } from './place.ts'
 import { noTime } from './relations.ts'
@@ -18,7 +18,8 @@ after(async () => {
 
 let rooms = 0
 const places = {
-  'a room': () => new Room(session, 'shop', `room ${++rooms}`),
+  'a room that takes back': () => new Room(session, 'shop', `room ${++rooms}`, true),
+  'a room that is emptied': () => new Room(session, 'shop', `room ${++rooms}`, false),
   'a schema for one batch': () => new OwnPlace(session, 'shop', `batch ${++rooms}`),
 }
 
@@ -29,6 +30,7 @@ for (const [what, open] of Object.entries(places)) {
       place = open()
       await place.enter()
     })
+    afterEach(() => place.leave())
 
     const name = (relation: string): string => `${place.schema}.${relation}`
     const make = async (relation: string, select: string, as: 'table' | 'view' = 'table'): Promise<number> =>
@@ -107,7 +109,7 @@ for (const [what, open] of Object.entries(places)) {
 }
 
 test('a room is built anew before what its tables keep adds up', async () => {
-  const room = new Room(session, 'shop', 'long')
+  const room = new Room(session, 'shop', 'long', false)
   for (let batch = 1; batch <= 1001; batch++) {
     await room.enter()
     const given = `${room.schema}.given`

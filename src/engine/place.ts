@@ -1,6 +1,6 @@
 /**
  * Where the relations of a batch are made in DuckDB. A large batch has a schema of its own, which goes with it. Small ones,
- * one after another, share a room: its tables are emptied and filled by the same statements, so that DuckDB need not plan
+ * one after another, share a room: its tables are filled anew by the same statements, so that DuckDB need not plan
  * them again, which takes longer than to run them on a few rows. A plan holds until a table or a view is made.
  */
 import type { Relation } from '../operators/operator.ts'
@@ -9,6 +9,7 @@ import type { Plan } from '../plan/plan.ts'
 import type { Range } from '../sources/source.ts'
 import type { DuckSession } from './duckdb.ts'
 import type { BatchTime } from './relations.ts'
+import { keepingSteps } from './state.ts'
 
 export interface Place {
   /** Part of the names of its files; no other batch that is under way has the same. */
@@ -57,35 +58,48 @@ export class OwnPlace implements Place {
 }
 
 /** A table in memory that is emptied keeps a little of it. */
-const batchesARoom = 500
+const emptiedAtMost = 500
+/** So many selects of a relation are remembered. */
+const selectsKnown = 100
 
-/** The schema of the small batches of one source on one session, a batch at a time. */
+/**
+ * The schema of the small batches of one source on one session, a batch at a time. What a batch makes is taken back when it
+ * leaves, as a transaction that nobody commits, which costs half of what it takes to empty tables; unless other tables are
+ * changed with it, such as those of open windows, or one was made.
+ */
 export class Room implements Place {
   readonly name: string
   readonly schema: string
   readonly again = true
   readonly #session: DuckSession
+  readonly #takesBack: boolean
   /** By relation, the selects that are known to have its columns. */
   readonly #selects = new Map<string, Set<string>>()
   readonly #columns = new Map<string, string>()
   readonly #filled = new Set<string>()
-  #batches = 0
+  #isThere = false
+  /** Something was made that stays when the batch leaves. */
+  #isNew = false
+  #emptied = 0
 
-  /** `owner`: what no other worker is called. */
-  constructor(session: DuckSession, owner: string, name: string) {
+  /** `owner`: what no other worker is called. `takesBack`: nothing else is changed by a batch. */
+  constructor(session: DuckSession, owner: string, name: string, takesBack: boolean) {
     this.#session = session
     this.name = name
     this.schema = identifier(`${owner} ${name}`)
+    this.#takesBack = takesBack
   }
 
   async enter(): Promise<void> {
-    if (this.#batches++ % batchesARoom > 0) {
-      for (const name of this.#filled) this.#empty(name)
-      return
+    if (this.#emptied > emptiedAtMost) await this.drop()
+    if (!this.#isThere) {
+      await this.#session.run(`drop schema if exists ${this.schema} cascade`)
+      await this.#session.run(`create schema ${this.schema}`)
+      await this.#session.run(`create table ${this.#clock} (before_us bigint, after_us bigint)`)
+      this.#isThere = true
     }
-    await this.drop()
-    await this.#session.run(`create schema ${this.schema}`)
-    await this.#session.run(`create table ${this.#clock} (before_us bigint, after_us bigint)`)
+    if (this.#takesBack) this.#session.begin()
+    else this.#emptyAll()
   }
 
   async make({ name, as, select }: Pick<Relation, 'name' | 'as' | 'select'>): Promise<number | undefined> {
@@ -93,7 +107,7 @@ export class Room implements Place {
     if (known?.has(select) && as === 'view') return 0
     if (this.#filled.has(name)) this.#empty(name)
     if (known !== undefined && as === 'table' && (known.has(select) || (await this.#hasColumnsOf(name, select)))) {
-      known.add(select)
+      if (known.size < selectsKnown) known.add(select)
       this.#filled.add(name)
       this.#session.later(`insert into ${name}\n${select}`)
       return undefined
@@ -101,6 +115,7 @@ export class Room implements Place {
     // whatever reads it may have other columns now
     if (known !== undefined) this.#forget()
     this.#selects.set(name, new Set([select]))
+    this.#isNew = true
     const rows = await this.#session.make(`create or replace ${as} ${name} as\n${select}`)
     if (rows > 0) this.#filled.add(name)
     return rows
@@ -108,14 +123,22 @@ export class Room implements Place {
 
   async tell(time: BatchTime): Promise<BatchTime> {
     const us = (ms: number | undefined): string => (ms === undefined ? 'null' : String(BigInt(Math.round(ms)) * 1000n))
-    this.#empty(this.#clock)
+    if (this.#filled.has(this.#clock)) this.#empty(this.#clock)
+    this.#filled.add(this.#clock)
     this.#session.later(`insert into ${this.#clock} values (${us(time.before)}, ${us(time.after)})`)
     return { ...time, clock: this.#clock }
   }
 
-  /** What the batch has left is taken away when the next one comes, which waits for less then. */
+  /** Of what is not taken back, the batch's rows go when the next one comes, which waits for less then. */
   async leave(): Promise<void> {
     this.#session.abandon()
+    if (!this.#takesBack) return
+    if (this.#isNew) this.#emptyAll()
+    const isKept = await this.#session.end(this.#isNew)
+    // of what was made nothing is there
+    if (this.#isNew && !isKept) this.#forget()
+    this.#isNew = false
+    this.#filled.clear()
   }
 
   #forget(): void {
@@ -126,11 +149,18 @@ export class Room implements Place {
   async drop(): Promise<void> {
     this.#forget()
     this.#filled.clear()
+    this.#emptied = 0
+    this.#isThere = false
     await this.#session.run(`drop schema if exists ${this.schema} cascade`)
   }
 
   get #clock(): string {
     return `${this.schema}.clock`
+  }
+
+  #emptyAll(): void {
+    for (const name of this.#filled) this.#empty(name)
+    this.#emptied++
   }
 
   #empty(name: string): void {
@@ -159,10 +189,12 @@ export class Rooms {
   readonly #owner: string
   readonly #sources: readonly string[]
   readonly #sessions: readonly DuckSession[]
+  readonly #takeBack: boolean
 
   /** `owner`: what no other worker is called. */
   constructor(owner: string, plan: Plan, sessions: readonly DuckSession[]) {
     this.#owner = owner
+    this.#takeBack = keepingSteps(plan).length === 0
     this.#sources = Object.keys(plan.sources)
     this.#sessions = sessions
   }
@@ -173,7 +205,7 @@ export class Rooms {
     // for another source other steps run
     const which = source === undefined ? 'none' : this.#sources.indexOf(source)
     const name = `small-${this.#sessions.indexOf(session)}-${which}`
-    const room = this.#rooms.get(name) ?? new Room(session, this.#owner, name)
+    const room = this.#rooms.get(name) ?? new Room(session, this.#owner, name, this.#takeBack)
     this.#rooms.set(name, room)
     return room
   }

@@ -15,7 +15,7 @@ export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise
   const { plan, session } = tools
   const selects: string[] = []
   const { fetchRaw } = batch.range
-  const rawOf = async (rows: string) => fetchRaw?.(batch.names.staged, rows)
+  const rawOf = async (rows: string) => fetchRaw?.(session, batch.names.staged, rows)
   if (batch.range.malformedSelect !== undefined) selects.push(batch.range.malformedSelect)
   for (const step of plan.steps) {
     if (step.op === 'validate' && failuresOf(step).length > 0) {
@@ -94,7 +94,7 @@ export async function printLateRows(tools: BatchTools, batch: Batch): Promise<Pr
       })
     }
     if (step.late === 'drop') continue
-    await fetchRaw?.(batch.names.staged, `select _row from ${late}`)
+    await fetchRaw?.(session, batch.names.staged, `select _row from ${late}`)
     selects.push(`select
   ${sqlText(step.id)} as step,
   concat(${where.place}, case when ${where.line} is null then '' else ':' || ${where.line} end) as place,

@@ -3,8 +3,9 @@ import { mkdir, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { type Bench, openBench } from '../../test/histories.ts'
+import { count } from '../functions/aggregate.ts'
 import { createLog } from '../log.ts'
-import { files, integer, pipeline, table, text } from '../pipeline.ts'
+import { files, integer, pipeline, table, text, timestamp } from '../pipeline.ts'
 import type { FilesSource, Plan } from '../plan/plan.ts'
 import { openFilesReader } from '../sources/files/reader.ts'
 import type { SourceReader } from '../sources/source.ts'
@@ -173,12 +174,18 @@ test('a worker that has no memory to keep tables of small batches goes on withou
   const folder = join(bench.folder, 'wide')
   await mkdir(folder, { recursive: true })
   const names = Array.from({ length: 120 }, (_, i) => `c${i}`)
-  await writeFile(join(folder, 'a.csv'), `${names.join(',')}\n${`${names.map((_, i) => i).join(',')}\n`.repeat(40)}`)
+  await writeFile(
+    join(folder, 'a.csv'),
+    `${names.join(',')},room,at\n${`${names.map((_, i) => i).join(',')},a,2026-01-01T00:00:00Z\n`.repeat(40)}`,
+  )
   await utimes(join(folder, 'a.csv'), new Date(0), new Date(0))
-  const columns = Object.fromEntries(names.map((name) => [name, integer()]))
+  // what is kept of open windows stays from batch to batch, and so do tables that are emptied
+  const columns = { ...Object.fromEntries(names.map((name) => [name, integer()])), room: text(), at: timestamp() }
   const { plan } = pipeline('wide')
-    .from(files(folder, { format: 'csv', columns }))
-    .into(table('wide'))
+    .from(files(folder, { format: 'csv', columns, eventTime: { column: 'at', outOfOrder: '1 minute' } }))
+    .also((flow) => flow.into(table('wide')))
+    .window({ size: '1 minute', by: 'room', emit: 'close' }, () => ({ rows: count() }))
+    .into(table('counted', { key: ['room', 'window_start'] }))
   const database = memoryDatabase(Date.now)
   const store = openMemoryStore(database)
   await store.register(plan)

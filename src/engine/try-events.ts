@@ -74,7 +74,7 @@ export async function tryEvents(
     )
     try {
       // its text is of no use here, but the place for it must be there
-      await range.fetchRaw?.(batch.names.staged, 'select 0 where false')
+      await range.fetchRaw?.(session, batch.names.staged, 'select 0 where false')
       const letters = range.malformedSelect === undefined ? [] : [range.malformedSelect]
       for (const step of batch.plan.steps) {
         if (step.op !== 'validate' || failuresOf(step).length === 0) continue

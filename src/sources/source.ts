@@ -26,8 +26,11 @@ export interface Range {
   /** SQL giving dead letters (`deadLetterColumns`) for what was malformed; undefined when nothing was. */
   malformedSelect: string | undefined
   where: Where
-  /** Makes `where.rawText` true of these staged rows, given as SQL for their `_row`; without it, it is true of all. */
-  fetchRaw?(staged: string, rows: string): Promise<void>
+  /**
+   * Makes `where.rawText` true of these staged rows, given as SQL for their `_row`; without it, it is true of all. `sql` is
+   * what the rows were staged with: nobody else may see them.
+   */
+  fetchRaw?(sql: Sql, staged: string, rows: string): Promise<void>
   files: FileProgress[]
   filesQuarantined: number
   positions: Position[]

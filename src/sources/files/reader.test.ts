@@ -87,7 +87,7 @@ async function readAll(
     assert.ok(found.ranges < 200, 'it does not end')
     await session.run(`create or replace table staged as ${range.select(found.ranges)}`)
     assert.equal(await session.count('staged'), range.rows, 'a range has the rows it says')
-    await range.fetchRaw?.('staged', 'select _row from staged')
+    await range.fetchRaw?.(session, 'staged', 'select _row from staged')
     const names = source.columns.map(({ name }) => `coalesce(s."${name}", '-')`)
     const text = `concat_ws(' ', parse_filename(${range.where.place}) || ':' || ${range.where.line}, ${names.join(', ')}${raw ? `, '<-', ${range.where.rawText}` : ''})`
     found.rows.push(
@@ -574,7 +574,7 @@ test('the text of a row whose file is gone is not taken from another file', asyn
     assert.ok(range)
     await then(path)
     await session.run(`create or replace table staged as ${range.select(1)}`)
-    await range.fetchRaw?.('staged', 'select _row from staged')
+    await range.fetchRaw?.(session, 'staged', 'select _row from staged')
     const found = await texts(session, `select ${range.where.rawText} as text from staged s ${range.where.join}`)
     assert.deepEqual(found, ['[the file is gone, or has changed]'])
     await range.release()

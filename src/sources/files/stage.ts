@@ -51,7 +51,7 @@ export interface RowStage {
   malformedSql(): string | undefined
   /** SQL over the staged relation `s`, with what has to be joined for it. */
   raw(): { join: string; text: string }
-  fetchRaw?(staged: string, rows: string): Promise<void>
+  fetchRaw?(sql: Sql, staged: string, rows: string): Promise<void>
   release(): Promise<void>
 }
 

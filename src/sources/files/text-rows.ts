@@ -5,7 +5,7 @@ import { MillraceError } from '../../errors.ts'
 import type { Column } from '../../plan/columns.ts'
 import { identifier, sqlText } from '../../plan/identifier.ts'
 import { columnsRead } from '../../plan/plan.ts'
-import type { Limits } from '../source.ts'
+import type { Limits, Sql } from '../source.ts'
 import type { Claim } from './claims.ts'
 import { openContent, readBegin } from './content.ts'
 import { CsvCutter } from './cut-csv.ts'
@@ -358,10 +358,10 @@ from ${readSpoolSql(paths, layout.columns, format, layout)}`
     return { join: '', text: `case s._layout ${each.join(' ')} end` }
   }
 
-  async fetchRaw(staged: string, rows: string): Promise<void> {
+  async fetchRaw(sql: Sql, staged: string, rows: string): Promise<void> {
     const table = this.#rawTable
     if (table === undefined) return
-    const { sql, spool, name } = this.#options
+    const { spool, name } = this.#options
     await sql.run(`create table if not exists ${table} (_row bigint primary key, raw varchar)`)
     const spans = await sql.rows<{ row: string; file: number; span: string }>(
       `select _row::varchar as row, _file as file, _span as span from ${staged} where _row in (${rows}) order by _row`,

@@ -56,9 +56,9 @@ test('a column that no step reads is looked at like the others, and told of wher
     { n: '5' },
   ])
   const staged = `(${select(1)})`
-  await fetchRaw?.(staged, `select _row from ${staged} where n <> '3'`)
+  await fetchRaw?.(session, staged, `select _row from ${staged} where n <> '3'`)
   // another letter may tell of the same rows
-  await fetchRaw?.(staged, `select _row from ${staged}`)
+  await fetchRaw?.(session, staged, `select _row from ${staged}`)
   const asked = `select s.n, ${columnSql(where, 'n')} as same, ${columnSql(where, 'text')} as text, ${where.rawText} as raw`
   assert.deepEqual(await session.rows(`${asked} from ${staged} s ${where.join} order by n`), [
     { n: '1', same: '1', text: 'one, "and"', raw: records[0] },
@@ -111,7 +111,7 @@ from (${select(1)})`,
     // the first and the last of a block of places, and some between
     const wanted = [0, 1, 4095 * 3, 4096 * 3, 4096 * 3 + 1, 31_415, records - 1]
     const staged = `(select *, _line::int % 3 as partition from (${select(1)}))`
-    await fetchRaw?.(staged, `select _row from ${staged} where _line in (${wanted.join(', ')})`)
+    await fetchRaw?.(session, staged, `select _row from ${staged} where _line in (${wanted.join(', ')})`)
     const raw = await session.rows<{ raw: string }>(`from "range-${range}-raw" order by _row & 16777215`)
     assert.deepEqual(
       raw.map((row) => JSON.parse(row.raw).text),

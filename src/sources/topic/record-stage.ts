@@ -237,7 +237,7 @@ export class RecordStage implements RecordSink {
         rawText: 'w.raw',
         lacks: this.#options.unread,
       },
-      fetchRaw: (staged, rows) => this.#fetchRaw(raw, staged, rows),
+      fetchRaw: (sql, staged, rows) => this.#fetchRaw(sql, raw, staged, rows),
       files: [],
       filesQuarantined: 0,
       positions: ranges.map(({ partition, to }) => ({
@@ -315,9 +315,9 @@ from ${readSpoolSql(
     })
   }
 
-  async #fetchRaw(table: string, staged: string, rows: string): Promise<void> {
+  async #fetchRaw(sql: Sql, table: string, staged: string, rows: string): Promise<void> {
     this.#rawTable = table
-    const { sql, spool, name, unread } = this.#options
+    const { spool, name, unread } = this.#options
     const lacked = unread.map((column) => identifier(column))
     const texts = lacked.map((column) => `, ${column} varchar`)
     await sql.run(`create table if not exists ${table} (_row bigint primary key, raw varchar${texts.join('')})`)
