@@ -10,7 +10,8 @@ import { keyedName } from '../operators/dedup.ts'
 import { checkedName, uncheckedSql } from '../operators/validate.ts'
 import { identifier } from '../plan/identifier.ts'
 import { type FilesStep, type Plan, type Step, type TableStep, type TopicStep, takesInputRows } from '../plan/plan.ts'
-import { copySql, deletedName, keysSql, keyTooLongName, quotedColumns } from '../sinks/table.ts'
+import { removeFile } from '../remove-file.ts'
+import { copySql, deletedName, keysSql, keyTooLongName, quotedColumns, rowsToPrint } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import {
   type BatchKind,
@@ -136,7 +137,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     counted: undefined,
     async release() {
       await releasePrinted(batch)
-      for (const path of batch.told) await rm(path, { force: true })
+      for (const path of batch.told) await removeFile(path)
       await place.leave()
       await range.release()
     },
@@ -367,10 +368,11 @@ async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Prom
       const fresh = batch.time.atOnce ? await print(false) : undefined
       return { step, rows: await print(true), fresh, deleted: undefined }
     }
-    case 'insert if new':
-      if (batch.counts.get(batch.names.of(step.id)) === 0)
-        return { step, rows: noRows(step), fresh: undefined, deleted: undefined }
-      return { step, rows: await print(true), fresh: await print(false), deleted: undefined }
+    case 'insert if new': {
+      const some = async (known: boolean): Promise<Printed> =>
+        batch.counts.get(rowsToPrint(batch.names.of(step.id), known)) === 0 ? noRows(step) : await print(known)
+      return { step, rows: await some(true), fresh: await some(false), deleted: undefined }
+    }
   }
 }
 

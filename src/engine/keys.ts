@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { keyedName, seenName } from '../operators/dedup.ts'
 import { sqlText } from '../plan/identifier.ts'
 import type { DedupStep, TableStep } from '../plan/plan.ts'
-import { keyHashSql, knownName } from '../sinks/table.ts'
+import { keyHashSql, knownName, rowsToPrint } from '../sinks/table.ts'
 import type { Batch, BatchTools } from './batch.ts'
 import { KeyFilter } from './key-filter.ts'
 import { type Printed, printRows } from './row-file.ts'
@@ -18,12 +18,15 @@ export async function findKnownKeys(tools: BatchTools, batch: Batch, step: Table
   const filter = filters.get(step.id) ?? new KeyFilter()
   filters.set(step.id, filter)
   const known = new Set<number>()
+  const out = batch.names.of(step.id)
   const keys = await session.numbers(`select ${keyHashSql(step.mode.key)} from ${batch.names.into(step)}`)
   for (const key of keys) if (filter.add(key)) known.add(key)
-  // then nothing has to be printed
-  if (keys.length === 0) batch.counts.set(batch.names.of(step.id), 0)
+  // what is not there need not be counted, nor printed
+  if (keys.length === 0) batch.counts.set(out, 0)
+  if (known.size === 0) batch.counts.set(rowsToPrint(out, true), 0)
+  if (keys.every((key) => known.has(key))) batch.counts.set(rowsToPrint(out, false), 0)
   await batch.place.make({
-    name: knownName(batch.names.of(step.id)),
+    name: knownName(out),
     as: 'table',
     select: `select unnest(string_split(${sqlText([...known].join(','))}, ',')::double[]) as key where ${known.size > 0}`,
   })

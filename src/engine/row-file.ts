@@ -1,7 +1,7 @@
 /** Rows leave DuckDB as CSV files that Postgres `COPY` reads. */
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sqlText } from '../plan/identifier.ts'
+import { removeFile } from '../remove-file.ts'
 import type { RowFile } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
 
@@ -22,5 +22,5 @@ export async function printRows(
   const count = await session.run(
     `copy (\n${rows.select}\n) to ${sqlText(path)} (format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''${quoted})`,
   )
-  return { path, columns: rows.columns, rows: count, release: () => rm(path, { force: true }) }
+  return { path, columns: rows.columns, rows: count, release: () => removeFile(path) }
 }

@@ -586,17 +586,23 @@ class Worker implements AsyncDisposable {
     this.#reader?.settled?.(positionsOf(tools, batch)).catch((error: unknown) => {
       log.warn('positions could not be published', { pipeline: plan.name, why: messageOf(error) })
     })
-    await batch.release()
+    // a large one holds memory that the next needs
+    if (!batch.place.again) await batch.release()
     await this.#effects
     // not waited for here: the next batch may be committed meanwhile
-    const archiver = this.#archiver
-    const effects = runEffects(this.#effectTools())
-      .then(() => archiver?.settled(batch.number))
-      .then(() => this.#foldLedger(batch.number))
-    this.#effects = effects
-    effects.catch((error) => {
+    this.#effects = this.#follow(batch)
+    this.#effects.catch((error) => {
       this.#effectFailure = error
     })
+  }
+
+  // What is done once a batch is committed.
+  async #follow(batch: Batch): Promise<void> {
+    const archiver = this.#archiver
+    if (batch.place.again) await batch.release()
+    await runEffects(this.#effectTools())
+    archiver?.settled(batch.number)
+    await this.#foldLedger(batch.number)
   }
 
   #effectTools(): EffectTools {

@@ -104,7 +104,12 @@ export function numberedSql(out: string): string {
 /** The select that prints a sink's rows for Postgres `COPY` in CSV, in arrival order. */
 export function copySql(step: TableStep, out: string, known: boolean): string {
   const columns = step.columns.map((column) => `  ${postgresText(column)} as ${identifier(column.name)}`)
-  return `select\n${columns.join(',\n')}\nfrom ${out}\nwhere ${known ? '' : 'not '}_known\norder by _row`
+  return `select\n${columns.join(',\n')}\nfrom ${rowsToPrint(out, known)}\norder by _row`
+}
+
+/** The rows of a sink whose key may be known, or of the others, to stand after `from`. */
+export function rowsToPrint(out: string, known: boolean): string {
+  return `${out}\nwhere ${known ? '' : 'not '}_known`
 }
 
 /** The select that prints keys as `copySql` prints rows. */

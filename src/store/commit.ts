@@ -45,10 +45,19 @@ export async function commitBatch(client: Client, batch: BatchCommit, landing: L
     if (batch.requests) await writeRequests(client, batch.requests)
     const rowsOut = rowsOutOf(outcomes, messages)
     await writeFiles(client, batch)
-    await writePositions(client, batch)
     await settle(client, batch)
+    const { positions } = batch
+    // with the positions of its sources, for each question takes its time
     const { rows } = await client.query<{ committed_at: Date }>(
       `
+      with moved as (
+        insert into millrace.positions (pipeline, source, partition, position, watermark)
+        select $1, * from unnest($18::text[], $19::text[], $20::bigint[], $21::timestamptz[])
+        on conflict (pipeline, source, partition) do update
+        set    position = excluded.position,
+               -- never back, and null does not forget it
+               watermark = greatest(millrace.positions.watermark, excluded.watermark)
+      )
       insert into millrace.batches (
         pipeline, batch, epoch, kind, started_at, rows_in, written, filtered, duplicates, late, dead,
         files_quarantined, rows_out, ranges, phases_ms, step_rows, watermark)
@@ -72,6 +81,10 @@ export async function commitBatch(client: Client, batch: BatchCommit, landing: L
         JSON.stringify({ ...batch.phases, land: Math.round(performance.now() - started) }),
         JSON.stringify(batch.stepRows),
         asDate(batch.watermark),
+        positions.map(({ source }) => source),
+        positions.map(({ partition }) => partition),
+        positions.map(({ position }) => position),
+        positions.map(({ watermark }) => asDate(watermark)),
       ],
     )
     await failpoint('after positions')
@@ -120,21 +133,6 @@ export async function commitBatch(client: Client, batch: BatchCommit, landing: L
 }
 
 // ---- what goes with the rows ---------------------------------------------------------------------------------------
-
-async function writePositions(client: Client, batch: BatchCommit): Promise<void> {
-  for (const { source, partition, position, watermark } of batch.positions) {
-    await client.query(
-      `
-      insert into millrace.positions (pipeline, source, partition, position, watermark)
-      values ($1, $2, $3, $4, $5)
-      on conflict (pipeline, source, partition) do update
-      set    position = excluded.position,
-             -- never back, and null does not forget it
-             watermark = greatest(millrace.positions.watermark, excluded.watermark)`,
-      [batch.pipeline, source, partition, position, asDate(watermark)],
-    )
-  }
-}
 
 function asDate(ms: number | undefined): Date | null {
   return ms === undefined ? null : new Date(ms)

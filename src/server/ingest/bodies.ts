@@ -41,7 +41,9 @@ export class Bodies {
     })
     request.on('end', () => stop())
     for (const event of ['error', 'close'])
-      request.on(event, () => stop(new ProblemError(400, 'BAD_REQUEST', 'the connection ended before the body did')))
+      request.on(event, () => {
+        if (!over) stop(new ProblemError(400, 'BAD_REQUEST', 'the connection ended before the body did'))
+      })
     await promise
     const [only] = chunks
     return only !== undefined && chunks.length === 1 ? only : Buffer.concat(chunks, length)

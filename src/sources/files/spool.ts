@@ -1,8 +1,9 @@
 /** A file that one process fills and DuckDB then reads. Chunks are appended in order; a part can be taken back. */
 
 import type { FileHandle } from 'node:fs/promises'
-import { open, rm } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { asDiskFull } from '../../errors.ts'
+import { removeFile } from '../../remove-file.ts'
 
 export class SpoolFile {
   readonly path: string
@@ -67,7 +68,7 @@ export class SpoolFile {
   async remove(): Promise<void> {
     await this.#handle?.close()
     this.#handle = undefined
-    await rm(this.path, { force: true })
+    await removeFile(this.path)
   }
 }
 
