@@ -3,6 +3,7 @@ import type { Plan, TopicStep } from '../plan/plan.ts'
 import { messagesSql } from '../sinks/topic.ts'
 import { outboxColumns } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
+import type { Place } from './place.ts'
 import { type Printed, printRows } from './row-file.ts'
 
 export interface PrintedMessages {
@@ -19,9 +20,9 @@ export async function printMessages(
   session: DuckSession,
   spool: string,
   step: TopicStep,
-  batch: { rows: string; name: string },
+  batch: { rows: string; place: Place },
 ): Promise<PrintedMessages> {
-  const rows = await printRows(session, spool, `${batch.name}-${step.id}-messages`, {
+  const rows = await printRows(session, spool, batch.place, `${step.id}-messages`, {
     select: messagesSql(step, batch.rows),
     columns: [...outboxColumns],
     quoted: ['step', 'topic', 'key', 'value'],
