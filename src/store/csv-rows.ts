@@ -7,6 +7,8 @@ export type Row = Record<string, string | null>
 
 /** The rows of a file, by column. */
 export async function readRows(file: RowFile): Promise<Row[]> {
+  // of none there may be no file
+  if (file.rows === 0) return []
   const lines = parseCsv(await readFile(file.path, 'utf8'))
   return lines.map((fields, n) => {
     if (fields.length !== file.columns.length) {
