@@ -5,8 +5,12 @@ import { join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import type { Browser, Page } from 'playwright-core'
+import { shopEvents } from '../pipelines/shop-events/pipeline.ts'
+import { runSystem } from '../src/engine/system-run.ts'
 import { createLog } from '../src/log.ts'
 import { buildPageIfStale, pageFolder } from '../src/page/build.ts'
+import { withReplays } from '../src/tasks/replay.ts'
+import { runTasks } from '../src/tasks/runner.ts'
 import { barriers, chromiumPath, launch, openTab, overflow, type Scheme, shoot } from './page/browser.ts'
 import { hostileTexts } from './page/hostile-texts.ts'
 import { type MockServer, openMockServer } from './page/mock-server.ts'
@@ -707,6 +711,54 @@ inChromium('on the real server every view stands, and a dead letter is mended, r
   await page.getByText('replay', { exact: true }).first().waitFor()
   assert.deepEqual(complaints, [])
   assert.deepEqual(strangers, [])
+})
+
+inChromium('on the real server many are left to a worker, and its task is shown until they have landed', async () => {
+  await using served = await openServed({ page: pageFolder })
+  const { store, duck, config, folder } = served
+  const rows = Array.from({ length: 10_001 }, (_, n) => `r${n},u1,refund,p1,1.50,2026-01-31T12:00:00Z`)
+  const input = join(folder, 'refunds.csv')
+  writeFileSync(input, `event_id,user_id,event_type,product_id,price,event_timestamp\n${rows.join('\n')}\n`)
+  const log = createLog('error', { write: () => {} })
+  const stop = new AbortController()
+  const tools = { config, store, duck, log, signal: stop.signal }
+  await runSystem({ ...tools, system: shopEvents, bounded: { inputs: [input], again: false } })
+
+  const running = runTasks({ ...tools, owners: [withReplays(shopEvents, tools)], settings: config.settings })
+  // it has to wait until the pipeline is lent to it
+  const ownsIt = { pipeline: 'shop-events', owner: 'the test', borrow: false, onWanted: () => {}, onLost: () => {} }
+  const owning = await store.lease(ownsIt)
+  assert.ok(owning.is === 'taken')
+
+  await using tab = await openTab(browser, `${served.url}/#/dead-letters?code=NOT_ONE_OF`)
+  const { page, complaints } = tab
+  await page.getByRole('button', { name: /^Replay all 10,0\d\d/ }).click()
+  const dialog = page.getByRole('dialog')
+  await dialog.getByText('Give all of them the same value').click({ timeout: 60_000 })
+  await dialog.getByLabel('Column').selectOption('event_type')
+  await dialog.getByLabel('Value').fill('view')
+  await dialog.getByRole('button', { name: 'See what it would do' }).click()
+  await dialog.getByText('would land').waitFor({ timeout: 60_000 })
+  await dialog.getByRole('button', { name: /^Replay 10,0\d\d$/ }).click()
+  await dialog.getByText('replays them, behind other work').waitFor()
+  assert.equal(await dialog.getByText('No row was sent again').count(), 0)
+  await shoot(page, 'real-left-to-a-worker')
+  assert.deepEqual(await barriers(page, 'real left to a worker'), [])
+  await dialog.getByRole('link', { name: 'Tasks' }).click()
+  await page.getByRole('cell', { name: 'replay_dead_letters' }).waitFor()
+  await shoot(page, 'real-replay-waits')
+
+  await owning.lease.release()
+  await page.getByText('Nothing waits').waitFor({ timeout: 120_000 })
+  stop.abort()
+  await running
+  const client = await served.connect()
+  const { rows: left } = await client.query(
+    `select count(*)::int as open from millrace.dead_letters where settled is null and fields ->> 'event_type' = 'refund'`,
+  )
+  await client.end()
+  assert.deepEqual(left, [{ open: 0 }])
+  assert.deepEqual(complaints, [])
 })
 
 inChromium(

@@ -119,6 +119,24 @@ describe('a replay', { concurrency: 2 }, () => {
     assert.deepEqual(kinds, [{ kind: 'replay', rows_in: 16 }])
   })
 
+  test('that is left to a worker goes on with the next one when that is told to stop in it', async () => {
+    await using database = await testDatabase()
+    await using world = await till(database)
+    await said(world, ['replay', ...mended, '--by-worker'])
+    await using first = world.start(['work', 'shop-events'], inDoubt)
+    await standsInTransaction(world, first)
+    assert.deepEqual(await first.stop(), { code: 0, signal: null }, first.story())
+    const replayed = () =>
+      world.sql(`select count(*)::int as rows from millrace.dead_letters where settled = 'replayed'`)
+    assert.deepEqual(await replayed(), [{ rows: 10 }])
+    await using next = world.start(['work', 'shop-events'])
+    await eventually(async () => JSON.stringify(await replayed()) === JSON.stringify([{ rows: 16 }]), {
+      what: () => `all letters are replayed: ${next.story()}`,
+      withinMs: 120_000,
+    })
+    await landedOnce(world)
+  })
+
   test('leaves out what is discarded while it is under way', async () => {
     await using database = await testDatabase()
     await using world = await till(database)

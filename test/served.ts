@@ -10,7 +10,7 @@ import { runSystem } from '../src/engine/system-run.ts'
 import { createLog } from '../src/log.ts'
 import { type Board, newBoard, note } from '../src/server/board.ts'
 import { openServer, type Server } from '../src/server/server.ts'
-import { openPostgres } from '../src/store/postgres.ts'
+import { openPostgres, type PostgresStore } from '../src/store/postgres.ts'
 import { type TestDatabase, testDatabase } from './postgres.ts'
 
 export interface Served extends AsyncDisposable {
@@ -18,6 +18,8 @@ export interface Served extends AsyncDisposable {
   server: Server
   board: Board
   config: Config
+  store: PostgresStore
+  duck: Duck
   folder: string
   /** To its database. */
   connect: TestDatabase['connect']
@@ -97,6 +99,8 @@ export async function openServed(options: { page?: string } = {}): Promise<Serve
     server,
     board,
     config,
+    store,
+    duck,
     folder,
     connect: () => database.connect(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

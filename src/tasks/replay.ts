@@ -13,6 +13,8 @@ export const replayTask = 'replay_dead_letters'
 
 /** A key is in an index of the queue, whose entries have their limit. */
 const longestKey = 2_000
+/** A run of the queue may take an hour. What a replay has not come to by then is asked for anew. */
+const longestMs = 30 * 60_000
 
 interface ReplayTools {
   config: Config
@@ -22,15 +24,21 @@ interface ReplayTools {
   signal: AbortSignal
 }
 
-/** The system with the task that replays its dead letters. Its batches are transactions of their own, as those of any replay. */
+/**
+ * The system with the task that replays its dead letters. Its batches are transactions of their own, as those of any replay:
+ * one that is told to stop, or takes too long, leaves the rest to the next run.
+ */
 export function withReplays(system: System, tools: ReplayTools): TaskOwner {
   const task: Task = {
     says: 'Replays dead letters that were chosen',
     async run({ keys }) {
       for (const key of keys) {
         const letters = lettersOf(key)
-        const { books, batches } = await runSystem({ ...tools, system, letters })
-        tools.log.info('dead letters were replayed', { pipeline: system.name, batches, ...books })
+        const signal = AbortSignal.any([tools.signal, AbortSignal.timeout(longestMs)])
+        const { books, batches } = await runSystem({ ...tools, signal, system, letters })
+        if (signal.aborted) await tools.store.requestTask(system.name, replayTask, [key])
+        const isWhole = signal.aborted ? 'not yet' : 'yes'
+        tools.log.info('dead letters were replayed', { pipeline: system.name, whole: isWhole, batches, ...books })
       }
     },
   }

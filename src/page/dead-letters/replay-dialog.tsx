@@ -227,7 +227,7 @@ function Done({ replay }: { replay: Replay }) {
           )}
         </div>
       ))}
-      {replay.replayed.length === 0 && <p>No row was sent again.</p>}
+      {replay.replayed.length === 0 && (replay.left_to_workers ?? []).length === 0 && <p>No row was sent again.</p>}
       {replay.left.length > 0 && <p>These stay as they are: {replay.left.join('; ')}.</p>}
     </>
   )
