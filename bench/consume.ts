@@ -1,12 +1,22 @@
-/** Reading a topic of Kafka through the driver, beside Kafka's own consumer and the library's stream of messages. */
+/**
+ * Reading a topic of Kafka through the driver, into nothing and into a relation of DuckDB, beside Kafka's own consumer and the
+ * library's stream of messages.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Consumer } from '@platformatic/kafka'
+import { Duck } from '../src/engine/duckdb.ts'
+import { pipeline, table, text, timestamp, topic as topicOf } from '../src/pipeline.ts'
 import { openKafka } from '../src/sources/topic/kafka/open.ts'
+import { openTopicSource } from '../src/sources/topic/source.ts'
 import type { RecordAt, RecordSink, Topics } from '../src/sources/topic/topic.ts'
 import { type Broker, noKafka, startBroker } from '../test/kafka-broker.ts'
 import { machine, median, printTable, saveResult } from './report.ts'
 
 const topic = 'events'
+/** Messages of chat, which are JSON; the values of the others are as long, and say nothing. */
+const chat = 'chat'
 const valueBytes = 160
 const partitions = 4
 /** As many as a batch of the engine takes. */
@@ -20,7 +30,7 @@ interface Figures {
   microseconds: number | undefined
 }
 
-type Way = 'append' | 'read' | 'read in portions' | "Kafka's own consumer" | "the library's messages"
+type Way = 'append' | 'read' | 'read in portions' | 'into DuckDB' | "Kafka's own consumer" | "the library's messages"
 
 export async function benchConsume({
   root,
@@ -35,10 +45,12 @@ export async function benchConsume({
   const here = join(root, 'bench')
   await using broker = await startBroker({ config: { 'num.partitions': partitions }, java: ['-Xmx1g'] })
   await using topics = await openKafka(broker.settings())
-  const append = await measured(rows, () => appendAll(topics, rows))
+  const append = await measured(rows, () => appendAll(topics, topic, rows, (n) => Buffer.alloc(valueBytes, n)))
+  await appendAll(topics, chat, rows, message)
   const ways: [Way, () => Promise<Figures>][] = [
     ['read', () => measured(rows, () => readAll(topics, rows, Number.POSITIVE_INFINITY))],
     ['read in portions', () => measured(rows, () => readAll(topics, rows, portionRecords))],
+    ['into DuckDB', () => measured(rows, () => toRelation(topics, rows))],
     ["Kafka's own consumer", () => consumeInJava(broker, rows)],
     ["the library's messages", () => measured(streamedRecords, () => stream(broker, Math.min(streamedRecords, rows)))],
   ]
@@ -56,15 +68,62 @@ export async function benchConsume({
   await saveResult(here, `consume-${rows}`, { machine: machine(), rows, partitions, valueBytes, results })
 }
 
-async function appendAll(topics: Topics, rows: number): Promise<void> {
-  await using writer = await topics.openWriter(topic)
-  const records = Array.from({ length: 1000 }, (_, n) => ({ value: Buffer.alloc(valueBytes, n) }))
+async function appendAll(topics: Topics, name: string, rows: number, valueOf: (n: number) => Buffer): Promise<void> {
+  await using writer = await topics.openWriter(name)
+  const records = Array.from({ length: 1000 }, (_, n) => ({ value: valueOf(n) }))
   let left = Math.ceil(rows / records.length)
   await Promise.all(
     Array.from({ length: 16 }, async () => {
       while (left-- > 0) await writer.append(records)
     }),
   )
+}
+
+function message(n: number): Buffer {
+  const at = new Date(1_767_225_600_000 + n).toISOString()
+  const said = `{"stream_id":"stream_${n % 50}","user_id":"user_${n % 5000}","username":"name ${n}","message":"how did he do that, number ${n}","timestamp":"${at}"}`
+  return Buffer.from(said.padEnd(valueBytes))
+}
+
+/** The columns of each message, as a worker has them before they are checked: a table of DuckDB for each portion. */
+async function toRelation(topics: Topics, rows: number): Promise<void> {
+  const columns = { stream_id: text(), user_id: text(), username: text(), message: text(), timestamp: timestamp() }
+  const { plan } = pipeline('chat').from(topicOf(chat, { columns })).into(table('chat'))
+  const [[id, source] = []] = Object.entries(plan.sources)
+  if (id === undefined || source?.is !== 'topic') throw new Error('the plan reads no topic')
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-consume-'))
+  const [spool, temporary] = [join(folder, 'spool'), join(folder, 'duckdb')]
+  try {
+    await using duck = await Duck.open({ folders: [spool], temporary, memoryLimitMb: 512, threads: 1 })
+    using sql = await duck.connect()
+    await using reader = await openTopicSource({
+      id,
+      source,
+      unread: [],
+      reader: await topics.openReader(chat),
+      bounded: true,
+      positions: async () => [],
+      spool,
+      sql,
+      onLost: (problem) => {
+        throw problem
+      },
+    })
+    const limits = { rows: portionRecords, bytes: 64_000_000 }
+    let read = 0
+    let next = reader.next(limits)
+    for (let range = await next; range !== undefined; range = await next) {
+      // the next portion is read while this one is taken in
+      next = reader.next(limits)
+      const made = await sql.make(`create or replace table chat as ${range.select(1)}`)
+      if (made !== range.rows) throw new Error(`${made} of ${range.rows} rows came to DuckDB`)
+      read += made
+      await range.release()
+    }
+    if (read < rows) throw new Error(`${read} rows came to DuckDB`)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
 }
 
 async function readAll(topics: Topics, rows: number, portion: number): Promise<void> {

@@ -108,6 +108,26 @@ for (const [what, open] of Object.entries(places)) {
   })
 }
 
+test('a room in which a batch has failed is left as it was, and can be dropped', async () => {
+  for (const ends of ['leave', 'drop'] as const) {
+    const room = new Room(session, 'shop', `failing ${ends}`, true)
+    const given = `${room.schema}.given`
+    for (const a of [1, 2, 3]) {
+      await room.enter()
+      await room.make({ name: given, as: 'table', select: `select ${a} as a` })
+      await assert.rejects(session.run(`select error('no more')`), { code: 'DUCKDB_FAILED', message: /no more/ })
+      await assert.rejects(session.run('select 1'), { code: 'DUCKDB_FAILED', message: /has failed before/ })
+      await room[ends]()
+      await room.enter()
+      await room.make({ name: given, as: 'table', select: `select ${a} as a` })
+      assert.deepEqual(await session.rows(`select * from ${given}`), [{ a }])
+      await room.leave()
+    }
+    await room.drop()
+    assert.equal(await session.count(`duckdb_schemas() where schema_name = 'shop failing ${ends}'`), 0)
+  }
+})
+
 test('a room is built anew before what its tables keep adds up', async () => {
   const room = new Room(session, 'shop', 'long', false)
   for (let batch = 1; batch <= 1001; batch++) {

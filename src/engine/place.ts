@@ -151,6 +151,9 @@ export class Room implements Place {
     this.#filled.clear()
     this.#emptied = 0
     this.#isThere = false
+    this.#isNew = false
+    // a batch may have failed in it
+    await this.#session.end(false)
     await this.#session.run(`drop schema if exists ${this.schema} cascade`)
   }
 
