@@ -296,7 +296,7 @@ export const taskSchema = shape(
     state: { enum: ['waiting', 'running', 'failed, tried again', 'dead'] },
     failures: count,
     asked_at: moment,
-    next_at: { ...orNull(moment), description: 'when it is run, of one that waits' },
+    next_at: { ...orNull(moment), description: 'when it is run, of one that waits and that a worker has taken' },
     failed_at: orNull(moment),
     why: { ...orNull(text), description: 'what the last failure said' },
   },

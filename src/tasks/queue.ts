@@ -40,7 +40,7 @@ export interface TaskView {
   /** How often it has failed. */
   failures: number
   asked_at: Date
-  /** When it is tried next, of one that waits. */
+  /** When it is tried next, of one that waits in the queue. */
   next_at: Date | null
   failed_at: Date | null
   /** What the last failure said. */
@@ -151,9 +151,46 @@ export interface TaskFilter {
 /** Reads, as a store does. */
 export type Select = (sql: string, values?: unknown[]) => Promise<Record<string, unknown>[]>
 
-/** The tasks that are there, dead ones first, then the oldest. */
-export async function listTasks(select: Select, { pipeline, dead, limit }: TaskFilter): Promise<TaskView[]> {
-  if (!(await isThere(select))) return []
+/** The tasks that are there: dead ones first, then the oldest, and at the end what no worker has taken into the queue yet. */
+export async function listTasks(select: Select, filter: TaskFilter): Promise<TaskView[]> {
+  const queued = (await isThere(select)) ? await listQueued(select, filter) : []
+  const more = filter.dead === true ? 0 : filter.limit - queued.length
+  return more > 0 ? [...queued, ...(await listAsked(select, filter, more))] : queued
+}
+
+async function listAsked(select: Select, { pipeline }: TaskFilter, limit: number): Promise<TaskView[]> {
+  const rows = await select(
+    `
+    select min(id) as id, pipeline, task, key, min(requested_at) as requested_at
+    from  (select *
+           from   millrace.task_requests
+           where  $1::text is null or pipeline = $1
+           order by id
+           limit  ${requestsLookedAt}) asked
+    group by pipeline, task, key
+    order by min(id)
+    limit  $2`,
+    [pipeline ?? null, limit],
+  )
+  return rows.map((row) => ({
+    id: `asked-${row['id']}`,
+    pipeline: String(row['pipeline']),
+    task: String(row['task']),
+    key: String(row['key']),
+    state: 'waiting',
+    failures: 0,
+    // as: the columns of the statement above
+    asked_at: row['requested_at'] as Date,
+    next_at: null,
+    failed_at: null,
+    why: null,
+  }))
+}
+
+// Where no worker takes them there may be millions, each key often.
+const requestsLookedAt = 10_000
+
+async function listQueued(select: Select, { pipeline, dead, limit }: TaskFilter): Promise<TaskView[]> {
   const rows = await select(
     `
     select id, name, data ->> 'key' as key, state::text, retry_count, created_on, start_after, completed_on,

@@ -130,6 +130,10 @@ describe('tasks', { concurrency: 1 }, () => {
     const states = () => tasksByState((sql, values) => world.store.select(sql, values))
     const none = { pipeline: 'shop', task: 'sum', asked: 0, waiting: 0, running: 0, retrying: 0, dead: 0 }
     assert.deepEqual(await states(), [{ ...none, asked: 1 }])
+    // once, though it is asked for twice, and before any worker has made a queue
+    await world.ask('sum', 'a')
+    const asked = (await world.tasks()).map(({ pipeline, task, key, state }) => [pipeline, task, key, state])
+    assert.deepEqual(asked, [['shop', 'sum', 'a', 'waiting']])
     await using _worker = world.work(shop({ sum }))
     const [dead] = await eventually(
       async () => {

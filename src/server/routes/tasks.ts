@@ -1,6 +1,6 @@
 /** Tasks: those that wait, run, or are dead; and dead ones that are run again. */
 import type { FastifyInstance } from 'fastify'
-import { countTasks, listTasks, type TaskFilter } from '../../tasks/queue.ts'
+import { listTasks, type TaskFilter, tasksByState } from '../../tasks/queue.ts'
 import { retryTasks } from '../../tasks/retry.ts'
 import { type Desk, storeOf } from '../desk.ts'
 import { answers, count, listOf, orNull, shape, taskCountSchema, taskSchema, text } from '../schemas.ts'
@@ -14,7 +14,7 @@ export function taskRoutes(app: FastifyInstance, desk: Desk): void {
     {
       schema: {
         tags,
-        summary: 'The tasks that are there, dead ones first; what was done is gone',
+        summary: 'The tasks that are there, dead ones first; what was done is gone, and what no worker has taken yet comes last',
         querystring: {
           type: 'object',
           properties: {
@@ -36,7 +36,8 @@ export function taskRoutes(app: FastifyInstance, desk: Desk): void {
     async ({ query }) => {
       const { reads } = storeOf(desk)
       const select = (sql: string, values?: unknown[]) => reads.select(sql, values)
-      const [tasks, counts] = await Promise.all([listTasks(select, query), countTasks(select)])
+      const [tasks, known] = await Promise.all([listTasks(select, query), tasksByState(select)])
+      const counts = known.map(({ asked, waiting, ...rest }) => ({ ...rest, waiting: waiting + asked }))
       return { tasks, counts, fault: desk.board.tasksFault ?? null }
     },
   )
