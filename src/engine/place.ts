@@ -134,11 +134,15 @@ export class Room implements Place {
     this.#session.abandon()
     if (!this.#takesBack) return
     if (this.#isNew) this.#emptyAll()
-    const isKept = await this.#session.end(this.#isNew)
-    // of what was made nothing is there
-    if (this.#isNew && !isKept) this.#forget()
-    this.#isNew = false
-    this.#filled.clear()
+    let isKept = false
+    try {
+      isKept = await this.#session.end(this.#isNew)
+    } finally {
+      // of what was made nothing is there
+      if (this.#isNew && !isKept) this.#forget()
+      this.#isNew = false
+      this.#filled.clear()
+    }
   }
 
   #forget(): void {
