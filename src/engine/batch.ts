@@ -94,7 +94,7 @@ export interface Batch {
   state: PrintedState | undefined
   keyed: PrintedKeyed | undefined
   left: Left[]
-  /** Files of what the store has told, which statements that wait may still read; the next batch does not write over them. */
+  /** Files of what the store has told, which statements that wait may still read. */
   told: string[]
   /** Tasks that it asks for. */
   requests: Printed | undefined
@@ -233,7 +233,7 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     outbox: async (outcomes) => {
       for (const step of topicSinks(plan).filter(({ landedIn }) => landedIn !== undefined)) {
         const rows = sinkRowsSql(batch, step, outcomes)
-        late.push(await printMessages(session, tools.spool, step, { rows, place: batch.place }))
+        late.push(await printMessages(session, tools.spool, step, { rows, name: batch.place.name }))
       }
       return [...batch.messages, ...late]
     },
@@ -332,7 +332,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     }
     if (step.op === 'table') batch.sinks.push(await timed(batch, 'print', () => printSink(tools, batch, step)))
     if (step.op === 'topic' && step.landedIn === undefined) {
-      const messages = { rows: sinkRowsSql(batch, step, []), place: batch.place }
+      const messages = { rows: sinkRowsSql(batch, step, []), name: batch.place.name }
       batch.messages.push(await timed(batch, 'print', () => printMessages(session, tools.spool, step, messages)))
     }
     batch.done.add(step.id)
@@ -356,7 +356,7 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
 async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Promise<Batch['sinks'][number]> {
   const { plan, session, spool } = tools
   const print = (known: boolean): Promise<Printed> =>
-    printRows(session, spool, batch.place, `${plan.steps.indexOf(step)}-${known ? 'known' : 'fresh'}`, {
+    printRows(session, spool, `${batch.place.name}-${plan.steps.indexOf(step)}-${known ? 'known' : 'fresh'}`, {
       select: copySql(step, batch.names.of(step.id), known),
       columns: step.columns.map(({ name }) => name),
       quoted: quotedColumns(step),
@@ -391,7 +391,7 @@ async function printDeleted(
   if ((await rowsOf(session, batch, gone)) === 0) return undefined
   const { key } = step.mode
   const columns = step.columns.filter(({ name }) => key.includes(name))
-  return await printRows(session, spool, batch.place, `${plan.steps.indexOf(step)}-deleted`, {
+  return await printRows(session, spool, `${batch.place.name}-${plan.steps.indexOf(step)}-deleted`, {
     select: keysSql(columns, gone),
     columns: columns.map(({ name }) => name),
     quoted: quotedColumns({ ...step, columns }),

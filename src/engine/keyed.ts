@@ -18,11 +18,11 @@ export async function fetchKept(
   parts: readonly KeptPart[],
 ): Promise<void> {
   const { session, store, plan, spool } = tools
-  const name = `kept-${plan.steps.indexOf(step)}`
+  const name = `${batch.place.name}-kept-${plan.steps.indexOf(step)}`
   const selects = parts.map(
     (part) => `select ${sqlText(part.step)} as step, _key as key, _item as item from (${part.wanted})`,
   )
-  const wanted = await printRows(session, spool, batch.place, `${name}-wanted`, {
+  const wanted = await printRows(session, spool, `${name}-wanted`, {
     select: selects.join('\nunion all\n'),
     columns: ['step', 'key', 'item'],
     quoted: ['step', 'key', 'item'],
@@ -31,9 +31,9 @@ export async function fetchKept(
   const steps = after === undefined || after === before ? [] : parts.filter(({ due }) => due).map((part) => part.step)
   const due = steps.length === 0 ? undefined : { steps, beforeUs: BigInt(after ?? 0) * 1000n }
   let stored = nothingStored
-  const into = join(spool, `${batch.place.name}-${name}-stored.csv`)
+  const into = join(spool, `${name}-stored.csv`)
   if (wanted.rows > 0 || due !== undefined) {
-    if (!batch.place.again) batch.told.push(into)
+    batch.told.push(into)
     const found = await store.keyed(plan.name, { wanted, due, into })
     if (found.rows > 0) stored = await readStored(found, storedKeyedColumns)
   }
@@ -67,7 +67,7 @@ export async function printKept(tools: BatchTools, batch: Batch): Promise<Printe
   if (parts.length + forget.length === 0) return undefined
   const print = async (name: string, selects: string[], columns: string[]): Promise<Printed | undefined> => {
     if (selects.length === 0) return undefined
-    const printed = await printRows(session, spool, batch.place, `kept-${name}`, {
+    const printed = await printRows(session, spool, `${batch.place.name}-kept-${name}`, {
       select: selects.join('\nunion all\n'),
       columns,
       quoted: columns.filter((column) => column !== 'due'),

@@ -36,14 +36,14 @@ export async function findKnownKeys(tools: BatchTools, batch: Batch, step: Table
 export async function fetchSeenKeys(tools: BatchTools, batch: Batch, step: DedupStep): Promise<void> {
   const { session, store, plan } = tools
   const out = batch.names.of(step.id)
-  const number = plan.steps.indexOf(step)
-  const keys = await printRows(session, tools.spool, batch.place, `${number}-wanted`, {
+  const name = `${batch.place.name}-${plan.steps.indexOf(step)}`
+  const keys = await printRows(session, tools.spool, `${name}-wanted`, {
     select: `select distinct _key from ${keyedName(out)}`,
     columns: ['key'],
     quoted: ['_key'],
   })
-  const into = join(tools.spool, `${batch.place.name}-${number}-seen.csv`)
-  if (!batch.place.again) batch.told.push(into)
+  const into = join(tools.spool, `${name}-seen.csv`)
+  batch.told.push(into)
   const seen = await store.seenKeys(plan.name, step.id, keys, into)
   await batch.place.make({
     name: seenName(out),
@@ -68,7 +68,7 @@ export async function printDedupKeys(tools: BatchTools, batch: Batch): Promise<P
 from ${keyedName(out)} k
 where k._row in (select _row from ${out})`
   })
-  return await printRows(session, tools.spool, batch.place, 'keys', {
+  return await printRows(session, tools.spool, `${batch.place.name}-keys`, {
     select: selects.join('\nunion all\n'),
     columns: ['step', 'key'],
     quoted: ['step', 'key'],

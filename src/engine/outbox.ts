@@ -3,7 +3,6 @@ import type { Plan, TopicStep } from '../plan/plan.ts'
 import { messagesSql } from '../sinks/topic.ts'
 import { outboxColumns } from '../store/store.ts'
 import type { DuckSession } from './duckdb.ts'
-import type { Place } from './place.ts'
 import { type Printed, printRows } from './row-file.ts'
 
 export interface PrintedMessages {
@@ -20,9 +19,9 @@ export async function printMessages(
   session: DuckSession,
   spool: string,
   step: TopicStep,
-  batch: { rows: string; place: Place },
+  batch: { rows: string; name: string },
 ): Promise<PrintedMessages> {
-  const rows = await printRows(session, spool, batch.place, `${step.id}-messages`, {
+  const rows = await printRows(session, spool, `${batch.name}-${step.id}-messages`, {
     select: messagesSql(step, batch.rows),
     columns: [...outboxColumns],
     quoted: ['step', 'topic', 'key', 'value'],

@@ -44,7 +44,7 @@ export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise
     }
   }
   if (selects.length === 0) return undefined
-  const printed = await printRows(session, tools.spool, batch.place, 'dead', {
+  const printed = await printRows(session, tools.spool, `${batch.place.name}-dead`, {
     select: `select ${deadLetterColumns.join(', ')}\nfrom (\n${selects.join('\nunion all by name\n')}\n)${batch.range.long ? '' : '\norder by place, line'}`,
     columns: [...deadLetterColumns],
     quoted: ['source', 'place', 'stage', 'code', 'column_name', 'message', 'raw', 'raw_bytes', 'fields'],
@@ -107,7 +107,7 @@ join ${batch.names.staged} s using (_row)
 ${where.join}`)
   }
   if (selects.length === 0) return undefined
-  return await printRows(session, tools.spool, batch.place, 'late', {
+  return await printRows(session, tools.spool, `${batch.place.name}-late`, {
     select: selects.join('\nunion all\n'),
     columns: [...lateColumns],
     quoted: ['step', 'place', 'raw'],

@@ -9,7 +9,7 @@ export async function printRequests({ plan, session, spool }: BatchTools, batch:
     step.op === 'enqueue' ? [requestsSql(step, `select * from ${batch.names.into(step)}`)] : [],
   )
   if (selects.length === 0) return undefined
-  const printed = await printRows(session, spool, batch.place, 'requests', {
+  const printed = await printRows(session, spool, `${batch.place.name}-requests`, {
     select: selects.join('\nunion\n'),
     columns: [...requestColumns],
     quoted: requestColumns,

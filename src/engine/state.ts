@@ -172,7 +172,7 @@ export async function printState(
   }
   const print = async (name: string, selects: string[], columns: readonly string[]): Promise<Printed | undefined> => {
     if (selects.length === 0) return undefined
-    const printed = await printRows(session, spool, batch.place, name, {
+    const printed = await printRows(session, spool, `${batch.place.name}-${name}`, {
       select: selects.join('\nunion all\n'),
       columns: [...columns],
       quoted: columns.filter((column) => column !== 'pane' && column !== 'members' && column !== 'items'),
