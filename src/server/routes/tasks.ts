@@ -14,7 +14,8 @@ export function taskRoutes(app: FastifyInstance, desk: Desk): void {
     {
       schema: {
         tags,
-        summary: 'The tasks that are there, dead ones first; what was done is gone, and what no worker has taken yet comes last',
+        summary:
+          'The tasks that are there, dead ones first; what was done is gone, and what no worker has taken yet comes last',
         querystring: {
           type: 'object',
           properties: {
