@@ -112,6 +112,8 @@ class Worker implements AsyncDisposable {
   /** The commit under way, with what follows it. */
   #committing: Promise<void> = Promise.resolve()
   #effects: Promise<void> = Promise.resolve()
+  /** When the last committed batch has left its room. */
+  #released: Promise<void> = Promise.resolve()
   /** Perhaps no batch follows that would hear of it. */
   #effectFailure: unknown
   /** While the lease is held. */
@@ -379,6 +381,7 @@ class Worker implements AsyncDisposable {
     this.#publisher = undefined
     this.#committing = Promise.resolve()
     this.#effects = Promise.resolve()
+    this.#released = Promise.resolve()
     // the first may still begin the second
     const ahead = await this.#ahead?.catch(() => undefined)
     const beyond = await this.#beyond?.catch(() => undefined)
@@ -496,6 +499,8 @@ class Worker implements AsyncDisposable {
       const taken = await taking
       if (taken.range === undefined) return taken
       if (isLarge(taken.range, taken.limits) && this.#limits.areWhole) this.#beyond = this.#take(reader)
+      // three batches ago the same room was entered
+      await this.#released
       return {
         ...taken,
         batch: await stageBatch(this.#tools(number, taken.range), number, taken.range, taken.startedAt),
@@ -599,7 +604,8 @@ class Worker implements AsyncDisposable {
   // What is done once a batch is committed.
   async #follow(batch: Batch): Promise<void> {
     const archiver = this.#archiver
-    if (batch.place.again) await batch.release()
+    if (batch.place.again) this.#released = batch.release()
+    await this.#released
     await runEffects(this.#effectTools())
     archiver?.settled(batch.number)
     await this.#foldLedger(batch.number)
