@@ -319,7 +319,6 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
       await timed(batch, 'operate', async () => {
         const isSimple = unless !== undefined && (await rowsOf(session, batch, unless.empty)) === 0
         const rows = await batch.place.make({ ...relation, select: isSimple ? unless.select : relation.select })
-        batch.counts.delete(relation.name)
         if (relation.as === 'table' && rows !== undefined) batch.made.set(relation.name, rows)
         else batch.made.delete(relation.name)
       })

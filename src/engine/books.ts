@@ -48,7 +48,7 @@ export async function countAhead(session: DuckSession, batch: Batch): Promise<vo
   const { plan, names } = batch
   const relations = plan.steps.flatMap((step) => {
     const out = names.of(step.id)
-    const own = [handedOn(step, names)]
+    const own = [handedOn(step, plan, names)]
     if (step.op === 'validate') own.push(failedRows(names))
     if (step.op === 'window') {
       own.push(lateName(out), unfitName(out))
@@ -72,9 +72,12 @@ export function deletes({ plan, time }: Batch, { from: [from = ''], mode }: Tabl
   return mode.is === 'upsert' && isChanging(plan, from) && !time.atOnce
 }
 
-// What a step hands on: some leave no relation of their own behind, and hand on what they take.
-function handedOn(step: Step, names: Names): string {
-  return makesNothing(step) || step.op === 'select' ? names.into(step) : names.of(step.id)
+// A relation with as many rows as a step hands on: some leave none of their own behind, or only write its rows anew, and hand
+// on what they take.
+function handedOn(step: Step, plan: Plan, names: Names): string {
+  if (!makesNothing(step) && step.op !== 'select') return names.of(step.id)
+  const before = plan.steps.find(({ id }) => id === step.from[0])
+  return before === undefined || names.refused.has(step.id) ? names.into(step) : handedOn(before, plan, names)
 }
 
 /** `judgedLater`: so many of its rows are left for another batch, whose books they are in. */
@@ -83,7 +86,7 @@ export async function countBatch(session: DuckSession, batch: Batch, judgedLater
   const count = async (relation: string): Promise<number> => await rowsOf(session, batch, relation)
   const stepRows: Record<string, number> = {}
   for (const step of plan.steps) {
-    const rows = await count(handedOn(step, names))
+    const rows = await count(handedOn(step, plan, names))
     stepRows[step.id] = rows
     // what one step hands on is what the next one takes: each relation is counted once
     batch.counts.set(names.of(step.id), rows)
@@ -298,6 +301,8 @@ export function branches(plan: Plan): boolean {
 
 // The rows that a batch has for a window: of one source there may be several inputs.
 function windowRows(plan: Plan, step: WindowStep, names: Names): string {
+  const [first, ...others] = plan.steps.filter(({ id }) => step.from.includes(id))
+  if (first !== undefined && others.length === 0) return handedOn(first, plan, names)
   return `(${windowInput(plan, step, names)})`
 }
 

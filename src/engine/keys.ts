@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { keyedName, seenName } from '../operators/dedup.ts'
 import { sqlText } from '../plan/identifier.ts'
 import type { DedupStep, TableStep } from '../plan/plan.ts'
-import { keyHashSql, knownName, rowsToPrint } from '../sinks/table.ts'
+import { keyHashSql, keyTooLongName, knownName, rowsToPrint } from '../sinks/table.ts'
 import type { Batch, BatchTools } from './batch.ts'
 import { KeyFilter } from './key-filter.ts'
 import { type Printed, printRows } from './row-file.ts'
@@ -19,15 +19,18 @@ export async function findKnownKeys(tools: BatchTools, batch: Batch, step: Table
   filters.set(step.id, filter)
   const known = new Set<number>()
   const out = batch.names.of(step.id)
-  const keys = await session.numbers(`select ${keyHashSql(step.mode.key)} from ${batch.names.into(step)}`)
+  const from = batch.names.into(step)
+  const keys =
+    batch.made.get(from) === 0 ? [] : await session.numbers(`select ${keyHashSql(step.mode.key)} from ${from}`)
   for (const key of keys) if (filter.add(key)) known.add(key)
   // what is not there need not be counted, nor printed
-  if (keys.length === 0) batch.counts.set(out, 0)
+  if (keys.length === 0) for (const none of [out, keyTooLongName(out)]) batch.counts.set(none, 0)
   if (known.size === 0) batch.counts.set(rowsToPrint(out, true), 0)
   if (keys.every((key) => known.has(key))) batch.counts.set(rowsToPrint(out, false), 0)
   await batch.place.make({
     name: knownName(out),
     as: 'table',
+    empty: known.size === 0,
     select: `select unnest(string_split(${sqlText([...known].join(','))}, ',')::double[]) as key where ${known.size > 0}`,
   })
 }

@@ -98,7 +98,7 @@ for (const [what, open] of Object.entries(places)) {
     test('time is told to the batch that is at hand', async () => {
       for (const after of [1000, 2000, undefined]) {
         const { clock, ...time } = await place.tell({ ...noTime, before: 5, after })
-        assert.deepEqual(time, { ...noTime, before: 5, after })
+        assert.deepEqual(time, { ...noTime, before: 5, after, few: place.again })
         if (clock === undefined) continue
         assert.deepEqual(await session.rows(`select * from ${clock}`), [
           { before_us: '5000', after_us: after === undefined ? null : String(after * 1000) },

@@ -19,7 +19,7 @@ export interface Place {
   readonly again: boolean
   enter(): Promise<void>
   /** Makes a relation anew, if only when it is read. Answers how many rows a table has; undefined where that is not known yet. */
-  make(relation: Pick<Relation, 'name' | 'as' | 'select'>): Promise<number | undefined>
+  make(relation: Pick<Relation, 'name' | 'as' | 'select' | 'empty'>): Promise<number | undefined>
   /** Says how time stands, in words that are the same for every batch where statements come again. */
   tell(time: BatchTime): Promise<BatchTime>
   leave(): Promise<void>
@@ -102,10 +102,16 @@ export class Room implements Place {
     else this.#emptyAll()
   }
 
-  async make({ name, as, select }: Pick<Relation, 'name' | 'as' | 'select'>): Promise<number | undefined> {
+  async make({
+    name,
+    as,
+    select,
+    empty = false,
+  }: Pick<Relation, 'name' | 'as' | 'select' | 'empty'>): Promise<number | undefined> {
     const known = this.#selects.get(name)
     if (known?.has(select) && as === 'view') return 0
     if (this.#filled.has(name)) this.#empty(name)
+    if (known !== undefined && as === 'table' && empty) return 0
     if (known !== undefined && as === 'table' && (known.has(select) || (await this.#hasColumnsOf(name, select)))) {
       if (known.size < selectsKnown) known.add(select)
       this.#filled.add(name)
@@ -126,7 +132,7 @@ export class Room implements Place {
     if (this.#filled.has(this.#clock)) this.#empty(this.#clock)
     this.#filled.add(this.#clock)
     this.#session.later(`insert into ${this.#clock} values (${us(time.before)}, ${us(time.after)})`)
-    return { ...time, clock: this.#clock }
+    return { ...time, clock: this.#clock, few: true }
   }
 
   /** Of what is not taken back, the batch's rows go when the next one comes, which waits for less then. */

@@ -6,7 +6,7 @@ import type { Moments, Relation } from '../operators/operator.ts'
 import { type PairsRun, pairsEvents, pairsKept, pairsRelations } from '../operators/pairs.ts'
 import { pairsAtOnce } from '../operators/pairs-at-once.ts'
 import { type TotalRun, totalAtOnce, totalDeltas, totalKept, totalRelations } from '../operators/total.ts'
-import { type WindowRun, windowRelations } from '../operators/window.ts'
+import { mayClose, type WindowRun, windowRelations } from '../operators/window.ts'
 import type { Column } from '../plan/columns.ts'
 import { identifier } from '../plan/identifier.ts'
 import {
@@ -30,6 +30,8 @@ export interface BatchTime extends Moments {
   atOnce: boolean
   /** Of a bounded run: windows are handed on when all is read, and what only they need is made then. */
   waits: boolean
+  /** It has few rows. */
+  few: boolean
 }
 
 export const noTime: BatchTime = {
@@ -39,6 +41,7 @@ export const noTime: BatchTime = {
   final: false,
   atOnce: false,
   waits: false,
+  few: false,
 }
 
 export interface Names {
@@ -142,6 +145,7 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
         columns: at.inputColumns,
         out: at.out,
         state: names.state(step, 'windows'),
+        closes: windowsBefore(plan, step).some((windows) => mayClose(windows, time)),
       })
     case 'table': {
       const once = step.mode.is === 'upsert' && isOncePer(plan, from, step.mode.key)
@@ -155,6 +159,13 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
   }
 }
 
+// The windows that a step hears of, through whatever is between.
+function windowsBefore(plan: Plan, { from }: Step): WindowStep[] {
+  return plan.steps
+    .filter(({ id }) => from.includes(id))
+    .flatMap((step) => (step.op === 'window' ? [step] : windowsBefore(plan, step)))
+}
+
 // Whether no two rows of a step, but for those that are taken back, have the same key.
 function isOncePer(plan: Plan, id: string, key: readonly string[]): boolean {
   const step = plan.steps.find((candidate) => candidate.id === id)
@@ -163,6 +174,8 @@ function isOncePer(plan: Plan, id: string, key: readonly string[]): boolean {
       return step.by.every((name) => key.includes(name))
     case 'pairs':
       return key.includes('pair_id')
+    case 'window':
+      return step.by.every((name) => key.includes(name)) && (key.includes('window_start') || key.includes('window_end'))
     case 'filter':
       return isOncePer(plan, step.from[0] ?? '', key)
     case 'select': {

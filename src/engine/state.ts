@@ -28,7 +28,7 @@ import type { AnomaliesStep, Plan, WindowStep } from '../plan/plan.ts'
 import { numberColumns, type RowFile, type StateChange, type Store, setColumns } from '../store/store.ts'
 import type { Batch } from './batch.ts'
 import type { DuckSession } from './duckdb.ts'
-import { columnsAt, inputsOf, stateTable } from './relations.ts'
+import { type BatchTime, columnsAt, inputsOf, stateTable } from './relations.ts'
 import { type Printed, printRows } from './row-file.ts'
 
 export type KeepingStep = WindowStep | AnomaliesStep
@@ -142,14 +142,15 @@ export async function printState(
 ): Promise<PrintedState | undefined> {
   const steps = keepingSteps(plan).filter(({ id }) => batch.done.has(id))
   if (steps.length === 0) return undefined
-  const { final, after } = batch.time
-  if (final)
+  if (batch.time.final)
     return { numbers: undefined, sets: undefined, gone: undefined, closed: [], forget: true, release: async () => {} }
   const numbers: string[] = []
   const sets: string[] = []
   const gone: string[] = []
   for (const step of steps) {
     const out = batch.names.of(step.id)
+    // most batches close no window
+    if (step.op === 'anomalies' && batch.made.get(addedWindows(out)) === 0) continue
     const values = storedNumbers(batch.names.plan, step).map(
       ({ column }) => `${sqlText(unquoted(column))}, ${column}::varchar`,
     )
@@ -185,12 +186,10 @@ export async function printState(
     numbers: await print('numbers', numbers, numberColumns),
     sets: await print('sets', sets, setColumns),
     gone: await print('gone', gone, ['step', 'key', 'pane']),
-    closed:
-      after === undefined || after === batch.time.before
-        ? []
-        : steps.flatMap((step) =>
-            step.op === 'window' ? [{ step: step.id, before: firstOpenPane(step, after) }] : [],
-          ),
+    closed: steps.flatMap((step) => {
+      const before = step.op === 'window' ? firstPaneAfter(step, batch.time) : undefined
+      return before === undefined ? [] : [{ step: step.id, before }]
+    }),
   }
   return {
     ...change,
@@ -202,6 +201,13 @@ export async function printState(
 
 export interface PrintedState extends StateChange {
   release(): Promise<void>
+}
+
+// The first pane that is still needed after a batch, where that is another than before it.
+function firstPaneAfter(step: WindowStep, { before, after }: BatchTime): number | undefined {
+  if (after === undefined) return undefined
+  const first = firstOpenPane(step, after)
+  return before !== undefined && firstOpenPane(step, before) === first ? undefined : first
 }
 
 /** So many batches after one another leave rows in the tables that were taken out of them. */
@@ -222,13 +228,14 @@ export async function applyState(session: DuckSession, plan: Plan, batch: Batch,
     const remove = (table: string, rows: string, columns: string): void =>
       session.later(`delete from ${table} where (${columns}) in (select (${columns}) from ${rows})`)
     if (step.op === 'anomalies') {
+      if (batch.made.get(addedWindows(out)) === 0) continue
       const [windows, added, gone] = [state('windows'), addedWindows(out), goneWindows(out)]
       remove(windows, added, `${keys}, _window`)
       add(windows, added)
       remove(windows, gone, `${keys}, _window`)
       continue
     }
-    const { before, after, updates } = batch.time
+    const { updates } = batch.time
     const added = addedNumbers(out)
     const sets = paneSets(step).map((set) => ({ set, table: state(setSuffix(set)) }))
     remove(state('numbers'), added, `${keys}, _pane`)
@@ -244,9 +251,10 @@ export async function applyState(session: DuckSession, plan: Plan, batch: Batch,
       add(table, addedTo(out, set))
       if (set.is === 'members') add(state(edgesSuffix(set)), addedEdges(out, set))
     }
-    if (after === undefined || after === before) continue
+    const first = firstPaneAfter(step, batch.time)
+    if (first === undefined) continue
     for (const table of [state('numbers'), state('dirty'), ...sets.map(({ table }) => table)])
-      session.later(`delete from ${table} where _pane < ${firstOpenPane(step, after)}`)
+      session.later(`delete from ${table} where _pane < ${first}`)
   }
   await session.flush()
   if (batch.number % batchesAtMost === 0) await compactState(session, plan, schema)

@@ -17,6 +17,8 @@ export interface AnomaliesRun {
   columns: Column[]
   out: string
   state: string
+  /** Whether the batch may close windows. */
+  closes: boolean
 }
 
 // Values are kept with 9 decimals, so that the sums of their squares are exact; larger ones are not judged.
@@ -41,7 +43,7 @@ export function anomaliesStateSql({ step, columns, state }: Pick<AnomaliesRun, '
 }
 
 /** Relations in order; the last one, `out`, holds the anomalies. */
-export function anomaliesRelations({ step, input, out, state }: AnomaliesRun): Relation[] {
+export function anomaliesRelations({ step, input, out, state, closes }: AnomaliesRun): Relation[] {
   const keys = step.by.map((name) => identifier(name)).join(', ')
   const added = addedWindows(out)
   const all = `select * from ${state} semi join ${added} using (${keys}) union all by name select * from ${added}`
@@ -65,7 +67,7 @@ export function anomaliesRelations({ step, input, out, state }: AnomaliesRun): R
   null::double as deviation,
   null::double as z_score
 from ${added}`
-  return [
+  const relations: Relation[] = [
     {
       name: added,
       as: 'table',
@@ -89,6 +91,7 @@ ${judged.join('\nunion all\n')}
       unless: { empty: added, select: none },
     },
   ]
+  return closes ? relations : relations.map((relation) => ({ ...relation, empty: true }))
 }
 
 function judgedSql(

@@ -16,6 +16,8 @@ export interface Relation {
   select: string
   /** A simpler select that says the same of a batch in which that table, made before it, has no rows. */
   unless?: { empty: string; select: string }
+  /** In this batch it has no rows: the select says its columns. */
+  empty?: boolean
   /** What is read from the store once it is made. */
   fetches?: KeptPart[]
 }
