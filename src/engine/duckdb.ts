@@ -27,6 +27,7 @@ const believing = 'statistics_propagation,compressed_materialization'
 export class Duck implements AsyncDisposable {
   readonly #instance: DuckDBInstance
   readonly #options: DuckOptions
+  readonly #catalog: Catalog = { changes: 0 }
   #aparts = 0
 
   private constructor(instance: DuckDBInstance, options: DuckOptions) {
@@ -58,7 +59,8 @@ export class Duck implements AsyncDisposable {
   }
 
   async connect(): Promise<DuckSession> {
-    return new DuckSession(await this.#instance.connect(), this.#options.temporary, this.keepsPlans)
+    const plans = this.keepsPlans ? new Plans(this.#catalog) : undefined
+    return new DuckSession(await this.#instance.connect(), this.#options.temporary, plans)
   }
 
   get keepsPlans(): boolean {
@@ -95,10 +97,10 @@ export class DuckSession implements Disposable {
   readonly #waiting: string[] = []
   #transaction: 'none' | 'wanted' | 'open' | 'failed' = 'none'
 
-  constructor(connection: DuckDBConnection, temporary: string, keepsPlans = false) {
+  constructor(connection: DuckDBConnection, temporary: string, plans?: Plans) {
     this.#connection = connection
     this.#temporary = temporary
-    this.#plans = keepsPlans ? new Plans() : undefined
+    this.#plans = plans
   }
 
   /**
@@ -133,6 +135,7 @@ export class DuckSession implements Disposable {
       if (!isKept) this.abandon()
       if (this.#transaction === 'open') await this.run(isKept ? 'commit' : 'rollback')
     } finally {
+      this.#plans?.settle()
       this.#transaction = 'none'
     }
     return isKept
@@ -189,6 +192,8 @@ export class DuckSession implements Disposable {
       if (inTransaction || waiting.length > 0) await this.#connection.run('rollback').catch(() => {})
       await this.forgetPlans().catch(() => {})
       throw failed([...waiting, sql].join('\n;\n'), error, this.#temporary)
+    } finally {
+      if (changing.test(sql)) this.#plans?.changed(this.#transaction === 'open')
     }
   }
 
@@ -207,33 +212,60 @@ export class DuckSession implements Disposable {
   }
 }
 
-/** The statements that a connection has met before, planned. DuckDB plans one again when what it speaks of has changed. */
+/** How often tables, views or schemas of a DuckDB were made or dropped. */
+interface Catalog {
+  changes: number
+}
+
+/**
+ * The statements that a connection has met before, planned. Once anything is made or dropped in its database, DuckDB plans
+ * what was prepared before that anew, each time: so it is prepared again here.
+ */
 class Plans {
+  readonly #catalog: Catalog
   readonly #met = new Set<string>()
-  readonly #kept = new Map<string, string>()
+  readonly #kept = new Map<string, { name: string; changes: number }>()
   #names = 0
+  #isChanging = false
+
+  constructor(catalog: Catalog) {
+    this.#catalog = catalog
+  }
+
+  /** Something was made or dropped; with others it becomes a change once the transaction ends. */
+  changed(inTransaction: boolean): void {
+    this.#catalog.changes++
+    if (inTransaction) this.#isChanging = true
+  }
+
+  /** The transaction has ended. */
+  settle(): void {
+    if (this.#isChanging) this.#catalog.changes++
+    this.#isChanging = false
+  }
 
   /** What to run for a statement: one that comes for the second time, or again, has a plan. */
   textOf(sql: string): string {
     if (!planned.test(sql) || once.test(sql)) return sql
     const kept = this.#kept.get(sql)
-    if (kept !== undefined) {
-      // the least used is the first
-      this.#kept.delete(sql)
+    // the least used is the first
+    this.#kept.delete(sql)
+    if (kept !== undefined && kept.changes === this.#catalog.changes) {
       this.#kept.set(sql, kept)
-      return `execute ${kept}`
+      return `execute ${kept.name}`
     }
-    if (!this.#met.delete(sql)) {
+    if (kept === undefined && !this.#met.delete(sql)) {
       this.#met.add(sql)
       if (this.#met.size > mostPlans) this.#met.delete(first(this.#met))
       return sql
     }
     const name = `plan_${++this.#names}`
     const texts = [`prepare ${name} as ${sql}`, `execute ${name}`]
-    this.#kept.set(sql, name)
+    if (kept !== undefined) texts.unshift(`deallocate ${kept.name}`)
+    this.#kept.set(sql, { name, changes: this.#catalog.changes })
     if (this.#kept.size > mostPlans) {
       const least = first(this.#kept.keys())
-      texts.unshift(`deallocate ${this.#kept.get(least)}`)
+      texts.unshift(`deallocate ${this.#kept.get(least)?.name}`)
       this.#kept.delete(least)
     }
     return texts.join('\n;\n')
@@ -241,13 +273,14 @@ class Plans {
 
   /** Their names. */
   forget(): string[] {
-    const names = [...this.#kept.values()]
+    const names = [...this.#kept.values()].map(({ name }) => name)
     this.#kept.clear()
     this.#met.clear()
     return names
   }
 }
 
+const changing = /^\s*(create|drop|alter)\b/
 const planned = /^\s*(insert|truncate|copy|select|with|delete)\b/
 // run again by a kept plan, these take down the whole database
 const once = /\bparquet_(schema|file_metadata)\(/

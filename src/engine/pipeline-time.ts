@@ -106,14 +106,14 @@ export class PipelineTime {
     return { ...noTime, before, after, updates: changes, final: ends }
   }
 
-  /** What the database has, this worker goes on from. */
-  async settle(batch: Batch, session: DuckSession): Promise<void> {
+  /** What the database has, this worker goes on from; `looks`: the rows of the batch will still be looked at. */
+  async settle(batch: Batch, session: DuckSession, looks: boolean): Promise<void> {
     const watermarks = this.#watermarks
     if (watermarks === undefined) return
     const { source } = batch.range
     const shown = source === undefined ? [] : watermarks.partitionsAfter(source, batch.seen)
     watermarks.settle(batch.time.after, source, shown)
-    await applyState(session, this.#options.plan, batch, this.#state)
+    await applyState(session, this.#options.plan, batch, { schema: this.#state, looks })
     this.#nextDue = undefined
     if (batch.time.updates) this.#updatedAt = this.#askedAt
     this.#hasUpdates = batch.time.updates ? false : this.#hasUpdates || batch.range.rows > 0

@@ -172,3 +172,80 @@ test('what waits runs before the next statement, in one transaction; of one that
     assert.equal(await session.count('given'), 3)
   }
 })
+
+suite('what a batch changes beside its room', () => {
+  const place = new Room(session, 'shop', `room ${++rooms}`, false)
+  const name = (relation: string): string => `${place.schema}.${relation}`
+  const batch = async (number: number, odd = 'select 1 as a'): Promise<void> => {
+    await place.enter()
+    await place.make({ name: name('staged'), as: 'table', select: `select ${number} as i` })
+    await place.tell(noTime)
+    await place.make({ name: name('added'), as: 'table', select: `select i from ${name('staged')}` })
+    await place.make({ name: name('odd'), as: 'table', select: odd })
+    session.later(`insert into open_windows select i from ${name('added')}`)
+  }
+  const seen = async (): Promise<number[]> => {
+    using other = await duck.connect()
+    return [...(await other.numbers('select i::double from open_windows order by i'))]
+  }
+
+  test('is there for others when it is kept, and its own rows are gone unless they are looked at', async () => {
+    await session.run('create or replace table open_windows (i bigint)')
+    for (const [number, looks, odd] of [
+      [1, false, 'select 1 as a'],
+      [2, true, `select 'other columns' as b`],
+      [3, false, `select 'other columns' as b`],
+      [4, false, 'select 1 as a'],
+      [5, false, 'select 1 as a'],
+    ] as const) {
+      await batch(number, odd)
+      await place.keep(looks)
+      assert.deepEqual(await seen(), [1, 2, 3, 4, 5].slice(0, number))
+      assert.equal(await session.count(name('added')), looks ? 1 : 0)
+      await place.leave()
+    }
+  })
+
+  test('is not when it leaves without that, and the next one goes on', async () => {
+    await session.run('create or replace table open_windows (i bigint)')
+    await batch(1)
+    await place.leave()
+    await batch(2)
+    await place.keep(false)
+    assert.deepEqual(await seen(), [2])
+    await place.leave()
+  })
+
+  test('is not when one of its statements has failed, which is said', async () => {
+    await session.run('create or replace table open_windows (i bigint)')
+    await batch(1)
+    await assert.rejects(session.run('select * from nowhere'), { code: 'DUCKDB_FAILED' })
+    await assert.rejects(place.keep(false), { code: 'DUCKDB_FAILED' })
+    await place.leave()
+    await batch(2)
+    await place.keep(false)
+    assert.deepEqual(await seen(), [2])
+    await place.leave()
+  })
+})
+
+test('a statement that comes again is prepared again once something was made, and then no more', async () => {
+  using own = await duck.connect()
+  using other = await duck.connect()
+  const prepared = async (): Promise<unknown[]> => {
+    const rows = await own.rows(`from duckdb_prepared_statements() where statement ilike '%insert into numbers%'`)
+    return rows.map(({ name }) => name)
+  }
+  const names: unknown[][] = []
+  await own.run('create or replace table numbers (a bigint)')
+  for (let i = 0; i < 6; i++) {
+    if (i === 3) await other.run('create or replace table made (a bigint)')
+    await own.run('insert into numbers select 1')
+    names.push(await prepared())
+  }
+  const [[before] = [], [after] = []] = [names[2], names[3]]
+  assert.notEqual(before, undefined)
+  assert.notEqual(after, undefined)
+  assert.notEqual(after, before, 'DuckDB would plan the first one anew each time')
+  assert.deepEqual(names, [[], [before], [before], [after], [after], [after]])
+})

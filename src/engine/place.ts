@@ -3,6 +3,7 @@
  * one after another, share a room: its tables are filled anew by the same statements, so that DuckDB need not plan
  * them again, which takes longer than to run them on a few rows. A plan holds until a table or a view is made.
  */
+import { MillraceError } from '../errors.ts'
 import type { Relation } from '../operators/operator.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { Plan } from '../plan/plan.ts'
@@ -22,6 +23,8 @@ export interface Place {
   make(relation: Pick<Relation, 'name' | 'as' | 'select' | 'empty'>): Promise<number | undefined>
   /** Says how time stands, in words that are the same for every batch where statements come again. */
   tell(time: BatchTime): Promise<BatchTime>
+  /** What the batch has changed beside its place is there for the next one. `looks`: its own rows will still be looked at. */
+  keep(looks: boolean): Promise<void>
   leave(): Promise<void>
 }
 
@@ -52,6 +55,10 @@ export class OwnPlace implements Place {
     return time
   }
 
+  async keep(): Promise<void> {
+    await this.#session.flush()
+  }
+
   async leave(): Promise<void> {
     await this.#session.run(`drop schema if exists ${this.schema} cascade`)
   }
@@ -63,9 +70,10 @@ const emptiedAtMost = 500
 const selectsKnown = 100
 
 /**
- * The schema of the small batches of one source on one session, a batch at a time. What a batch makes is taken back when it
- * leaves, as a transaction that nobody commits, which costs half of what it takes to empty tables; unless other tables are
- * changed with it, such as those of open windows, or one was made.
+ * The schema of the small batches of one source on one session, a batch at a time. What a batch makes is in a transaction
+ * that nobody commits: that costs half of what it takes to empty tables. Where other tables are changed with it, such as
+ * those of open windows, the transaction begins once the batch before has changed them, and the rows are taken out before it
+ * is committed: a table that has never had any costs no memory, and does not become slower with the batches.
  */
 export class Room implements Place {
   readonly name: string
@@ -78,6 +86,7 @@ export class Room implements Place {
   readonly #columns = new Map<string, string>()
   readonly #filled = new Set<string>()
   #isThere = false
+  #isOpen = false
   /** Something was made that stays when the batch leaves. */
   #isNew = false
   #emptied = 0
@@ -93,13 +102,16 @@ export class Room implements Place {
   async enter(): Promise<void> {
     if (this.#emptied > emptiedAtMost) await this.drop()
     if (!this.#isThere) {
+      this.#forget()
+      this.#filled.clear()
       await this.#session.run(`drop schema if exists ${this.schema} cascade`)
       await this.#session.run(`create schema ${this.schema}`)
       await this.#session.run(`create table ${this.#clock} (before_us bigint, after_us bigint)`)
       this.#isThere = true
     }
-    if (this.#takesBack) this.#session.begin()
+    if (this.#takesBack) this.#begin()
     else this.#emptyAll()
+    this.#emptied++
   }
 
   async make({
@@ -128,6 +140,7 @@ export class Room implements Place {
   }
 
   async tell(time: BatchTime): Promise<BatchTime> {
+    this.#begin()
     const us = (ms: number | undefined): string => (ms === undefined ? 'null' : String(BigInt(Math.round(ms)) * 1000n))
     if (this.#filled.has(this.#clock)) this.#empty(this.#clock)
     this.#filled.add(this.#clock)
@@ -135,19 +148,41 @@ export class Room implements Place {
     return { ...time, clock: this.#clock, few: true }
   }
 
-  /** Of what is not taken back, the batch's rows go when the next one comes, which waits for less then. */
+  async keep(looks: boolean): Promise<void> {
+    if (this.#takesBack) return
+    // rows that are looked at go when the next batch comes
+    if (!looks) this.#emptyAll()
+    if (await this.#end(true)) return
+    throw new MillraceError('DUCKDB_FAILED', { message: 'the transaction of a batch has failed before its end' })
+  }
+
   async leave(): Promise<void> {
     this.#session.abandon()
-    if (!this.#takesBack) return
-    if (this.#isNew) this.#emptyAll()
+    if (!this.#isOpen) return
+    const keeps = this.#takesBack && this.#isNew
+    if (keeps) this.#emptyAll()
+    await this.#end(keeps)
+  }
+
+  #begin(): void {
+    if (this.#isOpen) return
+    this.#session.begin()
+    this.#isOpen = true
+  }
+
+  async #end(keeps: boolean): Promise<boolean> {
     let isKept = false
     try {
-      isKept = await this.#session.end(this.#isNew)
+      isKept = await this.#session.end(keeps)
+      return isKept
     } finally {
       // of what was made nothing is there
-      if (this.#isNew && !isKept) this.#forget()
+      if (!isKept && this.#isNew) this.#forget()
+      // and rows that were there before it are nobody's
+      if (!isKept && !this.#takesBack) this.#isThere = false
+      if (this.#takesBack) this.#filled.clear()
       this.#isNew = false
-      this.#filled.clear()
+      this.#isOpen = false
     }
   }
 
@@ -163,6 +198,7 @@ export class Room implements Place {
     this.#isThere = false
     this.#isNew = false
     // a batch may have failed in it
+    this.#isOpen = false
     await this.#session.end(false)
     await this.#session.run(`drop schema if exists ${this.schema} cascade`)
   }
@@ -173,7 +209,6 @@ export class Room implements Place {
 
   #emptyAll(): void {
     for (const name of this.#filled) this.#empty(name)
-    this.#emptied++
   }
 
   #empty(name: string): void {

@@ -565,8 +565,9 @@ class Worker implements AsyncDisposable {
     if (lease === undefined) throw new MillraceError('LEASE_LOST', { message: 'there is no lease', at: plan.name })
     const landing = performance.now()
     const outcome = await commitBatch(tools, batch, lease.epoch, kind)
+    const looks = watch?.wanted() === true
+    await this.#time.settle(batch, tools.session, looks)
     this.#staged = this.#staged.filter((staged) => staged !== batch)
-    await this.#time.settle(batch, tools.session)
     this.#count(outcome.verdicts, batch.range.filesQuarantined, bytesOf(batch.range))
     this.#limits.more()
     this.#publisher?.committed(batch.number, messagesOf(plan, outcome))
@@ -578,7 +579,7 @@ class Worker implements AsyncDisposable {
     else this.#progress.lastLatencyMs = Math.max(0, outcome.committedAt.getTime() - arrivedAt.getTime())
     this.#say({ is: 'running' })
     log.debug('committed', { pipeline: plan.name, batch: batch.number, ...outcome.verdicts, phases_ms: batch.phases })
-    if (watch?.wanted()) {
+    if (watch !== undefined && looks) {
       // it is a look at what is committed, and stops nothing
       await landedRows(tools.session, batch).then(
         (landed) => {

@@ -214,10 +214,15 @@ function firstPaneAfter(step: WindowStep, { before, after }: BatchTime): number 
 const batchesAtMost = 100
 
 /**
- * Puts in place what a committed batch has changed. No table is made for it: whatever DuckDB has planned of the state would
+ * Puts in place what a committed batch has changed; `looks`: its rows will still be looked at. No table is made for it: whatever DuckDB has planned of the state would
  * have to be planned again.
  */
-export async function applyState(session: DuckSession, plan: Plan, batch: Batch, schema: string): Promise<void> {
+export async function applyState(
+  session: DuckSession,
+  plan: Plan,
+  batch: Batch,
+  { schema, looks }: { schema: string; looks: boolean },
+): Promise<void> {
   for (const step of keepingSteps(plan)) {
     if (!batch.done.has(step.id)) continue
     const out = batch.names.of(step.id)
@@ -256,7 +261,7 @@ export async function applyState(session: DuckSession, plan: Plan, batch: Batch,
     for (const table of [state('numbers'), state('dirty'), ...sets.map(({ table }) => table)])
       session.later(`delete from ${table} where _pane < ${first}`)
   }
-  await session.flush()
+  await batch.place.keep(looks)
   if (batch.number % batchesAtMost === 0) await compactState(session, plan, schema)
 }
 
