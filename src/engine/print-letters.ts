@@ -95,7 +95,7 @@ export async function printLateRows(tools: BatchTools, batch: Batch): Promise<Pr
     }
     if (step.late === 'drop') continue
     await fetchRaw?.(session, batch.names.staged, `select _row from ${late}`)
-    selects.push(`select
+    selects.push(`(select
   ${sqlText(step.id)} as step,
   concat(${where.place}, case when ${where.line} is null then '' else ':' || ${where.line} end) as place,
   make_timestamp(epoch_us(l._time))::varchar || '+00' as event_time,
@@ -104,7 +104,8 @@ export async function printLateRows(tools: BatchTools, batch: Batch): Promise<Pr
   ${where.rawText} as raw
 from ${late} l
 join ${batch.names.staged} s using (_row)
-${where.join}`)
+${where.join}
+order by l._row)`)
   }
   if (selects.length === 0) return undefined
   return await printRows(session, tools.spool, `${batch.place.name}-late`, {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { type Bench, openBench } from '../../test/histories.ts'
+import { type Bench, openBench, randomFrom } from '../../test/histories.ts'
 import { windowsWith } from '../../test/reference-windows.ts'
 import { type Given, runWindows } from '../../test/window-run.ts'
 import { count, countDistinct, deviation, max, mean, sum, top } from '../functions/aggregate.ts'
@@ -16,7 +16,21 @@ import {
   type WindowOptions,
 } from '../pipeline.ts'
 import type { WindowStep } from '../plan/plan.ts'
-import { firstOpenPane, panesOf } from './window.ts'
+import {
+  addedEdges,
+  addedNumbers,
+  addedTo,
+  edgesSql,
+  edgesSuffix,
+  firstOpenPane,
+  mayClose,
+  paneSets,
+  panesOf,
+  setSuffix,
+  type WindowRun,
+  windowRelations,
+  windowStateSql,
+} from './window.ts'
 
 let bench: Bench
 before(async () => {
@@ -332,5 +346,101 @@ test('panes are kept while a window needs them, and no longer', () => {
       )
       assert.equal(firstOpenPane(step, watermark) + 0, needed[0], `${sizeMs} ${slideMs} ${watermark}`)
     }
+  }
+})
+
+describe('of few rows and of many', () => {
+  const random = randomFrom(1)
+  const upTo = (n: number): number => Math.floor(random() * n)
+
+  for (const [size, slide] of [
+    [10, 10],
+    [10, 5],
+    [12, 2],
+    [30, 2],
+  ] as const) {
+    test(`windows of ${size} ms every ${slide} are made otherwise, and are the same`, async () => {
+      const flow = pipeline('same')
+        .from(chat())
+        .window({ size, slide, by: 'who', emit: { update: 1 } }, (row) => ({
+          n: count(),
+          total: sum(row.amount),
+          most: max(row.amount),
+          different: countDistinct(row.amount),
+          top: top(3, row.who),
+        }))
+        .into(table('same'))
+      const step = flow.plan.steps.find((each): each is WindowStep => each.op === 'window')
+      assert.ok(step)
+      const [members] = paneSets(step).filter((set) => set.is === 'members')
+      assert.ok(members)
+      const { perWindow, paneUs } = panesOf(step)
+      const session = await bench.duck.connect()
+      const inputs: WindowRun['inputs'] = [
+        { relation: 'same.given', columns: flow.plan.steps.find(({ id }) => id === step.from[0])?.columns ?? [] },
+      ]
+      const state = (suffix: string): string => `same."state ${suffix}"`
+      const run = (few: boolean): WindowRun => {
+        const out = few ? 'same.few' : 'same.many'
+        return { step, inputs, out, state, updates: true, waits: false, few, before: undefined, after: undefined }
+      }
+      for (let round = 0; round < 6; round++) {
+        await session.run('drop schema if exists same cascade')
+        await session.run('create schema same')
+        for (const sql of windowStateSql(run(true))) await session.run(sql)
+        // several batches, out of their order, so that panes come between others of their members
+        for (let batch = 0; batch < 4; batch++) {
+          const given = Array.from({ length: 1 + upTo(12) }, (_, i) => {
+            const us = upTo(3 * perWindow) * paneUs + upTo(paneUs)
+            return `(${i}, make_timestamptz(${us}), '${'ab'[upTo(2)]}', ${random() < 0.1 ? 'null' : upTo(4)}::bigint)`
+          })
+          await session.run(
+            `create or replace table same.given as select _row, _time, _time as "at", who, amount from (values ${given.join(', ')}) t(_row, _time, who, amount)`,
+          )
+          for (const few of [true, false]) {
+            for (const { name, as, select } of windowRelations(run(few)))
+              await session.run(`create or replace ${as} ${name} as ${select}`)
+          }
+          const all = async (relation: string) => await session.rows(`select * from ${relation} order by all`)
+          const edges = addedEdges('same.few', members)
+          assert.deepEqual(await all(edges), await all(addedEdges('same.many', members)), `${round} ${batch} edges`)
+          assert.deepEqual(await all('same.few'), await all('same.many'), `${round} ${batch}`)
+          const keys = step.by.join(', ')
+          const numbers = addedNumbers('same.few')
+          await session.run(
+            `delete from ${state('numbers')} where (${keys}, _pane) in (select (${keys}, _pane) from ${numbers})`,
+          )
+          await session.run(`insert into ${state('numbers')} by name select * from ${numbers}`)
+          for (const set of paneSets(step))
+            await session.run(`insert into ${state(setSuffix(set))} by name select * from ${addedTo('same.few', set)}`)
+          await session.run(`insert into ${state(edgesSuffix(members))} by name select * from ${edges}`)
+          const summed: string = `(select who, _at, sum(_change)::bigint as _change from ${state(edgesSuffix(members))} group by all having sum(_change) <> 0)`
+          const whole: string = `(${edgesSql(step, `select * from ${state(setSuffix(members))}`)})`
+          assert.deepEqual(await all(summed), await all(whole), `${round} ${batch} all edges`)
+        }
+      }
+      await session.run('drop schema same cascade')
+      session.close()
+    })
+  }
+})
+
+test('whether a window may close is known from the watermarks alone', () => {
+  for (const [sizeMs, slideMs] of [
+    [10, 10],
+    [10, 4],
+    [7, 3],
+  ] as const) {
+    // as: what is looked at of a step
+    const step = { sizeMs, slideMs } as WindowStep
+    for (let before = -30; before <= 30; before++) {
+      for (let after = before; after <= before + 15; after++) {
+        const ends = Array.from({ length: 100 }, (_, i) => (i - 50) * slideMs + sizeMs)
+        const closes = ends.some((end) => end > before && end <= after)
+        assert.equal(mayClose(step, { before, after }), closes, `${sizeMs} ${slideMs} ${before} ${after}`)
+      }
+    }
+    assert.equal(mayClose(step, { before: undefined, after: 3 }), true)
+    assert.equal(mayClose(step, { before: 3, after: undefined }), false)
   }
 })

@@ -377,12 +377,13 @@ having sum(_change) <> 0`
 }
 
 // What the new panes of members change: the edges of all panes of these, without those that were there.
-function addedEdgesSql({ step, out, state, waits }: WindowRun, set: PaneSet): string {
+function addedEdgesSql({ step, out, state, waits, few }: WindowRun, set: PaneSet): string {
   if (waits) return `select * from ${state(edgesSuffix(set))} where false`
   const keys = keysOf(step)
   const added = addedTo(out, set)
   // a pane as far away as a window is long has no window in common with what is new
   const near = panesNear(added, panesOf(step).perWindow)
+  if (few) return newEdgesSql(step, added, `from ${state(setSuffix(set))} ${near}`)
   const there = `select ${keys}, _pane, _member from (from ${state(setSuffix(set))} ${near}) semi join ${added} using (${keys}, _member)`
   return `select ${keys}, _at, sum(_change)::bigint as _change
 from (
@@ -392,6 +393,34 @@ select ${keys}, _at, -_change
 from (
 ${edgesSql(step, there)}
 )
+)
+group by ${keys}, _at
+having sum(_change) <> 0`
+}
+
+// The same of few panes, each beside the others of its member. The windows that begin after the pane before and no later than
+// this one have the member now; of these, those that reach the next pane that was there had it already.
+function newEdgesSql(step: WindowStep, added: string, there: string): string {
+  const keys = keysOf(step)
+  const reach = panesOf(step).perWindow - 1
+  const before = 'max(_other) filter (_other < _pane)'
+  const next = 'min(_other) filter (_other > _pane and _was_there)'
+  return `select ${keys}, _at, sum(_change)::bigint as _change
+from (
+  select ${keys}, unnest([_from, _until]) as _at, unnest([1, -1]) as _change
+  from (
+    select ${keys},
+      greatest(_pane - ${reach}, coalesce(${before} + 1, _pane - ${reach})) as _from,
+      least(_pane + 1, coalesce(${next} - ${reach}, _pane + 1)) as _until
+    from ${added}
+    join (
+      select ${keys}, _member, _pane as _other, true as _was_there from (${there})
+      union all
+      select ${keys}, _member, _pane as _other, false as _was_there from ${added}
+    ) using (${keys}, _member)
+    group by ${keys}, _member, _pane
+  )
+  where _from < _until
 )
 group by ${keys}, _at
 having sum(_change) <> 0`
