@@ -487,6 +487,27 @@ inChromium('many are replayed by what they have in common, with the same value f
   await page.getByText('None like that').waitFor()
 })
 
+inChromium(
+  'nothing is asked about all of them before their list has come: a value could be given to no column',
+  async () => {
+    await using mock = await openMockServer({ letters: 300 })
+    await using tab = await openTab(browser, mock.url)
+    const { page } = tab
+    const list = Promise.withResolvers<void>()
+    await page.route(/\/api\/dead-letters\?/, async (route) => {
+      await list.promise
+      await route.continue()
+    })
+    await page.goto(`${mock.url}/#/dead-letters?code=EMPTY`)
+    await page.getByText(/open dead letters are like that/).waitFor()
+    assert.equal(await page.getByRole('button', { name: /^(Replay|Discard) all/ }).count(), 0)
+    list.resolve()
+    await page.getByRole('button', { name: /^Replay all/ }).click()
+    await page.getByRole('dialog').getByText('Give all of them the same value').click()
+    await page.getByRole('dialog').getByLabel('Column').selectOption('price')
+  },
+)
+
 inChromium('many are discarded by what they have in common, with a reason', async () => {
   await using mock = await openMockServer({ letters: 300 })
   await using tab = await openTab(browser, `${mock.url}/#/dead-letters?code=EMPTY`)
@@ -725,6 +746,11 @@ inChromium('on the real server many are left to a worker, and its task is shown 
   await runSystem({ ...tools, system: shopEvents, bounded: { inputs: [input], again: false } })
 
   const running = runTasks({ ...tools, owners: [withReplays(shopEvents, tools)], settings: config.settings })
+  await using cleanup = new AsyncDisposableStack()
+  cleanup.defer(async () => {
+    stop.abort()
+    await running
+  })
   // it has to wait until the pipeline is lent to it
   const ownsIt = { pipeline: 'shop-events', owner: 'the test', borrow: false, onWanted: () => {}, onLost: () => {} }
   const owning = await store.lease(ownsIt)
@@ -750,8 +776,6 @@ inChromium('on the real server many are left to a worker, and its task is shown 
 
   await owning.lease.release()
   await page.getByText('Nothing waits').waitFor({ timeout: 120_000 })
-  stop.abort()
-  await running
   const client = await served.connect()
   const { rows: left } = await client.query(
     `select count(*)::int as open from millrace.dead_letters where settled is null and fields ->> 'event_type' = 'refund'`,

@@ -77,7 +77,8 @@ export function DeadLetters({ query }: { query: URLSearchParams }) {
                 Show {number(fresh.count)} new
               </button>
             )}
-            <BulkButtons counts={counts ?? []} filter={filter} letters={pages.letters} ask={ask} />
+            {/* the columns to give a value to are those of the list: before it has come, there would be none */}
+            {!pages.first && <BulkButtons counts={counts ?? []} filter={filter} letters={pages.letters} ask={ask} />}
           </div>
           {pages.problem !== undefined && <ProblemNotice problem={pages.problem} again={pages.reload} />}
           {pages.first ? (
