@@ -267,8 +267,14 @@ describe('the server refuses', () => {
       [400, 'application/problem+json; charset=utf-8'],
     )
     const [letter] = (await ask('/api/dead-letters?limit=1')).body.dead_letters
-    const stranger = await ask(`/api/dead-letters/${letter.id}`, json('PATCH', { fields: { nothing: '1' } }))
-    assert.deepEqual([stranger.status, stranger.body.code], [404, 'UNKNOWN_COLUMN'])
+    for (const name of ['nothing', '__proto__', 'constructor']) {
+      const fields = Object.fromEntries([[name, '1']])
+      const stranger = await ask(`/api/dead-letters/${letter.id}`, json('PATCH', { fields }))
+      assert.deepEqual([stranger.status, stranger.body.code], [404, 'UNKNOWN_COLUMN'], name)
+      const asked = { where: { pipeline: 'shop-events' }, set: fields, dry_run: true }
+      const all = await ask('/api/dead-letters/replay', json('POST', asked))
+      assert.deepEqual([all.status, all.body.code], [404, 'UNKNOWN_COLUMN'], name)
+    }
   })
 
   test('everything but health without a token, where there are tokens', async () => {

@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { runPipeline, type WorkerOptions } from '../src/engine/run.ts'
 import { eventTimes } from '../src/engine/watermark.ts'
 import { MillraceError } from '../src/errors.ts'
@@ -41,8 +42,11 @@ export interface Stretch {
   throws: string | undefined
   /** The worker is stopped before it has handed on all that has changed. */
   hurries: boolean
-  /** The database fails once: at which commit, and whether it had it by then. The worker tries again by itself. */
-  fails: { at: number; when: 'before' | 'after' } | undefined
+  /**
+   * The database fails once: at which commit, and whether it had it by then, or at which of the effects that follow one while
+   * the next is under way. The worker tries again by itself.
+   */
+  fails: { at: number; when: 'before' | 'after' | 'following' } | undefined
 }
 
 /** What a commit was told, and by whom; the last attempt of a number is the one that may have come to be. */
@@ -145,7 +149,7 @@ function stretchesOf({ chance, shape, feeds, clock }: World): Stretch[] {
       arrivals,
       throws: maybe(0.6) ? `${pick(failpoints)}@${1 + upTo(3)}=throw` : undefined,
       hurries: !last && maybe(0.4),
-      fails: maybe(0.06) ? { at: 1 + upTo(3), when: pick(['before', 'after']) } : undefined,
+      fails: maybe(0.09) ? { at: 1 + upTo(3), when: pick(['before', 'after', 'following']) } : undefined,
     })
   }
   if (stretches.at(-1)?.mode === 'final' && maybe(0.2)) {
@@ -246,8 +250,19 @@ function watched({ log, clock, feeds, intake, mode }: World, stretch: Stretch, s
     if (fails === 'after') throw connectionLost()
     return outcome
   }
+  let effects = 0
+  const advanceEffect: Store['advanceEffect'] = async (...effect) => {
+    effects++
+    if (stretch.fails?.when === 'following' && effects === stretch.fails.at) {
+      // the next batch is committed by then, or not
+      await pause(10)
+      throw connectionLost()
+    }
+    await store.advanceEffect(...effect)
+  }
   return new Proxy(store, {
     get(target, name) {
+      if (name === 'advanceEffect') return advanceEffect
       if (name === 'commit') return commit
       if (name === 'lease') return lease
       const found: unknown = Reflect.get(target, name)

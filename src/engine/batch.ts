@@ -136,10 +136,12 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     requests: undefined,
     counted: undefined,
     async release() {
-      await releasePrinted(batch)
-      for (const path of batch.told) await removeFile(path)
-      await place.leave()
-      await range.release()
+      // whatever cannot be let go, the rest is
+      await using stack = new AsyncDisposableStack()
+      stack.defer(() => range.release())
+      stack.defer(() => place.leave())
+      for (const path of batch.told) stack.defer(() => removeFile(path))
+      stack.defer(() => releasePrinted(batch))
     },
   }
   try {

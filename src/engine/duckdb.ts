@@ -125,6 +125,10 @@ export class DuckSession implements Disposable {
 
   /** What follows is one transaction, until `end`: nobody else sees it. */
   begin(): void {
+    if (this.#transaction !== 'none')
+      throw new MillraceError('DUCKDB_FAILED', {
+        message: `a transaction begins in another, which is ${this.#transaction}`,
+      })
     this.#transaction = 'wanted'
   }
 
@@ -133,6 +137,8 @@ export class DuckSession implements Disposable {
     const isKept = keep && this.#transaction !== 'failed'
     try {
       if (!isKept) this.abandon()
+      // with nothing asked it has not begun
+      else if (this.#transaction !== 'open') await this.flush()
       if (this.#transaction === 'open') await this.run(isKept ? 'commit' : 'rollback')
     } finally {
       this.#plans?.settle()

@@ -35,6 +35,11 @@ for (const [what, open] of Object.entries(places)) {
     const name = (relation: string): string => `${place.schema}.${relation}`
     const make = async (relation: string, select: string, as: 'table' | 'view' = 'table'): Promise<number> =>
       (await place.make({ name: name(relation), as, select })) ?? (await session.count(name(relation)))
+    const next = async (): Promise<void> => {
+      await place.keep(false)
+      await place.leave()
+      await place.enter()
+    }
     const rowsOf = async (relation: string) => await session.rows(`select * from ${name(relation)}`)
 
     test('a batch finds nothing of the one before it', async () => {
@@ -44,8 +49,7 @@ for (const [what, open] of Object.entries(places)) {
         assert.equal(await make('odd', `select i from ${name('given')} where i % 2 = 1`), Math.floor(batch / 2))
         assert.equal(await make('all', `select * from ${name('odd')}`, 'view'), 0)
         assert.equal((await rowsOf('all')).length, Math.floor(batch / 2))
-        await place.leave()
-        await place.enter()
+        await next()
       }
     })
 
@@ -67,8 +71,7 @@ for (const [what, open] of Object.entries(places)) {
         await make('seen', `select * from ${name('given')}`, 'view')
         await make('copied', `select * from ${name('seen')}`)
         assert.deepEqual(await rowsOf('copied'), [expected])
-        await place.leave()
-        await place.enter()
+        await next()
       }
     })
 
@@ -77,8 +80,7 @@ for (const [what, open] of Object.entries(places)) {
       for (const value of ['1', '1', '1', '900000', 'null']) {
         await make('given', `select i, i as k from (values (${value}::bigint)) t(i)`)
         found.push(await make('large', `select distinct k from ${name('given')} where i > 1000 or i is null`))
-        await place.leave()
-        await place.enter()
+        await next()
       }
       assert.deepEqual(found, [0, 0, 0, 1, 1])
     })
@@ -135,6 +137,7 @@ test('a room is built anew before what its tables keep adds up', async () => {
     const given = `${room.schema}.given`
     await room.make({ name: given, as: 'table', select: 'select 1 as a' })
     assert.equal(await session.count(given), 1)
+    await room.keep(false)
     await room.leave()
   }
   await room.drop()
@@ -150,6 +153,17 @@ test('a question about a Parquet file is asked as often as one likes', async () 
       assert.ok(Number(found?.['n']) > 0)
     }
   }
+})
+
+test('a transaction does not begin in another', async () => {
+  using own = await duck.connect()
+  own.begin()
+  assert.throws(() => own.begin(), { code: 'DUCKDB_FAILED', message: /begins in another, which is wanted/ })
+  await own.run('select 1')
+  assert.throws(() => own.begin(), { code: 'DUCKDB_FAILED', message: /begins in another, which is open/ })
+  await own.end(false)
+  own.begin()
+  assert.equal(await own.end(true), true)
 })
 
 test('what waits runs before the next statement, in one transaction; of one that fails nothing is left', async () => {
@@ -214,6 +228,34 @@ suite('what a batch changes beside its room', () => {
     await place.keep(false)
     assert.deepEqual(await seen(), [2])
     await place.leave()
+  })
+
+  test('is there though nothing was asked since time was told', async () => {
+    await session.run('create or replace table open_windows (i bigint)')
+    await batch(1)
+    await place.keep(false)
+    assert.deepEqual(await seen(), [1])
+    await place.leave()
+  })
+
+  test('is no row of the batches before, whatever has become of what takes them out', async () => {
+    for (const fails of [true, false]) {
+      await session.run('create or replace table open_windows (i bigint)')
+      await batch(1)
+      await place.keep(false)
+      await place.leave()
+      await batch(2)
+      await place.keep(true)
+      await place.leave()
+      await place.enter()
+      await place.make({ name: name('staged'), as: 'table', select: 'select 3 as i' })
+      if (fails) await assert.rejects(session.run('select * from nowhere'), { code: 'DUCKDB_FAILED' })
+      await place.leave()
+      await batch(4)
+      await place.keep(false)
+      assert.deepEqual(await seen(), [1, 2, 4])
+      await place.leave()
+    }
   })
 
   test('is not when one of its statements has failed, which is said', async () => {

@@ -87,6 +87,8 @@ export class Room implements Place {
   readonly #filled = new Set<string>()
   #isThere = false
   #isOpen = false
+  /** The batch at hand, which is not taken back, has come to its end. */
+  #isKept = false
   /** Something was made that stays when the batch leaves. */
   #isNew = false
   #emptied = 0
@@ -111,6 +113,7 @@ export class Room implements Place {
     }
     if (this.#takesBack) this.#begin()
     else this.#emptyAll()
+    this.#isKept = false
     this.#emptied++
   }
 
@@ -152,16 +155,20 @@ export class Room implements Place {
     if (this.#takesBack) return
     // rows that are looked at go when the next batch comes
     if (!looks) this.#emptyAll()
-    if (await this.#end(true)) return
+    this.#isKept = await this.#end(true)
+    if (this.#isKept) return
     throw new MillraceError('DUCKDB_FAILED', { message: 'the transaction of a batch has failed before its end' })
   }
 
   async leave(): Promise<void> {
     this.#session.abandon()
-    if (!this.#isOpen) return
-    const keeps = this.#takesBack && this.#isNew
-    if (keeps) this.#emptyAll()
-    await this.#end(keeps)
+    if (this.#isOpen) {
+      const keeps = this.#takesBack && this.#isNew
+      if (keeps) this.#emptyAll()
+      await this.#end(keeps)
+    }
+    // nobody knows which of its rows are there, nor those of the batch before it: what takes them out may not have run
+    if (!this.#takesBack && !this.#isKept) this.#isThere = false
   }
 
   #begin(): void {
@@ -178,8 +185,6 @@ export class Room implements Place {
     } finally {
       // of what was made nothing is there
       if (!isKept && this.#isNew) this.#forget()
-      // and rows that were there before it are nobody's
-      if (!isKept && !this.#takesBack) this.#isThere = false
       if (this.#takesBack) this.#filled.clear()
       this.#isNew = false
       this.#isOpen = false

@@ -48,7 +48,12 @@ async function shop(name: string): Promise<{ folder: string; plan: Plan; store: 
 }
 
 // What a bounded run says on its way, over the folder or over these paths.
-async function progressOf(plan: Plan, store: Store, paths?: string[]): Promise<Progress[]> {
+async function progressOf(
+  plan: Plan,
+  store: Store,
+  paths?: string[],
+  around = (reader: SourceReader): SourceReader => reader,
+): Promise<Progress[]> {
   const spool = join(bench.folder, 'spool', plan.name)
   const said: Progress[] = []
   using session = await bench.duck.connect()
@@ -57,17 +62,19 @@ async function progressOf(plan: Plan, store: Store, paths?: string[]): Promise<P
     store,
     duck: bench.duck,
     spool,
-    openReader: () =>
-      openFilesReader({
-        id: 'files',
-        // as: the builder made it of files
-        source: plan.sources['files'] as FilesSource,
-        spool,
-        sql: session,
-        known: (ids) => store.files(plan.name, 'files', ids),
-        onProblem: (problem) => assert.fail(String(problem)),
-        ...(paths === undefined ? {} : { inputs: { paths, again: false } }),
-      }),
+    openReader: async () =>
+      around(
+        await openFilesReader({
+          id: 'files',
+          // as: the builder made it of files
+          source: plan.sources['files'] as FilesSource,
+          spool,
+          sql: session,
+          known: (ids) => store.files(plan.name, 'files', ids),
+          onProblem: (problem) => assert.fail(String(problem)),
+          ...(paths === undefined ? {} : { inputs: { paths, again: false } }),
+        }),
+      ),
     effects: { quarantine: undefined, logs: join(bench.folder, 'logs') },
     limits: { rows: 5, bytes: 50 },
     intervalMs: 0,
@@ -131,6 +138,53 @@ test('a run that the database has no connection left for tries again from its fi
   const states = (await progressOf(plan, store)).map(({ state }) => state)
   assert.partialDeepStrictEqual(states[0], { is: 'retrying', why: 'sorry, too many clients already' })
   assert.partialDeepStrictEqual(states.at(-1), { is: 'stopped', why: 'nothing left to read' })
+})
+
+test('a batch is let go though what follows the one before it fails while it is committed', async () => {
+  const { plan, store } = await shop('follows')
+  // small batches share rooms, and are let go while the next one is worked on
+  bench.drains = 1
+  assert.ok(bench.duck.keepsPlans)
+  const committed = Promise.withResolvers<void>()
+  const commit = store.commit.bind(store)
+  store.commit = async (batch) => {
+    const outcome = await commit(batch)
+    if (batch.batch === 2) committed.resolve()
+    return outcome
+  }
+  const advance = store.advanceEffect.bind(store)
+  let fails = true
+  store.advanceEffect = async (name, effect, batch) => {
+    if (fails) {
+      await committed.promise
+      fails = false
+      throw Object.assign(new Error('the connection is lost'), { code: '08006' })
+    }
+    await advance(name, effect, batch)
+  }
+  const held = new Set<object>()
+  const said = await progressOf(plan, store, undefined, (reader) => ({
+    next: async (limits) => {
+      const range = await reader.next(limits)
+      if (range === undefined) return undefined
+      held.add(range)
+      const release = async (): Promise<void> => {
+        assert.ok(held.delete(range), 'it is let go once')
+        await range.release()
+      }
+      return { ...range, release }
+    },
+    lags: () => reader.lags(),
+    get unsettled() {
+      return reader.unsettled
+    },
+    wait: (signal) => reader.wait(signal),
+    rewind: () => reader.rewind(),
+    [Symbol.asyncDispose]: () => reader[Symbol.asyncDispose](),
+  }))
+  assert.ok(said.some(({ state }) => state.is === 'retrying' && state.why === 'the connection is lost'))
+  assert.ok(said.at(-1)?.batches ?? 0 > 2)
+  assert.equal(held.size, 0)
 })
 
 test('a reader that hears of the stop before the worker does ends it as if it had read nothing more', async () => {

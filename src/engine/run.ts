@@ -499,8 +499,13 @@ class Worker implements AsyncDisposable {
       const taken = await taking
       if (taken.range === undefined) return taken
       if (isLarge(taken.range, taken.limits) && this.#limits.areWhole) this.#beyond = this.#take(reader)
-      // three batches ago the same room was entered
-      await this.#released
+      try {
+        // three batches ago the same room was entered
+        await this.#released
+      } catch (error) {
+        await taken.range.release().catch(() => {})
+        throw error
+      }
       return {
         ...taken,
         batch: await stageBatch(this.#tools(number, taken.range), number, taken.range, taken.startedAt),
@@ -567,7 +572,6 @@ class Worker implements AsyncDisposable {
     const outcome = await commitBatch(tools, batch, lease.epoch, kind)
     const looks = watch?.wanted() === true
     await this.#time.settle(batch, tools.session, looks)
-    this.#staged = this.#staged.filter((staged) => staged !== batch)
     this.#count(outcome.verdicts, batch.range.filesQuarantined, bytesOf(batch.range))
     this.#limits.more()
     this.#publisher?.committed(batch.number, messagesOf(plan, outcome))
@@ -593,7 +597,7 @@ class Worker implements AsyncDisposable {
       log.warn('positions could not be published', { pipeline: plan.name, why: messageOf(error) })
     })
     // a large one holds memory that the next needs
-    if (!batch.place.again) await batch.release()
+    if (!batch.place.again) await this.#release(batch)
     await this.#effects
     // not waited for here: the next batch may be committed meanwhile
     this.#effects = this.#follow(batch)
@@ -605,11 +609,17 @@ class Worker implements AsyncDisposable {
   // What is done once a batch is committed.
   async #follow(batch: Batch): Promise<void> {
     const archiver = this.#archiver
-    if (batch.place.again) this.#released = batch.release()
+    if (batch.place.again) this.#released = this.#release(batch)
     await this.#released
     await runEffects(this.#effectTools())
     archiver?.settled(batch.number)
     await this.#foldLedger(batch.number)
+  }
+
+  // Until then it is among those that are let go when something fails.
+  async #release(batch: Batch): Promise<void> {
+    this.#staged = this.#staged.filter((staged) => staged !== batch)
+    await batch.release()
   }
 
   #effectTools(): EffectTools {

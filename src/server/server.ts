@@ -55,6 +55,9 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     requestTimeout: 5_000,
     keepAliveTimeout: 10_000,
     bodyLimit: 4 * 1024 * 1024,
+    // a name as any other: what a body may have is what its schema says
+    onProtoPoisoning: 'ignore',
+    onConstructorPoisoning: 'ignore',
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 500 },
     http: { headersTimeout: 3_000, connectionsCheckingInterval: 500, maxHeaderSize: 16 * 1024 },
