@@ -25,7 +25,7 @@ export interface Postgres extends AsyncDisposable {
   readonly pid: number
   readonly port: number
   readonly version: string
-  /** Drops the database of the peer before, makes an empty one, writes all out, and gives its URL. */
+  /** Drops the database of the peer before, makes an empty one, and gives its URL; nobody has to wait for writes of earlier work. */
   fresh(): Promise<string>
 }
 
@@ -74,7 +74,7 @@ export async function startPostgres(folder: string, signal: AbortSignal): Promis
     async fresh() {
       await query(urlOf(port, 'postgres'), 'drop database if exists bench with (force)')
       await query(urlOf(port, 'postgres'), 'create database bench')
-      await query(urlOf(port, 'postgres'), 'checkpoint')
+      await writeOut(urlOf(port, 'postgres'), signal)
       return urlOf(port, 'bench')
     },
     [Symbol.asyncDispose]: stop,
@@ -91,6 +91,12 @@ export async function query<Row extends pg.QueryResultRow>(url: string, text: st
   } finally {
     await client.end()
   }
+}
+
+/** Writes out all that was changed until now: what comes next would wait at its commits for the disk to take it. */
+export async function writeOut(url: string, signal: AbortSignal): Promise<void> {
+  await query(url, 'checkpoint')
+  await runCommand({ program: 'sync', args: [], signal })
 }
 
 function urlOf(port: number, database: string): string {

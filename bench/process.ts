@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { startCommand } from './command.ts'
 import { portOf } from './ingest.ts'
-import { startPostgres } from './postgres.ts'
+import { startPostgres, writeOut } from './postgres.ts'
 import { highWaterMark } from './processes.ts'
 import { machine, percentile, printTable, saveResult } from './report.ts'
 
@@ -38,12 +38,14 @@ export async function benchProcess({ root, rate, seconds, users, signal }: Proce
   let memoryMb = 0
   try {
     await using postgres = await startPostgres(join(room, 'postgres'), signal)
-    const env = { MILLRACE_DATA: join(room, 'data'), PORT: '0', DATABASE_URL: await postgres.fresh() }
+    const url = await postgres.fresh()
+    const env = { MILLRACE_DATA: join(room, 'data'), PORT: '0', DATABASE_URL: url }
     const args = [join(root, 'src/cli/main.ts'), 'start', 'flyers']
     await using server = startCommand({ program: process.execPath, args, env, signal })
     const port = await portOf(join(room, 'data'), server, signal)
     const agent = new Agent({ keepAlive: true })
     await fill(port, users, agent)
+    await writeOut(url, signal)
     const queries = users > 10_000 ? ['?users=posted'] : ['', '?users=posted']
     for (const query of queries) {
       await steady({ port, agent, query, rate, seconds: 3, users, signal })

@@ -43,7 +43,7 @@ export interface WorkerOptions {
   limits: Limits
   /** How long a small batch waits after the start of the one before it, so that rows gather. */
   intervalMs: number
-  /** Waits so long after a batch that was begun then, or less where nobody will give more rows. */
+  /** Waits so long after a batch that was begun then; less where nobody will give more rows, more where there is no time for it. */
   rest?: ((ms: number, sinceMs: number) => Promise<void>) | undefined
   /** `host:pid`. */
   owner: string
@@ -477,9 +477,10 @@ class Worker implements AsyncDisposable {
       commit(batch, tools)
       if (!bounded && !isFull) {
         // a small batch: let rows gather, and leave the processor to the commit
-        const rest = intervalMs - (this.#now() - startedAt.getTime())
-        if (rest > 0)
-          await (this.#options.rest?.(rest, startedAt.getTime()) ?? sleep(rest, undefined, { signal }).catch(() => {}))
+        const { rest } = this.#options
+        const left = intervalMs - (this.#now() - startedAt.getTime())
+        if (rest !== undefined) await rest(intervalMs, startedAt.getTime())
+        else if (left > 0) await sleep(left, undefined, { signal }).catch(() => {})
       }
     }
     await this.#committing

@@ -41,7 +41,7 @@ export interface SystemRun {
   onProgress?: (progress: Progress) => void
   onProblem?: (problem: MillraceError) => void
   watch?: { wanted(): boolean; rows(landed: LandedRows): void }
-  /** Waits so long after a small batch that was begun then, or less. */
+  /** Waits so long after a small batch that was begun then; less or more where that serves those who post. */
   rest?: (ms: number, sinceMs: number) => Promise<void>
 }
 

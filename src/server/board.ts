@@ -29,7 +29,7 @@ export interface Board {
   /** Whether somebody looks at the rows of a pipeline as they land, and who is told of them. */
   wantsRows(pipeline: string): boolean
   onRows(rows: LandedRows & { pipeline: string }): void
-  /** Lets rows of a pipeline gather, for so long at most, after a batch that was begun then. */
+  /** Lets rows of a pipeline gather, for so long after a batch that was begun then; less or more where that serves those who post. */
   rest(pipeline: string, ms: number, sinceMs: number, signal: AbortSignal): Promise<void>
   /** Told when a worker of this process has committed a batch. */
   onBatch(pipeline: string): void
@@ -69,7 +69,10 @@ export function newBoard(chosen: readonly System[], config: Config, now: Date, w
     lines: new Map(lines),
     wantsRows: () => false,
     onRows: () => {},
-    rest: async (_pipeline, ms, _sinceMs, signal) => await sleep(ms, undefined, { signal }).catch(() => {}),
+    rest: async (_pipeline, ms, sinceMs, signal) => {
+      const left = ms - (Date.now() - sinceMs)
+      if (left > 0) await sleep(left, undefined, { signal }).catch(() => {})
+    },
     onBatch: () => {},
   }
 }

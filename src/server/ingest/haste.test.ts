@@ -6,8 +6,11 @@ const { signal } = new AbortController()
 const long = 60_000
 
 function open() {
-  const clock = { ms: 100 }
-  const haste = new Haste(() => clock.ms)
+  const clock = { ms: 100, busy: 0 }
+  const haste = new Haste(
+    () => clock.ms,
+    () => clock.busy,
+  )
   const ended: string[] = []
   const post = (pipeline = 'p') => {
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -66,9 +69,54 @@ test('a rest ends when its time is over, and when the worker is told to stop', a
   const stop = new AbortController()
   const { haste } = open()
   await haste.rest('p', 1, 100, signal)
+  await haste.rest('p', long, 100 - long, signal)
   const resting = haste.rest('p', long, 100, stop.signal)
   stop.abort()
   await resting
+})
+
+test('posts that nobody waits for and that leave no time to others make rests longer, up to a second', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { clock, haste, ended, post, rest } = open()
+  const pass = async (ms: number): Promise<void> => {
+    clock.ms += ms
+    t.mock.timers.tick(ms)
+    await new Promise(setImmediate)
+  }
+  const rested = async (): Promise<number> => {
+    const begun = clock.ms
+    const many = ended.length
+    haste.left(['p'])
+    rest('p', begun - 1, 50)
+    while (ended.length === many) await pass(1)
+    return clock.ms - begun + 1
+  }
+  assert.equal(await rested(), 50)
+  clock.busy = 0.8
+  assert.deepEqual([await rested(), await rested(), await rested()], [100, 200, 400])
+  assert.deepEqual([await rested(), await rested(), await rested()], [800, 1000, 1000])
+
+  // somebody waits for a commit: it comes as soon as it would have
+  const begun = clock.ms
+  haste.left(['p'])
+  rest('p', begun - 1, 50)
+  const many = ended.length
+  await post()()
+  await pass(49)
+  assert.equal(ended.length, many + 1)
+  haste.left(['p'])
+  rest('p', clock.ms - 1, 50)
+  await pass(200)
+  assert.equal(ended.length, many + 1)
+  await post()()
+  assert.equal(ended.length, many + 2)
+
+  // nobody has posted since
+  rest('p', clock.ms, 50)
+  await pass(50)
+  assert.equal(ended.length, many + 3)
+  clock.busy = 0.5
+  assert.equal(await rested(), 50)
 })
 
 test('those who post again at once when they are answered are waited for, for a moment', async (t) => {

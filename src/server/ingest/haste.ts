@@ -2,8 +2,10 @@
  * A worker rests between small batches, so that rows gather. When all who post wait for a commit, nobody is left to give it
  * more: then the next batch begins at once. Where those who are answered post again at once, as a number of connections
  * does, it is the commit under way that they wait for, and the rest lasts until they are back: else every other batch would
- * be made of the few who came between.
+ * be made of the few who came between. While posts that nobody waits for take the whole thread, rests become longer: a
+ * batch of a second costs hardly more than one of a twentieth, and the processor is theirs.
  */
+import { performance } from 'node:perf_hooks'
 
 /** What is known of those who post to one pipeline and wait for the commit. */
 interface Flow {
@@ -18,6 +20,10 @@ interface Flow {
   /** Of those answered lately, the share that was back at once: from 0 to 1. */
   returning: number
   counting: NodeJS.Timeout | undefined
+  /** When events that nobody waits for were last posted. */
+  leftAtMs: number
+  /** How long the last rest was to be. */
+  restedMs: number
 }
 
 interface Rest {
@@ -25,20 +31,28 @@ interface Rest {
   sinceMs: number
   /** Somebody was answered since it began. */
   answered: boolean
+  /** It would be over, if it were not for posts that nobody waits for. */
+  isLong: boolean
   end(): void
 }
 
 /** Whoever posts again at once has begun to within so many milliseconds. */
 const backWithinMs = 5
 const weightOfLast = 0.3
+/** Of the time since the last look, so much was work. */
+const busyShare = 0.8
+const longestRestMs = 1_000
 
 export class Haste {
   readonly #flows = new Map<string, Flow>()
   readonly #resting = new Set<Rest>()
   readonly #now: () => number
+  readonly #busy: () => number
 
-  constructor(now: () => number) {
+  /** `busy`: the share of the time since it was last asked that this thread has worked. */
+  constructor(now: () => number, busy = sharesOfWork()) {
     this.#now = now
+    this.#busy = busy
   }
 
   /** Runs what makes events durable that somebody will wait for. */
@@ -58,6 +72,11 @@ export class Haste {
     }
   }
 
+  /** Events have become durable, and whoever posted them does not wait for their commit. */
+  left(pipelines: readonly string[]): void {
+    for (const pipeline of pipelines) this.#of(pipeline).leftAtMs = this.#now()
+  }
+
   /** Somebody who waited for the commit of their events is answered. */
   answered(pipelines: readonly string[]): void {
     for (const pipeline of pipelines) {
@@ -71,25 +90,38 @@ export class Haste {
     }
   }
 
-  /** Waits so long, or until all who post to a pipeline wait for events that came after `sinceMs`. */
+  /**
+   * Waits until `ms` after `sinceMs`, or until all who post to a pipeline wait for events that came after `sinceMs`. Where
+   * this thread has no time left for others, and nobody waits, it is twice as long as the time before, and at most a second.
+   */
   async rest(pipeline: string, ms: number, sinceMs: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return
+    const flow = this.#of(pipeline)
     const { promise, resolve } = Promise.withResolvers<void>()
-    const rest: Rest = { pipeline, sinceMs, answered: false, end: resolve }
+    const isCrowded = this.#busy() >= busyShare && flow.leftAtMs > sinceMs
+    flow.restedMs = isCrowded ? Math.min(longestRestMs, 2 * Math.max(ms, flow.restedMs)) : ms
+    const rest: Rest = { pipeline, sinceMs, answered: false, isLong: false, end: resolve }
+    const elapsedMs = this.#now() - sinceMs
+    const over = (): void => {
+      rest.isLong = true
+      if (!isCrowded || flow.underWay > 0 || flow.durableAtMs > sinceMs) rest.end()
+    }
     this.#resting.add(rest)
     this.#look(rest)
     signal.addEventListener('abort', rest.end)
-    const timer = setTimeout(rest.end, ms)
+    const timers = [setTimeout(over, ms - elapsedMs), setTimeout(rest.end, flow.restedMs - elapsedMs)]
+    if (ms <= elapsedMs) over()
     await promise
-    clearTimeout(timer)
+    for (const timer of timers) clearTimeout(timer)
     signal.removeEventListener('abort', rest.end)
     this.#resting.delete(rest)
   }
 
   #look(rest: Rest): void {
     const { underWay, durableAtMs, returning, answered, back } = this.#of(rest.pipeline)
-    if (underWay > 0 || durableAtMs <= rest.sinceMs) return
-    if (returning < 0.5 || (rest.answered && back >= answered)) rest.end()
+    if (durableAtMs <= rest.sinceMs) return
+    const allWait = underWay === 0 && (returning < 0.5 || (rest.answered && back >= answered))
+    if (allWait || rest.isLong) rest.end()
   }
 
   // Who is not back by now is not waited for.
@@ -110,8 +142,20 @@ export class Haste {
       back: 0,
       returning: 0,
       counting: undefined,
+      leftAtMs: Number.NEGATIVE_INFINITY,
+      restedMs: 0,
     }
     this.#flows.set(pipeline, flow)
     return flow
+  }
+}
+
+function sharesOfWork(): () => number {
+  let before = performance.eventLoopUtilization()
+  return () => {
+    const now = performance.eventLoopUtilization()
+    const { utilization } = performance.eventLoopUtilization(now, before)
+    before = now
+    return utilization
   }
 }

@@ -69,7 +69,10 @@ export class Ingest implements AsyncDisposable {
     const accepted = ranges.reduce((sum, { first, end }) => sum + end - first, 0)
     if (!repeated) this.taken.set(topic, (this.taken.get(topic) ?? 0) + accepted)
     const ingested = { topic, accepted, ranges, repeated }
-    if (since === undefined) return ingested
+    if (since === undefined) {
+      this.#haste.left(place.uses.map(({ pipeline }) => pipeline))
+      return ingested
+    }
     const location = locationOf(topic, ranges, atMs)
     const { waitMs } = this.#desk.config.ingest
     // some or all of them may have been there before this request
