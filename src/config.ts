@@ -133,7 +133,7 @@ export const variables = {
   BATCH_INTERVAL: {
     type: 'duration',
     default: '50 ms',
-    says: 'how long a small batch waits for more after the one before it',
+    says: 'how long a small batch waits for more after the one before it; up to 1 s while posts that nobody waits for take all of the server',
   },
   OUTBOX_MAX_ROWS: {
     type: 'whole number',

@@ -11,7 +11,7 @@ import { openFilesReader } from '../sources/files/reader.ts'
 import type { SourceReader } from '../sources/source.ts'
 import { memoryDatabase, openMemoryStore } from '../store/memory.ts'
 import type { Store } from '../store/store.ts'
-import { Duck } from './duckdb.ts'
+import { Duck, type DuckSession } from './duckdb.ts'
 import type { Progress } from './progress.ts'
 import { runPipeline } from './run.ts'
 
@@ -47,6 +47,28 @@ async function shop(name: string): Promise<{ folder: string; plan: Plan; store: 
   return { folder, plan, store, another: openMemoryStore(database) }
 }
 
+interface Reading {
+  plan: Plan
+  store: Store
+  spool: string
+  session: DuckSession
+  /** In place of the folder. */
+  paths?: string[] | undefined
+}
+
+async function readerOf({ plan, store, spool, session, paths }: Reading): Promise<SourceReader> {
+  return await openFilesReader({
+    id: 'files',
+    // as: the builder made it of files
+    source: plan.sources['files'] as FilesSource,
+    spool,
+    sql: session,
+    known: (ids) => store.files(plan.name, 'files', ids),
+    onProblem: (problem) => assert.fail(String(problem)),
+    ...(paths === undefined ? {} : { inputs: { paths, again: false } }),
+  })
+}
+
 // What a bounded run says on its way, over the folder or over these paths.
 async function progressOf(
   plan: Plan,
@@ -62,19 +84,7 @@ async function progressOf(
     store,
     duck: bench.duck,
     spool,
-    openReader: async () =>
-      around(
-        await openFilesReader({
-          id: 'files',
-          // as: the builder made it of files
-          source: plan.sources['files'] as FilesSource,
-          spool,
-          sql: session,
-          known: (ids) => store.files(plan.name, 'files', ids),
-          onProblem: (problem) => assert.fail(String(problem)),
-          ...(paths === undefined ? {} : { inputs: { paths, again: false } }),
-        }),
-      ),
+    openReader: async () => around(await readerOf({ plan, store, spool, session, paths })),
     effects: { quarantine: undefined, logs: join(bench.folder, 'logs') },
     limits: { rows: 5, bytes: 50 },
     intervalMs: 0,
@@ -253,16 +263,7 @@ test('a worker that has no memory to keep tables of small batches goes on withou
     store,
     duck,
     spool,
-    openReader: () =>
-      openFilesReader({
-        id: 'files',
-        // as: the builder made it of files
-        source: plan.sources['files'] as FilesSource,
-        spool,
-        sql: session,
-        known: (ids) => store.files(plan.name, 'files', ids),
-        onProblem: (problem) => assert.fail(String(problem)),
-      }),
+    openReader: () => readerOf({ plan, store, spool, session }),
     effects: { quarantine: undefined, logs: join(bench.folder, 'logs') },
     limits: { rows: 2, bytes: 2000 },
     intervalMs: 0,

@@ -7,7 +7,7 @@
  */
 import { performance } from 'node:perf_hooks'
 
-/** What is known of those who post to one pipeline and wait for the commit. */
+/** What is known of those who post to one pipeline; but for the last two, of those who wait for the commit. */
 interface Flow {
   /** Posts whose events are on their way to be durable. */
   underWay: number
@@ -32,7 +32,7 @@ interface Rest {
   /** Somebody was answered since it began. */
   answered: boolean
   /** It would be over, if it were not for posts that nobody waits for. */
-  isLong: boolean
+  isOverdue: boolean
   end(): void
 }
 
@@ -100,10 +100,10 @@ export class Haste {
     const { promise, resolve } = Promise.withResolvers<void>()
     const isCrowded = this.#busy() >= busyShare && flow.leftAtMs > sinceMs
     flow.restedMs = isCrowded ? Math.min(longestRestMs, 2 * Math.max(ms, flow.restedMs)) : ms
-    const rest: Rest = { pipeline, sinceMs, answered: false, isLong: false, end: resolve }
+    const rest: Rest = { pipeline, sinceMs, answered: false, isOverdue: false, end: resolve }
     const elapsedMs = this.#now() - sinceMs
     const over = (): void => {
-      rest.isLong = true
+      rest.isOverdue = true
       if (!isCrowded || flow.underWay > 0 || flow.durableAtMs > sinceMs) rest.end()
     }
     this.#resting.add(rest)
@@ -121,7 +121,7 @@ export class Haste {
     const { underWay, durableAtMs, returning, answered, back } = this.#of(rest.pipeline)
     if (durableAtMs <= rest.sinceMs) return
     const allWait = underWay === 0 && (returning < 0.5 || (rest.answered && back >= answered))
-    if (allWait || rest.isLong) rest.end()
+    if (allWait || rest.isOverdue) rest.end()
   }
 
   // Who is not back by now is not waited for.
