@@ -69,7 +69,13 @@ test('a rest ends when its time is over, and when the worker is told to stop', a
   const stop = new AbortController()
   const { haste } = open()
   await haste.rest('p', 1, 100, signal)
-  await haste.rest('p', long, 100 - long, signal)
+  const warned: string[] = []
+  const onWarning = ({ name }: Error): number => warned.push(name)
+  process.on('warning', onWarning)
+  await haste.rest('p', long, 100 - long - 1, signal)
+  await new Promise(setImmediate)
+  process.off('warning', onWarning)
+  assert.deepEqual(warned, [], 'of time that is over nothing is left, not less than nothing')
   const resting = haste.rest('p', long, 100, stop.signal)
   stop.abort()
   await resting

@@ -101,7 +101,7 @@ export class Haste {
     const isCrowded = this.#busy() >= busyShare && flow.leftAtMs > sinceMs
     flow.restedMs = isCrowded ? Math.min(longestRestMs, 2 * Math.max(ms, flow.restedMs)) : ms
     const rest: Rest = { pipeline, sinceMs, answered: false, isOverdue: false, end: resolve }
-    const elapsedMs = this.#now() - sinceMs
+    const left = (whole: number): number => Math.max(0, sinceMs + whole - this.#now())
     const over = (): void => {
       rest.isOverdue = true
       if (!isCrowded || flow.underWay > 0 || flow.durableAtMs > sinceMs) rest.end()
@@ -109,8 +109,9 @@ export class Haste {
     this.#resting.add(rest)
     this.#look(rest)
     signal.addEventListener('abort', rest.end)
-    const timers = [setTimeout(over, ms - elapsedMs), setTimeout(rest.end, flow.restedMs - elapsedMs)]
-    if (ms <= elapsedMs) over()
+    const timers = [setTimeout(over, left(ms)), setTimeout(rest.end, left(flow.restedMs))]
+    // a timer would come a millisecond later
+    if (left(ms) === 0) over()
     await promise
     for (const timer of timers) clearTimeout(timer)
     signal.removeEventListener('abort', rest.end)
