@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import { startCommand } from './command.ts'
 import { portOf } from './ingest.ts'
-import { type LatencyOptions, orEnded } from './latency.ts'
+import { type LatencyOptions, ledgerOf, orEnded, printLedger } from './latency.ts'
 import { startPostgres } from './postgres.ts'
 import { highWaterMark } from './processes.ts'
 import { machine, percentile, printTable, saveResult } from './report.ts'
@@ -112,6 +112,8 @@ export async function benchTelemetraLatency(options: Omit<LatencyOptions, 'syste
     process.stdout.write(
       `\n${sent} messages were posted, at most ${behindMs.toFixed(0)} ms behind their time; the server held ${memoryMb.toFixed(0)} MB at most\n`,
     )
+    const ledger = await ledgerOf(url)
+    if (ledger !== undefined) printLedger(ledger)
     await saveResult(here, `latency-telemetra-${rate}`, {
       machine: { postgres: postgres.version, ...machine() },
       goals,
@@ -119,6 +121,7 @@ export async function benchTelemetraLatency(options: Omit<LatencyOptions, 'syste
       sent,
       behindMs,
       memoryMb,
+      ledger,
       p50,
       p99,
       most,

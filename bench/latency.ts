@@ -217,7 +217,7 @@ interface Ledger extends pg.QueryResultRow {
 }
 
 /** The worker's own books: how many batches it made of the files, and how long they took from start to commit. */
-async function ledgerOf(url: string): Promise<Ledger | undefined> {
+export async function ledgerOf(url: string): Promise<Ledger | undefined> {
   const [there] = await query<{ there: boolean }>(url, `select to_regclass('millrace.batches') is not null as there`)
   if (there?.there !== true) return undefined
   const [ledger] = await query<Ledger>(
@@ -266,8 +266,10 @@ function print({ system, goals, events, files, p50, p99, most, behindMs, memoryM
   process.stdout.write(
     `\nthe files came at most ${behindMs.toFixed(0)} ms behind their time; the worker held ${memoryMb.toFixed(0)} MB at most\n`,
   )
-  if (ledger === undefined) return
-  const { batches, rows_in, rows_per_batch, batch_p50_ms, batch_p99_ms } = ledger
+  if (ledger !== undefined) printLedger(ledger)
+}
+
+export function printLedger({ batches, rows_in, rows_per_batch, batch_p50_ms, batch_p99_ms }: Ledger): void {
   process.stdout.write(
     `its ledger: ${batches} batches of ${rows_per_batch} rows, ${rows_in} in all; ` +
       `start to commit p50 ${batch_p50_ms.toFixed(1)} ms, p99 ${batch_p99_ms.toFixed(1)} ms\n`,

@@ -62,6 +62,8 @@ export async function evaluate(
   const expected = typeOfExpression(expression, columns)
   const sql = printDuckdb(expression, columns)
   const found = await db.query(`select ${sql} from given order by ordinal`)
+  const ofFew = printDuckdb(expression, columns, true)
+  if (ofFew !== sql) assert.deepEqual(await db.query(`select ${ofFew} from given order by ordinal`), found, ofFew)
   checkType(sql, found.types[0], expected.type)
   const values = found.rows.map(([value]) => value)
   if (!expected.nullable && values.includes(null)) throw new Error(`${sql} gave null, but says it never does`)

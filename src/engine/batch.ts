@@ -115,7 +115,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     number,
     plan,
     range,
-    time: noTime,
+    time: { ...noTime, few: place.again },
     seen: [],
     place,
     names,

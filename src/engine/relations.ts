@@ -110,6 +110,7 @@ export function relationsOf(plan: Plan, step: Step, names: Names, time: BatchTim
     inputColumns: columnsAt(plan, from),
     timed: isTimed(plan, from),
     changing: isChanging(plan, from),
+    few: time.few,
   }
   switch (step.op) {
     case 'validate':

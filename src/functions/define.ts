@@ -60,6 +60,8 @@ export interface FunctionEntry {
   nullable?: (args: boolean[], types: ColumnType[]) => boolean
   /** DuckDB's SQL, given each argument's SQL and type, and the constants among them. */
   duckdb: (args: string[], types: ColumnType[], constants: Constants) => string
+  /** The same for few rows, where what DuckDB makes ready for it takes longer than they do. */
+  duckdbFew?: (args: string[], types: ColumnType[], constants: Constants) => string
   /** Spark's SQL, given the same: of the same inputs the same result. */
   spark: (args: string[], types: ColumnType[], constants: Constants) => string
   /** Inputs and outputs as JSON; `types` says what the inputs are where JSON leaves it open. */

@@ -9,22 +9,27 @@ import { type TypedCall, type TypedExpression, typed } from './type-of.ts'
 export { duckdbType } from './duckdb-type.ts'
 export { typeOfExpression } from './type-of.ts'
 
-/** The expression over these columns as DuckDB's SQL; throws what `typeOfExpression` throws. */
-export function printDuckdb(expression: Expression, columns: readonly Column[]): string {
-  return print(typed(expression, columns))
+/**
+ * The expression over these columns as DuckDB's SQL; throws what `typeOfExpression` throws. `few`: it is for few rows, and
+ * what it takes to make it ready counts.
+ */
+export function printDuckdb(expression: Expression, columns: readonly Column[], few = false): string {
+  return print(typed(expression, columns), few)
 }
 
-function print(node: TypedExpression): string {
-  if ('entry' in node) return call(node)
+function print(node: TypedExpression, few: boolean): string {
+  if ('entry' in node) return call(node, few)
   const { expression } = node
   if ('column' in expression) return identifier(expression.column)
   if ('literal' in expression) return literalSql(expression.literal, expression.type)
   return rawSql(expression.sql, node.type)
 }
 
-function call({ entry, args, type }: TypedCall): string {
+function call({ entry, args, type }: TypedCall, few: boolean): string {
   const types = args.map((arg) => arg.type)
-  const sql = entry.duckdb(args.map(print), types, constantsOf(args.map((arg) => arg.expression)))
+  const printed = args.map((arg) => print(arg, few))
+  const duckdb = few ? (entry.duckdbFew ?? entry.duckdb) : entry.duckdb
+  const sql = duckdb(printed, types, constantsOf(args.map((arg) => arg.expression)))
   // DuckDB forgets the type of most calls when it finds a null among the arguments while it plans.
   const forgets = args.some((arg) => arg.nullable && isFixed(arg))
   return forgets ? `${sql}::${duckdbType(type)}` : sql

@@ -203,7 +203,11 @@ export const wordsOf = define<(value: Operand<'text'>) => Value<'list of text'>>
   // Most messages are plain: cutting those at their spaces takes a quarter of the time of the regular expression.
   duckdb: ([a]) =>
     `(case when regexp_full_match(${a}, '[A-Za-z0-9_'']+( [A-Za-z0-9_'']+)*') then string_split(lower(${a}), ' ') ` +
-    `else regexp_extract_all(lower(${a}), '[\\p{L}\\p{M}\\p{N}_'']+') end)`,
+    `else ${wordsSql(`lower(${a})`)} end)`,
+  // All letters there are take DuckDB 2 ms to make ready, but within a lambda only once there is a row for it.
+  duckdbFew: ([a]) =>
+    `(case when strlen(${a}) = length(${a}) then regexp_extract_all(lower(${a}), '[a-z0-9_'']+') ` +
+    `else list_transform([lower(${a})], lambda whole: ${wordsSql('whole')})[1] end)`,
   spark: ([a]) => `regexp_extract_all(${sparkLower(`${a}`)}, '[\\\\p{L}\\\\p{M}\\\\p{N}_\\']+', 0)`,
   examples: [
     { in: ["Don't  STOP me"], out: ["don't", 'stop', 'me'] },
@@ -213,6 +217,10 @@ export const wordsOf = define<(value: Operand<'text'>) => Value<'list of text'>>
     { in: [null], out: null, types: [text] },
   ],
 })
+
+function wordsSql(lowered: string): string {
+  return `regexp_extract_all(${lowered}, '[\\p{L}\\p{M}\\p{N}_'']+')`
+}
 
 // A place as DuckDB takes it; null stays null, which least and greatest would lose.
 function clamped(place: string): string {

@@ -6,9 +6,9 @@ export const filter: Operator<FilterStep> = {
   says: () => 'keeps the rows for which a condition is true',
   state: 'none',
   verdict: 'filtered',
-  relations(step, { input, out, inputColumns }) {
+  relations(step, { input, out, inputColumns, few }) {
     return [
-      { name: out, as: 'view', select: `select *\nfrom ${input}\nwhere ${printDuckdb(step.where, inputColumns)}` },
+      { name: out, as: 'view', select: `select *\nfrom ${input}\nwhere ${printDuckdb(step.where, inputColumns, few)}` },
     ]
   },
 }

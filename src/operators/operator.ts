@@ -30,6 +30,8 @@ export interface OperatorNames {
   timed?: boolean
   /** Rows may be taken back: `_change` is 1 or -1. */
   changing?: boolean
+  /** There are few rows. */
+  few?: boolean
   /** Columns that the input has not, for no step reads them. */
   lacks?: readonly string[]
 }

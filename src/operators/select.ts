@@ -7,9 +7,9 @@ export const select: Operator<SelectStep> = {
   says: (step) => `computes ${Object.keys(step.select).join(', ')}`,
   state: 'none',
   verdict: undefined,
-  relations(step, { input, out, inputColumns, timed, changing }) {
+  relations(step, { input, out, inputColumns, timed, changing, few }) {
     const columns = Object.entries(step.select).map(
-      ([name, expression]) => `  ${printDuckdb(expression, inputColumns)} as ${identifier(name)}`,
+      ([name, expression]) => `  ${printDuckdb(expression, inputColumns, few)} as ${identifier(name)}`,
     )
     return [
       {

@@ -166,8 +166,10 @@ export function windowRelations(run: WindowRun): Relation[] {
     table(addedTo(out, set), addedToSql(run, set))
     if (set.is === 'members') table(addedEdges(out, set), addedEdgesSql(run, set))
   }
-  table(beside(out, 'windows'), windowsSql(run))
-  table(out, valuesSql(run))
+  // of few rows a table is not worth its making
+  if (!run.few) table(windowsOf(run), windowsSql(run))
+  const windows = run.few ? `with ${windowsOf(run)} as materialized (\n${windowsSql(run)}\n)\n` : ''
+  table(out, `${windows}${valuesSql(run)}`)
   return relations
 }
 
@@ -180,6 +182,8 @@ interface Present {
 const lateColumns = ['_row bigint', '_time timestamptz', '_window_start timestamptz', '_late_by_ms bigint']
 const unfitColumns = ['_row bigint', 'code varchar', 'column_name varchar', 'message varchar']
 
+/** The relation of the windows that are handed on. */
+const windowsOf = ({ out, few }: WindowRun): string => (few ? '_windows' : beside(out, 'windows'))
 const judgedName = (out: string, input: number): string => beside(out, `judged_${input + 1}`)
 const takenName = (out: string, input: number): string => beside(out, `taken_${input + 1}`)
 
@@ -305,18 +309,29 @@ function addedNumbersSql(run: WindowRun): string {
   const { step, out, inputs, state } = run
   const numbers = numbersOf(run)
   const keys = keysOf(step)
-  const each = inputs.flatMap(({ relation }, input) => {
-    if (relation === undefined) return []
+  const present = inputs.flatMap(({ relation }, input) => (relation === undefined ? [] : [input]))
+  const each = present.map((input) => {
     const own = numbers.filter((number) => number.input === input)
     const parts = own.map(({ column, aggregate, of }) => {
       const asked = step.inputs[input]?.aggregates[aggregate]
       const value = asked !== undefined && countsRows(asked) ? '1' : identifier(aggregate)
       return `,\n  ${of(value)} as ${identifier(column)}`
     })
-    return [
-      `select\n  ${keys},\n  _pane,\n  count(*) as _rows${parts.join('')}\nfrom ${takenName(out, input)}\ngroup by all`,
-    ]
+    return `select\n  ${keys},\n  _pane,\n  count(*) as _rows${parts.join('')}\nfrom ${takenName(out, input)}\ngroup by all`
   })
+  if (each.length === 1) {
+    const columns = numbers.map((number) => {
+      const column = identifier(number.column)
+      const sum =
+        number.input === present[0] ? mergedSql(number, `added.${column}`, `kept.${column}`) : `kept.${column}`
+      return `${sum} as ${column}`
+    })
+    return `select ${[keys, '_pane', 'added._rows + coalesce(kept._rows, 0) as _rows', ...columns].join(',\n  ')}
+from (
+${each[0]}
+) added
+left join ${state('numbers')} kept using (${keys}, _pane)`
+  }
   if (each.length === 0) return `select * from ${state('numbers')} where false`
   const merged = numbers.map(
     ({ column, merge, type }) => `${merge}(${identifier(column)})::${type} as ${identifier(column)}`,
@@ -331,6 +346,18 @@ from (
   select * from ${state('numbers')} semi join added using (${keys}, _pane)
 )
 group by ${keys}, _pane`
+}
+
+// Two numbers of a pane as one; of one that is null it is the other.
+function mergedSql({ merge, type }: PaneNumber, one: string, other: string): string {
+  switch (merge) {
+    case 'sum':
+      return `coalesce(${one} + ${other}, ${one}, ${other})::${type}`
+    case 'min':
+      return `least(${one}, ${other})::${type}`
+    case 'max':
+      return `greatest(${one}, ${other})::${type}`
+  }
 }
 
 function addedToSql({ step, out, inputs, state }: WindowRun, set: PaneSet): string {
@@ -381,9 +408,9 @@ function addedEdgesSql({ step, out, state, waits, few }: WindowRun, set: PaneSet
   if (waits) return `select * from ${state(edgesSuffix(set))} where false`
   const keys = keysOf(step)
   const added = addedTo(out, set)
+  if (few) return newEdgesSql(step, added, state(setSuffix(set)))
   // a pane as far away as a window is long has no window in common with what is new
   const near = panesNear(added, panesOf(step).perWindow)
-  if (few) return newEdgesSql(step, added, `from ${state(setSuffix(set))} ${near}`)
   const there = `select ${keys}, _pane, _member from (from ${state(setSuffix(set))} ${near}) semi join ${added} using (${keys}, _member)`
   return `select ${keys}, _at, sum(_change)::bigint as _change
 from (
@@ -414,7 +441,7 @@ from (
       least(_pane + 1, coalesce(${next} - ${reach}, _pane + 1)) as _until
     from ${added}
     join (
-      select ${keys}, _member, _pane as _other, true as _was_there from (${there})
+      select ${keys}, _member, _pane as _other, true as _was_there from ${there}
       union all
       select ${keys}, _member, _pane as _other, false as _was_there from ${added}
     ) using (${keys}, _member)
@@ -491,9 +518,9 @@ from (
 }
 
 function valuesSql(run: WindowRun): string {
-  const { step, out } = run
+  const { step } = run
   const { paneUs, sizeUs } = panesOf(step)
-  const windows = beside(out, 'windows')
+  const windows = windowsOf(run)
   const keys = keysOf(step)
   const sets = paneSets(step)
   const columns = partsOf(step).map((part) => `  ${resultSql(run, part, sets)} as ${identifier(part.name)}`)
@@ -532,13 +559,14 @@ function joins({ step, few }: WindowRun): boolean {
   return few && panesOf(step).perWindow <= panesToJoin
 }
 
-function panesOfWindowsSql({ step, out }: WindowRun): string {
-  return `select ${keysOf(step)}, _start, unnest(range(_start, _start + ${panesOf(step).perWindow})) as _pane from ${beside(out, 'windows')}`
+function panesOfWindowsSql(run: WindowRun): string {
+  const { step } = run
+  return `select ${keysOf(step)}, _start, unnest(range(_start, _start + ${panesOf(step).perWindow})) as _pane from ${windowsOf(run)}`
 }
 
 // A window's numbers are those of its panes, put together along the line of the panes of its key.
 function numberValuesSql(run: WindowRun): string {
-  const { step, out } = run
+  const { step } = run
   const keys = keysOf(step)
   const numbers = numbersOf(run)
   const panes = `(partition by ${keys} order by _at range between current row and ${panesOf(step).perWindow - 1} following)`
@@ -559,7 +587,7 @@ from (
   from (
     select *, _pane as _at, false as _is_window from (${allNumbersSql(run)}) ${betweenSql(run)}
     union all by name
-    select ${keys}, _start as _at, true as _is_window from ${beside(out, 'windows')}
+    select ${keys}, _start as _at, true as _is_window from ${windowsOf(run)}
   )
 )
 where _is_window`
@@ -571,8 +599,9 @@ function allNumbersSql({ step, out, state }: WindowRun): string {
 }
 
 // Only the panes that some of the windows have.
-function betweenSql({ step, out }: WindowRun): string {
-  const windows = beside(out, 'windows')
+function betweenSql(run: WindowRun): string {
+  const { step } = run
+  const windows = windowsOf(run)
   return `where _pane between (select min(_start) from ${windows}) and (select max(_start) + ${panesOf(step).perWindow - 1} from ${windows})`
 }
 
@@ -584,7 +613,7 @@ function panesNear(relation: string, distance = 0): string {
 function setValuesSql(run: WindowRun, set: PaneSet): string {
   const { step, out, state } = run
   const keys = keysOf(step)
-  const windows = beside(out, 'windows')
+  const windows = windowsOf(run)
   const { perWindow } = panesOf(step)
   if (set.is === 'members') {
     // the edges of a key add up to nothing, so that one line through all keys counts each
@@ -602,7 +631,9 @@ from (
 )
 where _is_window`
   }
-  const all = `select * from ${state(setSuffix(set))} ${betweenSql(run)} union all by name select * from ${addedTo(out, set)} ${betweenSql(run)}`
+  // to find out which panes are near takes longer than to join few windows to all
+  const near = joins(run) ? '' : ` ${betweenSql(run)}`
+  const all = `select * from ${state(setSuffix(set))}${near} union all by name select * from ${addedTo(out, set)}${near}`
   const results = set.aggregates.map((name) => {
     const aggregate = step.inputs[set.input]?.aggregates[name]
     const { parts } = aggregates[aggregate?.aggregate ?? 'counts']
