@@ -28,9 +28,10 @@ import { fileSinks, writePending } from './file-sink.ts'
 import type { KeyFilter } from './key-filter.ts'
 import { fetchKept, type PrintedKeyed, printKept } from './keyed.ts'
 import { fetchSeenKeys, findKnownKeys, printDedupKeys } from './keys.ts'
-import { type PrintedMessages, printMessages, topicSinks } from './outbox.ts'
+import { messagesToPrint, type PrintedMessages, topicSinks } from './outbox.ts'
 import { OwnPlace, type Place, type Rooms } from './place.ts'
 import { printDeadLetters, printLateRows } from './print-letters.ts'
+import { type Printed, Printing, printRows } from './printing.ts'
 import { passDedupAgain, takeOut } from './refused-rows.ts'
 import {
   type BatchTime,
@@ -42,7 +43,6 @@ import {
   relationsOf,
 } from './relations.ts'
 import { printRequests } from './requests.ts'
-import { type Printed, printRows } from './row-file.ts'
 import type { Exchange } from './stages.ts'
 import { type PrintedState, printState } from './state.ts'
 import type { Seen, Watermarks } from './watermark.ts'
@@ -85,6 +85,8 @@ export interface Batch {
   counts: Map<string, number>
   /** Steps that have run. */
   done: Set<string>
+  /** What is asked for and not printed yet. */
+  printing: Printing
   sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined; deleted: Printed | undefined }[]
   /** Of topics that need not wait for what a table takes. */
   messages: PrintedMessages[]
@@ -124,6 +126,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     startedAt,
     phases: { ...range.phases },
     done: new Set(),
+    printing: new Printing({ session, spool: whole.spool, few: place.again }),
     sinks: [],
     messages: [],
     deadLetters: undefined,
@@ -235,7 +238,11 @@ async function commitAll(tools: BatchTools, batch: Batch, epoch: number, kind: B
     outbox: async (outcomes) => {
       for (const step of topicSinks(plan).filter(({ landedIn }) => landedIn !== undefined)) {
         const rows = sinkRowsSql(batch, step, outcomes)
-        late.push(await printMessages(session, tools.spool, step, { rows, name: batch.place.name }))
+        const asked = messagesToPrint(step, { rows, name: batch.place.name })
+        late.push({
+          step: step.id,
+          rows: await printRows({ session, spool: tools.spool, few: batch.place.again }, asked),
+        })
       }
       return [...batch.messages, ...late]
     },
@@ -331,10 +338,10 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
       if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id)))
         await timed(batch, 'keys', () => fetchSeenKeys(tools, batch, step))
     }
-    if (step.op === 'table') batch.sinks.push(await timed(batch, 'print', () => printSink(tools, batch, step)))
+    if (step.op === 'table') batch.sinks.push(printSink(plan, batch, step))
     if (step.op === 'topic' && step.landedIn === undefined) {
-      const messages = { rows: sinkRowsSql(batch, step, []), name: batch.place.name }
-      batch.messages.push(await timed(batch, 'print', () => printMessages(session, tools.spool, step, messages)))
+      const asked = messagesToPrint(step, { rows: sinkRowsSql(batch, step, []), name: batch.place.name })
+      batch.messages.push({ step: step.id, rows: batch.printing.add(asked) })
     }
     batch.done.add(step.id)
   }
@@ -342,58 +349,53 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   // nobody is asked in a dry run
   if (await passDedupAgain(tools, batch, tools.apart !== undefined)) return await startAgain(tools, batch)
   await timed(batch, 'books', () => countAhead(session, batch))
-  for (const sink of batch.sinks)
-    sink.deleted = await timed(batch, 'print', () => printDeleted(tools, batch, sink.step))
+  for (const sink of batch.sinks) sink.deleted = printDeleted(plan, batch, sink.step)
   batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
-  batch.dedupKeys = await timed(batch, 'print', () => printDedupKeys(tools, batch))
   batch.lateRows = await timed(batch, 'letters', () => printLateRows(tools, batch))
-  batch.state = await timed(batch, 'state', () => printState(session, plan, batch, tools.spool))
-  batch.keyed = await timed(batch, 'state', () => printKept(tools, batch))
-  batch.requests = await timed(batch, 'print', () => printRequests(tools, batch))
+  batch.dedupKeys = printDedupKeys(tools, batch)
+  batch.state = printState(plan, batch)
+  batch.keyed = printKept(tools, batch)
+  batch.requests = printRequests(tools, batch)
+  await timed(batch, 'print', () => batch.printing.print())
   batch.left = await timed(batch, 'exchange', () => leave(tools, batch))
   batch.counted = await timed(batch, 'books', () => countBatch(session, batch, judgedLater(batch)))
 }
 
-async function printSink(tools: BatchTools, batch: Batch, step: TableStep): Promise<Batch['sinks'][number]> {
-  const { plan, session, spool } = tools
-  const print = (known: boolean): Promise<Printed> =>
-    printRows(session, spool, `${batch.place.name}-${plan.steps.indexOf(step)}-${known ? 'known' : 'fresh'}`, {
+function printSink(plan: Plan, batch: Batch, step: TableStep): Batch['sinks'][number] {
+  const print = (known: boolean): Printed =>
+    batch.printing.add({
+      name: `${batch.place.name}-${plan.steps.indexOf(step)}-${known ? 'known' : 'fresh'}`,
       select: copySql(step, batch.names.of(step.id), known),
       columns: step.columns.map(({ name }) => name),
       quoted: quotedColumns(step),
     })
   switch (step.mode.is) {
     case 'append':
-      return { step, rows: await print(false), fresh: undefined, deleted: undefined }
+      return { step, rows: print(false), fresh: undefined, deleted: undefined }
     case 'upsert': {
-      const fresh = batch.time.atOnce ? await print(false) : undefined
-      return { step, rows: await print(true), fresh, deleted: undefined }
+      const fresh = batch.time.atOnce ? print(false) : undefined
+      return { step, rows: print(true), fresh, deleted: undefined }
     }
     case 'insert if new': {
-      const some = async (known: boolean): Promise<Printed> =>
-        batch.counts.get(rowsToPrint(batch.names.of(step.id), known)) === 0 ? noRows(step) : await print(known)
-      return { step, rows: await some(true), fresh: await some(false), deleted: undefined }
+      const some = (known: boolean): Printed =>
+        batch.counts.get(rowsToPrint(batch.names.of(step.id), known)) === 0 ? noRows(step) : print(known)
+      return { step, rows: some(true), fresh: some(false), deleted: undefined }
     }
   }
 }
 
 function noRows(step: TableStep): Printed {
-  return { path: '', columns: step.columns.map(({ name }) => name), rows: 0, release: async () => {} }
+  return { csv: { text: '' }, columns: step.columns.map(({ name }) => name), rows: 0, release: async () => {} }
 }
 
 // Keys of rows that are taken back, and that no other row has now.
-async function printDeleted(
-  { plan, session, spool }: BatchTools,
-  batch: Batch,
-  step: TableStep,
-): Promise<Printed | undefined> {
+function printDeleted(plan: Plan, batch: Batch, step: TableStep): Printed | undefined {
   if (step.mode.is !== 'upsert' || !deletes(batch, step)) return undefined
-  const gone = deletedName(batch.names.of(step.id))
-  if ((await rowsOf(session, batch, gone)) === 0) return undefined
   const { key } = step.mode
   const columns = step.columns.filter(({ name }) => key.includes(name))
-  return await printRows(session, spool, `${batch.place.name}-${plan.steps.indexOf(step)}-deleted`, {
-    select: keysSql(columns, gone),
+  return batch.printing.add({
+    name: `${batch.place.name}-${plan.steps.indexOf(step)}-deleted`,
+    select: keysSql(columns, deletedName(batch.names.of(step.id))),
     columns: columns.map(({ name }) => name),
     quoted: quotedColumns({ ...step, columns }),
   })
@@ -416,6 +418,7 @@ function judgedLater({ left }: Batch): number {
 
 async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   await releasePrinted(batch)
+  batch.printing = new Printing({ session: tools.session, spool: tools.spool, few: batch.place.again })
   batch.done.clear()
   batch.counts.clear()
   batch.sinks = []

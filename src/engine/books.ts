@@ -14,7 +14,7 @@ import {
   takesInputRows,
   type WindowStep,
 } from '../plan/plan.ts'
-import { deletedName, keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
+import { keyTooLongName, numberedSql, refusedName, uniqueName } from '../sinks/table.ts'
 import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
 import type { Batch } from './batch.ts'
@@ -56,7 +56,6 @@ export async function countAhead(session: DuckSession, batch: Batch): Promise<vo
     }
     if (step.op === 'pairs') own.push(lateName(out), ...(isFed(plan, step) ? [eventsName(out), repeatsName(out)] : []))
     if (step.op === 'table' && step.mode.is !== 'append') own.push(keyTooLongName(out))
-    if (step.op === 'table' && deletes(batch, step)) own.push(deletedName(out))
     return own
   })
   await countRows(session, batch, relations)

@@ -6,7 +6,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
 import { diskFull, MillraceError } from '../errors.ts'
-import { sqlText } from '../plan/identifier.ts'
+import { identifier, sqlText } from '../plan/identifier.ts'
 import type { Sql } from '../sources/source.ts'
 
 export interface DuckOptions {
@@ -171,6 +171,40 @@ export class DuckSession implements Disposable {
     const [column = []] = found.getColumns()
     // as: the statement casts to double
     return column as number[]
+  }
+
+  /** Rows as lists of values; of integers of 32 bits and of texts they are what JavaScript calls so. For small results. */
+  async values<Row extends readonly unknown[]>(sql: string): Promise<Row[]> {
+    const found = await this.#script(sql, async (script) => await this.#connection.runAndReadAll(script))
+    // as: the caller names the columns of its own statement
+    return found.getRows() as unknown as Row[]
+  }
+
+  /** Adds rows to a table of texts, once what waits has run. */
+  async append(table: readonly [schema: string, name: string], rows: readonly (string | null)[][]): Promise<void> {
+    const [schema, name] = table
+    // what is added belongs to the transaction
+    if (this.#transaction === 'wanted' || this.#waiting.length > 0) await this.run(this.#waiting.pop() ?? 'select 1')
+    const at = identifier(schema, name)
+    if (this.#transaction === 'failed')
+      throw new MillraceError('DUCKDB_FAILED', { message: 'the transaction has failed before', at })
+    try {
+      const appender = await this.#connection.createAppender(name, schema)
+      for (const row of rows) {
+        for (const value of row) {
+          if (value === null) appender.appendNull()
+          else appender.appendVarchar(value)
+        }
+        appender.endRow()
+      }
+      appender.closeSync()
+    } catch (error) {
+      if (this.#transaction === 'open') {
+        this.#transaction = 'failed'
+        await this.#connection.run('rollback').catch(() => {})
+      }
+      throw failed(`rows into ${at}`, error, this.#temporary)
+    }
   }
 
   async count(relation: string): Promise<number> {

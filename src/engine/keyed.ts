@@ -1,14 +1,14 @@
 /** What steps keep by key: fetched for the keys of a batch, and printed as the batch leaves it. */
 import { join } from 'node:path'
-import { type KeptPart, keptObject, nothingStored, storedSql } from '../operators/keyed.ts'
+import { type KeptPart, keptObject, storedSql } from '../operators/keyed.ts'
 import { beside } from '../operators/operator.ts'
 import { sqlText } from '../plan/identifier.ts'
 import { type Step, takesInputRows } from '../plan/plan.ts'
-import { type KeyedChange, keyedColumns, storedKeyedColumns } from '../store/store.ts'
+import { type CsvRows, type KeyedChange, keyedColumns, storedKeyedColumns } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
+import { type Printed, printRows } from './printing.ts'
 import { keptParts } from './relations.ts'
-import { type Printed, printRows } from './row-file.ts'
-import { readStored } from './state.ts'
+import { tellStored } from './stored-rows.ts'
 
 /** Reads what is stored for the keys of a batch, and for those that are due, into the table of each part. */
 export async function fetchKept(
@@ -22,27 +22,22 @@ export async function fetchKept(
   const selects = parts.map(
     (part) => `select ${sqlText(part.step)} as step, _key as key, _item as item from (${part.wanted})`,
   )
-  const wanted = await printRows(session, spool, `${name}-wanted`, {
-    select: selects.join('\nunion all\n'),
-    columns: ['step', 'key', 'item'],
-    quoted: ['step', 'key', 'item'],
-  })
+  const wanted = await printRows(
+    { session, spool, few: batch.place.again },
+    {
+      name: `${name}-wanted`,
+      select: selects.join('\nunion all\n'),
+      columns: ['step', 'key', 'item'],
+      quoted: ['step', 'key', 'item'],
+    },
+  )
   const { before, after } = batch.time
   const steps = after === undefined || after === before ? [] : parts.filter(({ due }) => due).map((part) => part.step)
   const due = steps.length === 0 ? undefined : { steps, beforeUs: BigInt(after ?? 0) * 1000n }
-  let stored = nothingStored
+  const stored = beside(batch.names.of(step.id), 'fetched')
   const into = join(spool, `${name}-stored.csv`)
-  if (wanted.rows > 0 || due !== undefined) {
-    batch.told.push(into)
-    const found = await store.keyed(plan.name, { wanted, due, into })
-    if (found.rows > 0) stored = await readStored(found, storedKeyedColumns)
-  }
-  if (parts.length > 1) {
-    // it is read once for them all
-    const fetched = beside(batch.names.of(step.id), 'fetched')
-    await batch.place.make({ name: fetched, as: 'table', select: `select * from ${stored}` })
-    stored = fetched
-  }
+  const asks = wanted.rows > 0 || due !== undefined
+  await tellStored(batch, stored, asks ? await store.keyed(plan.name, { wanted, due, into }) : nothingStored)
   for (const [i, part] of parts.entries()) {
     const own = `(select * from ${stored} where step = ${sqlText(part.step)})`
     // of the others each is read once
@@ -51,13 +46,14 @@ export async function fetchKept(
   await wanted.release()
 }
 
+const nothingStored: CsvRows = { csv: { text: '' }, columns: [...storedKeyedColumns], rows: 0 }
+
 export interface PrintedKeyed extends KeyedChange {
   release(): Promise<void>
 }
 
 /** What a batch changes, printed for the store. */
-export async function printKept(tools: BatchTools, batch: Batch): Promise<PrintedKeyed | undefined> {
-  const { plan, session, spool } = tools
+export function printKept({ plan }: BatchTools, batch: Batch): PrintedKeyed | undefined {
   if (batch.time.atOnce) return undefined
   // after the end of event time no pair changes, and nothing that is made of pairs; other totals go on
   const ends = (step: Step): boolean => batch.time.final && (step.op === 'pairs' || !takesInputRows(plan, step))
@@ -65,26 +61,24 @@ export async function printKept(tools: BatchTools, batch: Batch): Promise<Printe
   const parts = partsOf(plan.steps.filter((step) => !ends(step)))
   const forget = partsOf(plan.steps.filter(ends)).map(({ step }) => step)
   if (parts.length + forget.length === 0) return undefined
-  const print = async (name: string, selects: string[], columns: string[]): Promise<Printed | undefined> => {
+  const print = (name: string, selects: string[], columns: readonly string[]): Printed | undefined => {
     if (selects.length === 0) return undefined
-    const printed = await printRows(session, spool, `${batch.place.name}-kept-${name}`, {
+    return batch.printing.add({
+      name: `${batch.place.name}-kept-${name}`,
       select: selects.join('\nunion all\n'),
       columns,
       quoted: columns.filter((column) => column !== 'due'),
     })
-    if (printed.rows > 0) return printed
-    await printed.release()
-    return undefined
   }
-  const set = await print(
+  const set = print(
     'set',
     parts.map(
       (part) =>
         `select ${sqlText(part.step)} as step, _key as key, _item as item, ${keptObject(part.columns)} as state, _due as due from (${part.set})`,
     ),
-    [...keyedColumns],
+    keyedColumns,
   )
-  const gone = await print(
+  const gone = print(
     'gone',
     parts.map((part) => `select ${sqlText(part.step)} as step, _key as key, _item as item from (${part.gone})`),
     ['step', 'key', 'item'],

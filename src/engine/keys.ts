@@ -6,7 +6,8 @@ import type { DedupStep, TableStep } from '../plan/plan.ts'
 import { keyHashSql, keyTooLongName, knownName, rowsToPrint } from '../sinks/table.ts'
 import type { Batch, BatchTools } from './batch.ts'
 import { KeyFilter } from './key-filter.ts'
-import { type Printed, printRows } from './row-file.ts'
+import { type Printed, printRows } from './printing.ts'
+import { tellStored } from './stored-rows.ts'
 
 /**
  * Rows whose key this worker may have seen before, in this batch or an earlier one, must be merged, in their order; all
@@ -37,32 +38,25 @@ export async function findKnownKeys(tools: BatchTools, batch: Batch, step: Table
 
 /** Which of the batch's keys earlier batches have seen: the only part of the state that this batch needs. */
 export async function fetchSeenKeys(tools: BatchTools, batch: Batch, step: DedupStep): Promise<void> {
-  const { session, store, plan } = tools
+  const { session, store, plan, spool } = tools
   const out = batch.names.of(step.id)
   const name = `${batch.place.name}-${plan.steps.indexOf(step)}`
-  const keys = await printRows(session, tools.spool, `${name}-wanted`, {
-    select: `select distinct _key from ${keyedName(out)}`,
-    columns: ['key'],
-    quoted: ['_key'],
-  })
-  const into = join(tools.spool, `${name}-seen.csv`)
-  batch.told.push(into)
-  const seen = await store.seenKeys(plan.name, step.id, keys, into)
-  await batch.place.make({
-    name: seenName(out),
-    as: 'table',
-    select:
-      seen === 0
-        ? 'select null::varchar as key where false'
-        : `select key
-from read_csv(${sqlText(into)}, auto_detect = false, header = false, columns = {'key': 'varchar'}, quote = '"', escape = '"')`,
-  })
+  const keys = await printRows(
+    { session, spool, few: batch.place.again },
+    {
+      name: `${name}-wanted`,
+      select: `select distinct _key from ${keyedName(out)}`,
+      columns: ['key'],
+      quoted: ['_key'],
+    },
+  )
+  const into = join(spool, `${name}-seen.csv`)
+  await tellStored(batch, seenName(out), await store.seenKeys(plan.name, step.id, keys, into))
   await keys.release()
 }
 
 /** The keys that pass a dedup step for the first time. */
-export async function printDedupKeys(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
-  const { plan, session } = tools
+export function printDedupKeys({ plan }: BatchTools, batch: Batch): Printed | undefined {
   const steps = plan.steps.filter((step) => step.op === 'dedup')
   if (steps.length === 0) return undefined
   const selects = steps.map((step) => {
@@ -71,7 +65,8 @@ export async function printDedupKeys(tools: BatchTools, batch: Batch): Promise<P
 from ${keyedName(out)} k
 where k._row in (select _row from ${out})`
   })
-  return await printRows(session, tools.spool, `${batch.place.name}-keys`, {
+  return batch.printing.add({
+    name: `${batch.place.name}-keys`,
     select: selects.join('\nunion all\n'),
     columns: ['step', 'key'],
     quoted: ['step', 'key'],

@@ -2,8 +2,7 @@
 import type { Plan, TopicStep } from '../plan/plan.ts'
 import { messagesSql } from '../sinks/topic.ts'
 import { outboxColumns } from '../store/store.ts'
-import type { DuckSession } from './duckdb.ts'
-import { type Printed, printRows } from './row-file.ts'
+import type { Asked, Printed } from './printing.ts'
 
 export interface PrintedMessages {
   step: string
@@ -14,17 +13,12 @@ export function topicSinks(plan: Plan): TopicStep[] {
   return plan.steps.filter((step): step is TopicStep => step.op === 'topic')
 }
 
-/** Prints these rows of a batch, a select, as messages. */
-export async function printMessages(
-  session: DuckSession,
-  spool: string,
-  step: TopicStep,
-  batch: { rows: string; name: string },
-): Promise<PrintedMessages> {
-  const rows = await printRows(session, spool, `${batch.name}-${step.id}-messages`, {
+/** How these rows of a batch, a select, are printed as messages. */
+export function messagesToPrint(step: TopicStep, batch: { rows: string; name: string }): Asked {
+  return {
+    name: `${batch.name}-${step.id}-messages`,
     select: messagesSql(step, batch.rows),
-    columns: [...outboxColumns],
+    columns: outboxColumns,
     quoted: ['step', 'topic', 'key', 'value'],
-  })
-  return { step: step.id, rows }
+  }
 }

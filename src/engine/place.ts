@@ -21,6 +21,8 @@ export interface Place {
   enter(): Promise<void>
   /** Makes a relation anew, if only when it is read. Answers how many rows a table has; undefined where that is not known yet. */
   make(relation: Pick<Relation, 'name' | 'as' | 'select' | 'empty'>): Promise<number | undefined>
+  /** Makes a table of texts anew, of these rows. */
+  fill(name: string, columns: readonly string[], rows: readonly (string | null)[][]): Promise<void>
   /** Says how time stands, in words that are the same for every batch where statements come again. */
   tell(time: BatchTime): Promise<BatchTime>
   /** What the batch has changed beside its place is there for the next one. `looks`: its own rows will still be looked at. */
@@ -49,6 +51,11 @@ export class OwnPlace implements Place {
 
   async make({ name, as, select }: Pick<Relation, 'name' | 'as' | 'select'>): Promise<number> {
     return await this.#session.make(`create or replace ${as} ${name} as\n${select}`)
+  }
+
+  async fill(name: string, columns: readonly string[], rows: readonly (string | null)[][]): Promise<void> {
+    await this.#session.run(tableOfTexts(name, columns))
+    if (rows.length > 0) await this.#session.append(pathOf(name), rows)
   }
 
   async tell(time: BatchTime): Promise<BatchTime> {
@@ -142,6 +149,20 @@ export class Room implements Place {
     return rows
   }
 
+  async fill(name: string, columns: readonly string[], rows: readonly (string | null)[][]): Promise<void> {
+    const select = tableOfTexts(name, columns)
+    if (this.#filled.has(name)) this.#empty(name)
+    if (this.#selects.get(name)?.has(select) !== true) {
+      if (this.#selects.has(name)) this.#forget()
+      this.#selects.set(name, new Set([select]))
+      this.#isNew = true
+      await this.#session.run(select)
+    }
+    if (rows.length === 0) return
+    this.#filled.add(name)
+    await this.#session.append(pathOf(name), rows)
+  }
+
   async tell(time: BatchTime): Promise<BatchTime> {
     this.#begin()
     const us = (ms: number | undefined): string => (ms === undefined ? 'null' : String(BigInt(Math.round(ms)) * 1000n))
@@ -233,8 +254,21 @@ export class Room implements Place {
   }
 }
 
-/** Batches of no more rows than these are small. */
-const fewRows = 2000
+function tableOfTexts(name: string, columns: readonly string[]): string {
+  return `create or replace table ${name} (${columns.map((column) => `${identifier(column)} varchar`).join(', ')})`
+}
+
+// The two names of `schema.name`, as they are without quotes.
+function pathOf(name: string): readonly [string, string] {
+  const names = name.match(/"(?:[^"]|"")*"|[^".]+/g) ?? []
+  const [schema = '', table = ''] = names.map((each) =>
+    each.startsWith('"') ? each.slice(1, -1).replaceAll('""', '"') : each,
+  )
+  return [schema, table]
+}
+
+/** Batches of no more rows and bytes than these are small. */
+const [fewRows, fewBytes] = [2000, 8_000_000]
 
 /** The rooms of a worker. */
 export class Rooms {
@@ -253,8 +287,8 @@ export class Rooms {
   }
 
   /** Where a batch of this range is made; undefined where it is to have a place of its own. */
-  roomFor(session: DuckSession, { source, rows }: Range): Room | undefined {
-    if (rows > fewRows) return undefined
+  roomFor(session: DuckSession, { source, rows, bytes }: Range): Room | undefined {
+    if (rows > fewRows || bytes > fewBytes) return undefined
     // for another source other steps run
     const which = source === undefined ? 'none' : this.#sources.indexOf(source)
     const name = `small-${this.#sessions.indexOf(session)}-${which}`

@@ -9,7 +9,7 @@ import type { Where } from '../sources/source.ts'
 import { deadLetterColumns, lateColumns } from '../store/store.ts'
 import type { Batch, BatchTools } from './batch.ts'
 import { failedRows, rowsOf } from './books.ts'
-import { type Printed, printRows } from './row-file.ts'
+import type { Printed } from './printing.ts'
 
 export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise<Printed | undefined> {
   const { plan, session } = tools
@@ -44,14 +44,12 @@ export async function printDeadLetters(tools: BatchTools, batch: Batch): Promise
     }
   }
   if (selects.length === 0) return undefined
-  const printed = await printRows(session, tools.spool, `${batch.place.name}-dead`, {
+  return batch.printing.add({
+    name: `${batch.place.name}-dead`,
     select: `select ${deadLetterColumns.join(', ')}\nfrom (\n${selects.join('\nunion all by name\n')}\n)${batch.range.long ? '' : '\norder by place, line'}`,
-    columns: [...deadLetterColumns],
+    columns: deadLetterColumns,
     quoted: ['source', 'place', 'stage', 'code', 'column_name', 'message', 'raw', 'raw_bytes', 'fields'],
   })
-  if (printed.rows > 0) return printed
-  await printed.release()
-  return undefined
 }
 
 function lettersSql(plan: Plan, batch: Batch, step: TableStep, rows: string): string {
@@ -108,9 +106,10 @@ ${where.join}
 order by l._row)`)
   }
   if (selects.length === 0) return undefined
-  return await printRows(session, tools.spool, `${batch.place.name}-late`, {
+  return batch.printing.add({
+    name: `${batch.place.name}-late`,
     select: selects.join('\nunion all\n'),
-    columns: [...lateColumns],
+    columns: lateColumns,
     quoted: ['step', 'place', 'raw'],
   })
 }

@@ -2,8 +2,7 @@
  * What a worker keeps of open windows: tables in DuckDB, loaded from the store when it begins. A batch makes what it adds
  * beside them; it is put in place here once the database has it.
  */
-import { createReadStream } from 'node:fs'
-import { mkdir, rm, stat } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { duckdbType } from '../functions/print.ts'
 import { addedWindows, anomaliesStateSql, goneWindows, judgedColumns } from '../operators/anomalies.ts'
@@ -25,11 +24,12 @@ import {
 import type { Column } from '../plan/columns.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { AnomaliesStep, Plan, WindowStep } from '../plan/plan.ts'
-import { numberColumns, type RowFile, type StateChange, type Store, setColumns } from '../store/store.ts'
+import { numberColumns, type StateChange, type Store, setColumns } from '../store/store.ts'
 import type { Batch } from './batch.ts'
 import type { DuckSession } from './duckdb.ts'
+import type { Printed } from './printing.ts'
 import { type BatchTime, columnsAt, inputsOf, stateTable } from './relations.ts'
-import { type Printed, printRows } from './row-file.ts'
+import { readFileSql } from './stored-rows.ts'
 
 export type KeepingStep = WindowStep | AnomaliesStep
 
@@ -65,8 +65,8 @@ export async function loadState(
   const folder = join(spool, 'state')
   await mkdir(folder, { recursive: true })
   const stored = await store.state(plan.name, folder)
-  const numbers = await readStored(stored.numbers, numberColumns)
-  const sets = await readStored(stored.sets, setColumns)
+  const numbers = await readFileSql(stored.numbers.path, numberColumns)
+  const sets = await readFileSql(stored.sets.path, setColumns)
   for (const step of steps) {
     const columns = columnsAt(plan, step.from[0] ?? '')
     const state = (suffix: string) => stateTable(schema, step, suffix)
@@ -134,12 +134,7 @@ export async function dropState(session: DuckSession, schema: string): Promise<v
 // ---- with a batch --------------------------------------------------------------------------------------------------
 
 /** What a batch changes, printed for the store. */
-export async function printState(
-  session: DuckSession,
-  plan: Plan,
-  batch: Batch,
-  spool: string,
-): Promise<PrintedState | undefined> {
+export function printState(plan: Plan, batch: Batch): PrintedState | undefined {
   const steps = keepingSteps(plan).filter(({ id }) => batch.done.has(id))
   if (steps.length === 0) return undefined
   if (batch.time.final)
@@ -171,21 +166,19 @@ export async function printState(
       sets.push(`${named}, ${kept} from ${addedTo(out, set)} group by all`)
     }
   }
-  const print = async (name: string, selects: string[], columns: readonly string[]): Promise<Printed | undefined> => {
+  const print = (name: string, selects: string[], columns: readonly string[]): Printed | undefined => {
     if (selects.length === 0) return undefined
-    const printed = await printRows(session, spool, `${batch.place.name}-${name}`, {
+    return batch.printing.add({
+      name: `${batch.place.name}-${name}`,
       select: selects.join('\nunion all\n'),
-      columns: [...columns],
+      columns,
       quoted: columns.filter((column) => column !== 'pane' && column !== 'members' && column !== 'items'),
     })
-    if (printed.rows > 0) return printed
-    await printed.release()
-    return undefined
   }
   const change = {
-    numbers: await print('numbers', numbers, numberColumns),
-    sets: await print('sets', sets, setColumns),
-    gone: await print('gone', gone, ['step', 'key', 'pane']),
+    numbers: print('numbers', numbers, numberColumns),
+    sets: print('sets', sets, setColumns),
+    gone: print('gone', gone, ['step', 'key', 'pane']),
     closed: steps.flatMap((step) => {
       const before = step.op === 'window' ? firstPaneAfter(step, batch.time) : undefined
       return before === undefined ? [] : [{ step: step.id, before }]
@@ -338,37 +331,4 @@ function keyType(columns: readonly Column[], name: string): string {
 // An identifier as it stands in SQL, as the name it is.
 function unquoted(name: string): string {
   return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name
-}
-
-const smallFile = 1024 * 1024
-
-/** What the store has written, as a relation of texts. */
-export async function readStored(file: RowFile, columns: readonly string[]): Promise<string> {
-  const types = columns.map((column) => `${sqlText(column)}: 'varchar'`)
-  const { size } = await stat(file.path)
-  // no line is longer than a small file, which is read by the same words each time
-  const longest = size <= smallFile ? smallFile : await longestLine(file.path)
-  return `read_csv(
-  ${sqlText(file.path)},
-  auto_detect = false, header = false, parallel = false, hive_partitioning = false, delim = ',', quote = '"', escape = '"',
-  new_line = '\\n', columns = {${types.join(', ')}}, nullstr = '', allow_quoted_nulls = false,
-  max_line_size = ${longest}, buffer_size = ${Math.max(longest, 4_000_000)}
-)`
-}
-
-// DuckDB makes room for it at once. Keys and items are JSON, which has no line ends in it.
-async function longestLine(path: string): Promise<number> {
-  let longest = 0
-  let length = 0
-  // as: without an encoding a stream gives bytes
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
-    let start = 0
-    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      longest = Math.max(longest, length + end + 1 - start)
-      length = 0
-      start = end + 1
-    }
-    length += chunk.length - start
-  }
-  return Math.max(longest, length, 1)
 }

@@ -75,9 +75,6 @@ export function storedSql(columns: readonly KeptColumn[], relation: string): str
 from ${relation}`
 }
 
-/** The same where nothing is stored. */
-export const nothingStored = `(select null::varchar as step, null::varchar as key, null::varchar as item, null::varchar as state, null::varchar as due where false)`
-
 export function storedName(out: string, part = ''): string {
   return beside(out, part === '' ? 'stored' : `stored_${part}`)
 }
@@ -91,17 +88,25 @@ export function columnsNamed(columns: readonly Column[], names: readonly string[
  * selects of rows that differ from each other.
  */
 export function changesSql(order: string, before: string, after: string): string {
-  return `select row_number() over (order by ${order}, _change) as _row, *
-from (
-  select * exclude (_side), sum(_side)::integer as _change
-  from (
-    select *, -1 as _side from (
+  return changesOfSides(
+    order,
+    `select *, -1 as _side from (
 ${before}
     )
     union all by name
     select *, 1 as _side from (
 ${after}
-    )
+    )`,
+  )
+}
+
+/** The same of one select: `_side` is -1 in the rows of before, and 1 in those of after. */
+export function changesOfSides(order: string, sides: string): string {
+  return `select row_number() over (order by ${order}, _change) as _row, *
+from (
+  select * exclude (_side), sum(_side)::integer as _change
+  from (
+    ${sides}
   )
   group by all
   having sum(_side) <> 0

@@ -9,7 +9,7 @@ import type { Column, ColumnType } from '../plan/columns.ts'
 import type { Aggregate } from '../plan/expression.ts'
 import { identifier } from '../plan/identifier.ts'
 import type { TotalStep } from '../plan/plan.ts'
-import { changesSql, columnsNamed, type KeptColumn, type KeptPart, keyTextSql, storedName } from './keyed.ts'
+import { changesOfSides, columnsNamed, type KeptColumn, type KeptPart, keyTextSql, storedName } from './keyed.ts'
 import { beside, type Relation } from './operator.ts'
 
 /** One batch of a step that adds up. */
@@ -163,14 +163,19 @@ from ${deltaName(out)} d
 left join ${storedName(out)} s using (_key)
 ${more.join('\n')}`,
   )
-  const items =
-    (times: string) =>
-    (set: ValueSet): string =>
-      `select _key, _value as _item, ${times} as _n from ${valuesName(out, set)} where ${times} > 0`
-  const byKey = { select: '_key', group: '_key' }
-  const before = resultsSql(run, { numbers: storedName(out), sets, items: items('_was'), ...byKey })
-  const after = resultsSql(run, { numbers: nowName(out), sets, items: items('_is'), ...byKey })
-  table(out, changesSql(keys, before, after))
+  // as it was and as it is, in one go
+  const side = (which: number, numbers: string): string => `select *, ${which} as _side from ${numbers}`
+  const times = (which: number, column: string, set: ValueSet): string =>
+    `select _key, ${which} as _side, _value as _item, ${column} as _n from ${valuesName(out, set)} where ${column} > 0`
+  const sides = resultsSql(run, {
+    numbers: `(${side(-1, storedName(out))} union all by name ${side(1, nowName(out))})`,
+    sets,
+    items: (set) => `${times(-1, '_was', set)} union all ${times(1, '_is', set)}`,
+    select: '_key, _side',
+    group: '_key, _side',
+    by: ['_key', '_side'],
+  })
+  table(out, changesOfSides(keys, sides))
   return relations
 }
 
@@ -181,7 +186,7 @@ ${more.join('\n')}`,
 export function totalAtOnce(run: TotalRun): Relation[] {
   const { step, input, columns, out } = run
   const keys = step.by.map((name) => identifier(name)).join(', ')
-  const byKey = { select: `${keyTextSql(step.by)} as _key`, group: keys }
+  const byKey = { select: `${keyTextSql(step.by)} as _key`, group: keys, by: ['_key'] }
   const rows = beside(out, 'rows')
   const values = Object.entries(step.aggregates).map(
     ([name, aggregate]) => `,\n  ${valueSql(aggregate, columns)} as ${identifier(`${name}~`)}`,
@@ -251,9 +256,11 @@ interface Made {
   /** Aggregates that are there already, as `<name>~all`. */
   direct?: ReadonlyMap<string, string>
   items(set: ValueSet): string
-  /** The key of a group as `_key`, and by what it is grouped. */
+  /** What a group is called, and by what it is grouped. */
   select: string
   group: string
+  /** The columns that this gives a group, by which the two are joined. */
+  by: readonly string[]
 }
 
 // The aggregates of keys that have rows.
@@ -290,11 +297,11 @@ function resultsSql(run: TotalRun, made: Made): string {
   select ${made.select}, ${values.join(', ')}
   from (${made.items(set)})
   group by ${made.group}
-) set_${i} using (_key)`,
+) set_${i} using (${made.by.join(', ')})`,
     ]
   })
   return `select
-  ${[...step.by.map((name) => `n.${identifier(name)}`), ...results].join(',\n  ')}
+  ${[...step.by.map((name) => `n.${identifier(name)}`), ...results, ...(made.by.includes('_side') ? ['_side'] : [])].join(',\n  ')}
 from ${made.numbers} n
 ${joins.join('\n')}
 where n._rows > 0`

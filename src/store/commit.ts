@@ -5,7 +5,7 @@
 
 import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
-import { type Client, codeOf, isTransient } from './connection.ts'
+import { type Client, codeOf, isTransient, prepared } from './connection.ts'
 import { letterEdited, letterSettled } from './dead-letters.ts'
 import { writeFiles } from './files.ts'
 import { jsonText } from './json-text.ts'
@@ -49,7 +49,8 @@ export async function commitBatch(client: Client, batch: BatchCommit, landing: L
     const { positions } = batch
     // with the positions of its sources, for each question takes its time
     const { rows } = await client.query<{ committed_at: Date }>(
-      `
+      prepared(
+        `
       with moved as (
         insert into millrace.positions (pipeline, source, partition, position, watermark)
         select $1, * from unnest($18::text[], $19::text[], $20::bigint[], $21::timestamptz[])
@@ -63,34 +64,36 @@ export async function commitBatch(client: Client, batch: BatchCommit, landing: L
         files_quarantined, rows_out, ranges, phases_ms, step_rows, watermark)
       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
       returning committed_at`,
-      [
-        batch.pipeline,
-        batch.batch,
-        batch.epoch,
-        batch.kind,
-        batch.startedAt,
-        verdicts.rowsIn,
-        verdicts.written,
-        verdicts.filtered,
-        verdicts.duplicates,
-        verdicts.late,
-        verdicts.dead,
-        batch.filesQuarantined,
-        JSON.stringify(rowsOut),
-        jsonText(batch.ranges),
-        JSON.stringify({ ...batch.phases, land: Math.round(performance.now() - started) }),
-        JSON.stringify(batch.stepRows),
-        asDate(batch.watermark),
-        positions.map(({ source }) => source),
-        positions.map(({ partition }) => partition),
-        positions.map(({ position }) => position),
-        positions.map(({ watermark }) => asDate(watermark)),
-      ],
+        [
+          batch.pipeline,
+          batch.batch,
+          batch.epoch,
+          batch.kind,
+          batch.startedAt,
+          verdicts.rowsIn,
+          verdicts.written,
+          verdicts.filtered,
+          verdicts.duplicates,
+          verdicts.late,
+          verdicts.dead,
+          batch.filesQuarantined,
+          JSON.stringify(rowsOut),
+          jsonText(batch.ranges),
+          JSON.stringify({ ...batch.phases, land: Math.round(performance.now() - started) }),
+          JSON.stringify(batch.stepRows),
+          asDate(batch.watermark),
+          positions.map(({ source }) => source),
+          positions.map(({ partition }) => partition),
+          positions.map(({ position }) => position),
+          positions.map(({ watermark }) => asDate(watermark)),
+        ],
+      ),
     )
     await failpoint('after positions')
     // last: a worker that has been replaced must not write
     const { rowCount } = await client.query(
-      `
+      prepared(
+        `
       with moved as (
         update millrace.pipelines
         set    batch = $3, updated_at = now(), watermark = greatest(watermark, $4)
@@ -100,7 +103,8 @@ export async function commitBatch(client: Client, batch: BatchCommit, landing: L
       update millrace.leases
       set    expires_at = clock_timestamp() + interval '10 seconds'
       where  pipeline = $1 and epoch = $2 and exists (select from moved)`,
-      [batch.pipeline, batch.epoch, batch.batch, asDate(batch.watermark)],
+        [batch.pipeline, batch.epoch, batch.batch, asDate(batch.watermark)],
+      ),
     )
     if (rowCount !== 1) {
       throw new MillraceError('LEASE_LOST', {

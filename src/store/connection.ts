@@ -16,6 +16,15 @@ export type Queries = Pick<Client, 'query'>
 /** How a server is reached. */
 export type ServerConfig = pg.ClientConfig & TlsSettings
 
+const preparedNames = new Map<string, string>()
+
+/** A question that comes again, about as many rows each time: a session plans it once. */
+export function prepared(text: string, values: unknown[] = []): { name: string; text: string; values: unknown[] } {
+  const name = preparedNames.get(text) ?? `millrace ${preparedNames.size + 1}`
+  preparedNames.set(text, name)
+  return { name, text, values }
+}
+
 /** Settings for `pg` from a URL and the PGSSL* variables. */
 export function clientConfig(url: string, environment: Record<string, string | undefined> = process.env): ServerConfig {
   const parsed = new URL(url)

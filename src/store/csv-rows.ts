@@ -1,24 +1,39 @@
-/** Row files as rows in memory, and back: CSV without a header, where an empty field is null and `""` an empty text. */
-import { readFile } from 'node:fs/promises'
-import { MillraceError } from '../errors.ts'
-import type { RowFile } from './store.ts'
+/** Rows as CSV without a header, where an empty field is null and `""` an empty text: read, cut into fields, and made. */
+import { createReadStream } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
+import { Readable } from 'node:stream'
+import { asDiskFull, MillraceError } from '../errors.ts'
+import type { CsvRows } from './store.ts'
 
 export type Row = Record<string, string | null>
 
-/** The rows of a file, by column. */
-export async function readRows(file: RowFile): Promise<Row[]> {
+/** All of the rows, by column. */
+export async function readRows(given: CsvRows): Promise<Row[]> {
+  const { columns } = given
+  return (await readFields(given)).map((fields) =>
+    Object.fromEntries(columns.map((column, i) => [column, fields[i] ?? null])),
+  )
+}
+
+/** The fields of all of the rows, in the order of their columns. */
+export async function readFields({ csv, columns, rows }: CsvRows): Promise<(string | null)[][]> {
   // of none there may be no file
-  if (file.rows === 0) return []
-  const lines = parseCsv(await readFile(file.path, 'utf8'))
-  return lines.map((fields, n) => {
-    if (fields.length !== file.columns.length) {
-      throw new MillraceError('DATABASE_REFUSED', {
-        at: `${file.path}, row ${n + 1}`,
-        message: `the row has ${fields.length} fields, and the file ${file.columns.length} columns`,
-      })
-    }
-    return Object.fromEntries(file.columns.map((column, i) => [column, fields[i] ?? null]))
-  })
+  if (rows === 0) return []
+  const lines = parseCsv('text' in csv ? csv.text : await readFile(csv.path, 'utf8'))
+  for (const [n, fields] of lines.entries()) {
+    if (fields.length === columns.length) continue
+    throw new MillraceError('DATABASE_REFUSED', {
+      at: `${'path' in csv ? `${csv.path}, ` : ''}row ${n + 1}`,
+      message: `the row has ${fields.length} fields, and there are ${columns.length} columns`,
+    })
+  }
+  return lines
+}
+
+/** The bytes of the rows. */
+export function bytesOf({ csv, rows }: CsvRows): Readable {
+  if ('text' in csv) return Readable.from(csv.text === '' ? [] : [Buffer.from(csv.text)])
+  return rows === 0 ? Readable.from([]) : createReadStream(csv.path, { highWaterMark: 256 * 1024 })
 }
 
 /** The fields of each row of a CSV text. */
@@ -56,8 +71,27 @@ function quotedField(text: string, start: number): { value: string; end: number 
   return { value: text.slice(start + 1, close).replaceAll('""', '"'), end: close + 1 }
 }
 
-/** Rows as such a file holds them. */
-export function printCsv(rows: (string | null)[][]): string {
+/** Fewer than these are told as a text. */
+const fewRows = 10_000
+
+/** Rows as CSV: in the file `into` where they are many. */
+export async function csvRows(
+  columns: readonly string[],
+  rows: readonly (string | null)[][],
+  into: string,
+): Promise<CsvRows> {
+  const text = printCsv(rows)
+  if (rows.length < fewRows) return { csv: { text }, columns: [...columns], rows: rows.length }
+  try {
+    await writeFile(into, text)
+  } catch (error) {
+    throw asDiskFull(error, into)
+  }
+  return { csv: { path: into }, columns: [...columns], rows: rows.length }
+}
+
+/** Rows as CSV. */
+export function printCsv(rows: readonly (string | null)[][]): string {
   return rows
     .map((fields) => `${fields.map((field) => (field === null ? '' : `"${field.replaceAll('"', '""')}"`)).join(',')}\n`)
     .join('')

@@ -1,14 +1,13 @@
 /** What steps keep by key: read for the keys of a batch, and written with it. */
-import { createReadStream, createWriteStream } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { createWriteStream } from 'node:fs'
 import { pipeline as pump } from 'node:stream/promises'
 import type pg from 'pg'
-import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
+import { to as copyTo } from 'pg-copy-streams'
 import { asDiskFull } from '../errors.ts'
-import { type Client, inTransaction, type Queries } from './connection.ts'
-import { printCsv, readRows } from './csv-rows.ts'
-import { copy } from './land-rows.ts'
-import { type BatchCommit, type KeyedQuery, type RowFile, storedKeyedColumns } from './store.ts'
+import { type Client, inTransaction, prepared, type Queries } from './connection.ts'
+import { csvRows, readFields, readRows } from './csv-rows.ts'
+import { copy, copyInto } from './land-rows.ts'
+import { type BatchCommit, type CsvRows, type KeyedQuery, storedKeyedColumns } from './store.ts'
 
 export async function writeKeyed(client: Client, { pipeline, keyed }: BatchCommit): Promise<void> {
   if (keyed === undefined) return
@@ -17,28 +16,22 @@ export async function writeKeyed(client: Client, { pipeline, keyed }: BatchCommi
       pipeline,
       keyed.forget,
     ])
-  if (keyed.gone !== undefined) {
-    const { relation, values } = await itemsOf(client, 'gone_items', keyed.gone)
-    await client.query(
-      `
+  if (keyed.gone !== undefined && keyed.gone.rows > 0) {
+    const { relation, ask } = await itemsOf(client, 'gone_items', keyed.gone)
+    await ask(`
       delete from millrace.keyed_state s
       using  ${relation}
       where  s.pipeline = current_setting('millrace.pipeline')
-      and    s.step = gone_items.step and s.key = gone_items.key and s.item = gone_items.item`,
-      values,
-    )
+      and    s.step = gone_items.step and s.key = gone_items.key and s.item = gone_items.item`)
   }
-  if (keyed.set !== undefined) {
-    const { relation, values } = await itemsOf(client, 'kept_items', keyed.set)
-    await client.query(
-      `
+  if (keyed.set !== undefined && keyed.set.rows > 0) {
+    const { relation, ask } = await itemsOf(client, 'kept_items', keyed.set)
+    await ask(`
       insert into millrace.keyed_state (step, key, item, state, due)
       select step, key, item, state, due::bigint
       from   ${relation}
       on conflict (pipeline, step, key, item) do update
-      set    state = excluded.state, due = excluded.due`,
-      values,
-    )
+      set    state = excluded.state, due = excluded.due`)
   }
 }
 
@@ -46,34 +39,36 @@ export async function writeKeyed(client: Client, { pipeline, keyed }: BatchCommi
 async function itemsOf(
   client: Client,
   name: string,
-  printed: RowFile,
-): Promise<{ relation: string; values: unknown[] }> {
+  printed: CsvRows,
+): Promise<{ relation: string; ask(text: string): Promise<unknown> }> {
   const { columns } = printed
   if (printed.rows <= askedAtOnce) {
-    const rows = await readRows(printed)
+    const rows = await readFields(printed)
     const lists = columns.map((_, i) => `$${i + 1}::text[]`)
+    const values = columns.map((_, i) => rows.map((fields) => fields[i]))
     return {
       relation: `unnest(${lists.join(', ')}) ${name} (${columns.join(', ')})`,
-      values: columns.map((column) => rows.map((row) => row[column])),
+      ask: (text) => client.query(prepared(text, values)),
     }
   }
   await client.query(
     `create temp table if not exists ${name} (${columns.map((column) => `${column} text`).join(', ')}) on commit delete rows`,
   )
   await copy(client, name, columns, printed)
-  return { relation: name, values: [] }
+  return { relation: name, ask: (text) => client.query(text) }
 }
 
 /** So many are asked for in one question; more come through a table. */
-const askedAtOnce = 1000
+export const askedAtOnce = 1000
 
-export async function readKeyed(pool: pg.Pool, pipeline: string, query: KeyedQuery): Promise<RowFile> {
+export async function readKeyed(pool: pg.Pool, pipeline: string, query: KeyedQuery): Promise<CsvRows> {
   if (query.wanted.rows > askedAtOnce) return await inTransaction(pool, (client) => readMany(client, pipeline, query))
   const { wanted, due, into } = query
   const asked = await readRows(wanted)
   const column = (name: string): unknown[] => asked.map((row) => row[name])
   const { rows } = await pool.query<Record<(typeof storedKeyedColumns)[number], string | null>>(
-    `
+    prepared(
+      `
     with wanted as (
       select step, key, item from unnest($2::text[], $3::text[], $4::text[]) asked (step, key, item)
       union
@@ -84,23 +79,17 @@ export async function readKeyed(pool: pg.Pool, pipeline: string, query: KeyedQue
     join   millrace.keyed_state s
       on   s.pipeline = $1 and s.step = wanted.step and s.key = wanted.key
       and  (wanted.item is null or s.item = wanted.item)`,
-    [pipeline, column('step'), column('key'), column('item'), due?.steps ?? [], due?.beforeUs ?? null],
+      [pipeline, column('step'), column('key'), column('item'), due?.steps ?? [], due?.beforeUs ?? null],
+    ),
   )
-  try {
-    await writeFile(into, printCsv(rows.map((row) => storedKeyedColumns.map((name) => row[name]))))
-  } catch (error) {
-    throw asDiskFull(error, into)
-  }
-  return { path: into, columns: [...storedKeyedColumns], rows: rows.length }
+  const found = rows.map((row) => storedKeyedColumns.map((name) => row[name]))
+  return await csvRows(storedKeyedColumns, found, into)
 }
 
 // Within a transaction, for it makes a table of its own.
-async function readMany(client: Client, pipeline: string, { wanted, due, into }: KeyedQuery): Promise<RowFile> {
+async function readMany(client: Client, pipeline: string, { wanted, due, into }: KeyedQuery): Promise<CsvRows> {
   await client.query('create temp table wanted_items (step text not null, key text not null, item text) on commit drop')
-  await pump(
-    createReadStream(wanted.path),
-    client.query(copyFrom('copy wanted_items (step, key, item) from stdin (format csv)')),
-  )
+  await copyInto(client, 'copy wanted_items (step, key, item) from stdin (format csv)', wanted)
   const { rows } = await client.query<{ own: string; due: string }>(
     `
     select format('s.pipeline = %L', $1::text) as own,
@@ -133,7 +122,7 @@ async function readMany(client: Client, pipeline: string, { wanted, due, into }:
     void client.end()
     throw asDiskFull(error, into)
   })
-  return { path: into, columns: [...storedKeyedColumns], rows: found.rowCount }
+  return { csv: { path: into }, columns: [...storedKeyedColumns], rows: found.rowCount }
 }
 
 export async function keepsByKey(client: Queries, pipeline: string): Promise<boolean> {

@@ -1,15 +1,15 @@
 /** Rows into target tables, within the transaction of their batch. */
-import { createReadStream } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { finished, pipeline as pump } from 'node:stream/promises'
+import type pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
 import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
 import { noteChanged } from './cache-drops.ts'
-import { type Client, codeOf, isRowFault } from './connection.ts'
+import { type Client, codeOf, isRowFault, prepared } from './connection.ts'
+import { bytesOf } from './csv-rows.ts'
 import { mergeSql, stageName } from './merge-sql.ts'
 import { refusedRows } from './refused-rows.ts'
-import { type RefusedRow, type RowFile, RowsRefused, type SinkOutcome, type SinkRows } from './store.ts'
+import { type CsvRows, type RefusedRow, RowsRefused, type SinkOutcome, type SinkRows } from './store.ts'
 
 /** What a worker learns about its tables while it runs. */
 export interface TableHabits {
@@ -72,7 +72,7 @@ async function landSink(client: Client, sink: SinkRows, { habits, sharedCache }:
 async function landStraight(
   client: Client,
   step: TableStep,
-  rows: RowFile,
+  rows: CsvRows,
   outcome: SinkOutcome,
   habits: TableHabits,
 ): Promise<boolean> {
@@ -101,7 +101,7 @@ async function landRows(
   client: Client,
   sink: SinkRows,
   stage: Stage | undefined,
-  rows: RowFile,
+  rows: CsvRows,
   first: number,
   outcome: SinkOutcome,
   note?: Note,
@@ -119,7 +119,9 @@ async function landRows(
     outcome.updated += updated
   } else {
     const duplicates = sink.ordinals ? await mergeTelling(client, step) : undefined
-    const inserted = duplicates ? rows.rows - duplicates.length : ((await client.query(mergeSql(step))).rowCount ?? 0)
+    const inserted = duplicates
+      ? rows.rows - duplicates.length
+      : ((await client.query(asked(mergeSql(step), rows))).rowCount ?? 0)
     outcome.inserted += inserted
     outcome.duplicates += rows.rows - inserted
     for (const ordinal of duplicates ?? []) outcome.duplicateOrdinals.push(first + ordinal)
@@ -131,7 +133,7 @@ async function landRows(
 type Note = (from: string, rows: number) => Promise<void>
 
 // By their keys, through the stage of the rows that come.
-async function deleteRows(client: Client, step: TableStep, stage: Stage, rows: RowFile, note: Note): Promise<number> {
+async function deleteRows(client: Client, step: TableStep, stage: Stage, rows: CsvRows, note: Note): Promise<number> {
   if (step.mode.is === 'append') return 0
   await stage.fill(rows)
   const same = step.mode.key.map((name) => {
@@ -149,10 +151,10 @@ async function deleteRows(client: Client, step: TableStep, stage: Stage, rows: R
 async function replaceRows(
   client: Client,
   step: TableStep,
-  rows: RowFile,
+  rows: CsvRows,
 ): Promise<{ inserted: number; updated: number }> {
   const merge = async (source?: string) => {
-    const merged = await client.query<{ inserted: number; updated: number }>(mergeSql(step, source))
+    const merged = await client.query<{ inserted: number; updated: number }>(asked(mergeSql(step, source), rows))
     return merged.rows[0] ?? { inserted: 0, updated: 0 }
   }
   try {
@@ -172,11 +174,18 @@ async function replaceRows(
 
 const sameKeyTwice = '21000'
 
+// What is planned for few rows need not be right for many.
+function asked(text: string, { rows }: CsvRows): pg.QueryConfig {
+  return rows <= fewRows ? prepared(text) : { text }
+}
+
+const fewRows = 2000
+
 /** Where rows stand before they meet those of their table. */
 interface Stage {
   name: string
   /** Puts these rows there in place of those before. */
-  fill(rows: RowFile): Promise<void>
+  fill(rows: CsvRows): Promise<void>
 }
 
 // The stages of a session: those that are there for good, and those that go with its transaction if that fails.
@@ -246,16 +255,17 @@ async function mergeTelling(client: Client, step: TableStep): Promise<number[]> 
   return rows.map(({ ordinal }) => ordinal)
 }
 
-/** A file of rows into a table. */
-export async function copy(client: Client, table: string, columns: string[], rows: RowFile): Promise<void> {
+/** Rows into a table. */
+export async function copy(client: Client, table: string, columns: string[], rows: CsvRows): Promise<void> {
   const names = columns.map((name) => identifier(name)).join(', ')
-  const start = () => client.query(copyFrom(`copy ${table} (${names}) from stdin (format csv)`))
-  if (rows.rows > fewRows) return await pump(createReadStream(rows.path, { highWaterMark: 256 * 1024 }), start())
-  const bytes = await readFile(rows.path)
-  const into = start()
-  into.end(bytes)
-  await finished(into)
+  await copyInto(client, `copy ${table} (${names}) from stdin (format csv)`, rows)
 }
 
-// These are in memory at once.
-const fewRows = 2_000
+/** Rows into what a statement copies to. */
+export async function copyInto(client: Client, statement: string, rows: CsvRows): Promise<void> {
+  if (rows.rows === 0) return
+  const into = client.query(copyFrom(statement))
+  if ('path' in rows.csv) return await pump(bytesOf(rows), into)
+  into.end(rows.csv.text)
+  await finished(into)
+}

@@ -2,12 +2,11 @@
  * The store in memory, for generated histories and the test kit: the contract of the one in Postgres, with its refusals,
  * over a database that several openings may share.
  */
-import { writeFile } from 'node:fs/promises'
 import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { planChange } from '../plan/compatible.ts'
 import type { Plan } from '../plan/plan.ts'
-import { printCsv, readRows } from './csv-rows.ts'
+import { csvRows, readRows } from './csv-rows.ts'
 import { commitBatch, keysOf, settle } from './memory/commit.ts'
 import { type MemoryDatabase, memoryDatabase, pair, type StoredPipeline } from './memory/database.ts'
 import { nextDue, writeKeyed } from './memory/keyed-state.ts'
@@ -19,6 +18,7 @@ import {
   type BatchCommit,
   type CommitOutcome,
   type Committed,
+  type CsvRows,
   type DeadLetter,
   type DeadLetterCount,
   type DeadLetterFilter,
@@ -32,7 +32,6 @@ import {
   type OutboxPlace,
   outboxEffect,
   type PipelineStatus,
-  type RowFile,
   type Store,
   type StoredFile,
   type StoredState,
@@ -105,19 +104,22 @@ class MemoryStore implements Store {
     return files.filter((file) => file.batch === batch).map((file) => ({ ...file }))
   }
 
-  async seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number> {
+  async seenKeys(pipeline: string, step: string, keys: CsvRows, into: string): Promise<CsvRows> {
     const known = keysOf(this.#known(pipeline), step)
     const wanted = (await readRows(keys)).flatMap((row) => Object.values(row))
     const seen = wanted.filter((key) => key !== null && known.has(key))
-    await writeFile(into, printCsv(seen.map((key) => [key])))
-    return seen.length
+    return await csvRows(
+      ['key'],
+      seen.map((key) => [key]),
+      into,
+    )
   }
 
   async state(pipeline: string, folder: string): Promise<StoredState> {
     return await writeState(this.#known(pipeline), folder)
   }
 
-  async keyed(pipeline: string, query: KeyedQuery): Promise<RowFile> {
+  async keyed(pipeline: string, query: KeyedQuery): Promise<CsvRows> {
     return await writeKeyed(this.#known(pipeline), query)
   }
 

@@ -160,13 +160,15 @@ describe('a session that breaks', () => {
     // more often than the pool has sessions
     for (let n = 0; n < 6; n++) {
       await assert.rejects(store.seenKeys('shop', 'dedup', wanted, gone), { code: 'ENOENT' })
-      await assert.rejects(store.seenKeys('shop', 'dedup', { ...wanted, path: gone }, wanted.path), { code: 'ENOENT' })
-      const rows = { path: gone, columns: ['id', 'city', 'amount'], rows: 1 }
+      await assert.rejects(store.seenKeys('shop', 'dedup', { ...wanted, csv: { path: gone } }, gone), {
+        code: 'ENOENT',
+      })
+      const rows = { csv: { path: gone }, columns: ['id', 'city', 'amount'], rows: 1 }
       const sinks = [{ step: oncePerId, rows, ordinals: false }]
       await assert.rejects(store.commit(batchOf({ batch: 2, epoch, sinks })), { code: 'ENOENT' })
     }
     await store.commit(batchOf({ batch: 2, epoch }))
-    assert.equal(await store.seenKeys('shop', 'dedup', wanted, join(folder.path, 'seen.csv')), keys.length)
+    assert.equal((await store.seenKeys('shop', 'dedup', wanted, join(folder.path, 'seen.csv'))).rows, keys.length)
   })
 })
 

@@ -27,10 +27,11 @@ import {
   placeOf,
   type ServerConfig,
 } from './connection.ts'
+import { csvRows, readFields } from './csv-rows.ts'
 import { countDeadLetters, discard, editFields, findDeadLetters } from './dead-letters.ts'
 import { filesOfBatch, findFiles } from './files.ts'
-import { keepsByKey, readKeyed, readNextDue } from './keyed-state.ts'
-import type { TableHabits } from './land-rows.ts'
+import { askedAtOnce, keepsByKey, readKeyed, readNextDue } from './keyed-state.ts'
+import { copyInto, type TableHabits } from './land-rows.ts'
 import { leaseTimes, livingOwner, lockPipeline, type PostgresLease, takeLease } from './leases.ts'
 import { foldLedger, readLedger, readStatus } from './ledger.ts'
 import { type Migration, type MigrationFolder, migrate, ownMigrations } from './migrations.ts'
@@ -44,6 +45,7 @@ import type {
   BatchCommit,
   CommitOutcome,
   Committed,
+  CsvRows,
   DeadLetter,
   DeadLetterCount,
   DeadLetterFilter,
@@ -56,7 +58,6 @@ import type {
   OutboxPage,
   OutboxPlace,
   PipelineStatus,
-  RowFile,
   StagedRows,
   Store,
   StoredFile,
@@ -290,10 +291,24 @@ export class PostgresStore implements Store {
     return await filesOfBatch(this.#pool, pipeline, batch)
   }
 
-  async seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number> {
+  async seenKeys(pipeline: string, step: string, keys: CsvRows, into: string): Promise<CsvRows> {
+    if (keys.rows <= askedAtOnce) {
+      const { rows } = await this.#patientPool.query<{ key: string }>(
+        `
+        select key
+        from   unnest($3::text[]) wanted (key)
+        where  exists (select from millrace.dedup_keys d where d.pipeline = $1 and d.step = $2 and d.key = wanted.key)`,
+        [pipeline, step, (await readFields(keys)).flat()],
+      )
+      return await csvRows(
+        ['key'],
+        rows.map(({ key }) => [key]),
+        into,
+      )
+    }
     return await inTransaction(this.#patientPool, async (client) => {
       await client.query('create temp table wanted (key text not null) on commit drop')
-      await pump(createReadStream(keys.path), client.query(copyFrom('copy wanted from stdin (format csv)')))
+      await copyInto(client, 'copy wanted from stdin (format csv)', keys)
       const { rows } = await client.query<{ literals: string }>(
         `select format('pipeline = %L and step = %L', $1::text, $2::text) as literals`,
         [pipeline, step],
@@ -311,7 +326,7 @@ export class PostgresStore implements Store {
         void client.end()
         throw asDiskFull(error, into)
       })
-      return found.rowCount
+      return { csv: { path: into }, columns: ['key'], rows: found.rowCount }
     })
   }
 
@@ -319,7 +334,7 @@ export class PostgresStore implements Store {
     return await inTransaction(this.#patientPool, (client) => readState(client, pipeline, folder))
   }
 
-  async keyed(pipeline: string, query: KeyedQuery): Promise<RowFile> {
+  async keyed(pipeline: string, query: KeyedQuery): Promise<CsvRows> {
     return await readKeyed(this.#patientPool, pipeline, query)
   }
 

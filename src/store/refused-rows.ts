@@ -1,13 +1,13 @@
 /** Which rows of a sink a table does not take: each is named, with the words of the database. */
-import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline as pump } from 'node:stream/promises'
 import { from as copyFrom } from 'pg-copy-streams'
 import { identifier } from '../plan/identifier.ts'
 import type { TableStep } from '../plan/plan.ts'
 import type { Client } from './connection.ts'
+import { bytesOf } from './csv-rows.ts'
 import { updateSql } from './merge-sql.ts'
-import type { RefusedRow, RowFile, SinkRows } from './store.ts'
+import type { CsvRows, RefusedRow, SinkRows } from './store.ts'
 
 /** Tries the rows in the table, halving them around those that are refused until these stand alone, and takes all back. */
 export async function refusedRows(client: Client, sink: SinkRows): Promise<RefusedRow[]> {
@@ -115,12 +115,11 @@ async function* numberedRows({ step, rows, fresh }: SinkRows, refused: RefusedRo
 }
 
 // A line end in quotes ends no row.
-async function* rowsOf(file: RowFile): AsyncGenerator<Buffer> {
+async function* rowsOf(rows: CsvRows): AsyncGenerator<Buffer> {
   let rest: Buffer[] = []
   let quoted = false
-  if (file.rows === 0) return
   // as: without an encoding it reads bytes
-  for await (const chunk of createReadStream(file.path, { highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>) {
+  for await (const chunk of bytesOf(rows) as AsyncIterable<Buffer>) {
     let from = 0
     for (let i = 0; i < chunk.length; i++) {
       if (chunk[i] === quote) quoted = !quoted

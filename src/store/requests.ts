@@ -1,10 +1,11 @@
 /** Tasks that are asked for: rows that wait until they are moved into the queue. Whoever moves them is woken at the commit. */
 import type { Client } from './connection.ts'
 import { copy } from './land-rows.ts'
-import { type RowFile, requestColumns } from './store.ts'
+import { type CsvRows, requestColumns } from './store.ts'
 
 /** Of a batch, in its transaction. */
-export async function writeRequests(client: Client, rows: RowFile): Promise<void> {
+export async function writeRequests(client: Client, rows: CsvRows): Promise<void> {
+  if (rows.rows === 0) return
   await copy(client, 'millrace.task_requests', [...requestColumns], rows)
   await client.query(`select pg_notify('millrace_tasks', '')`)
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { pipeline as pump } from 'node:stream/promises'
 import { to as copyTo } from 'pg-copy-streams'
 import { asDiskFull } from '../errors.ts'
-import type { Client } from './connection.ts'
+import { type Client, prepared } from './connection.ts'
 import { copy } from './land-rows.ts'
 import { type BatchCommit, numberColumns, type StoredState, setColumns } from './store.ts'
 
@@ -19,20 +19,22 @@ export async function writeState(client: Client, { pipeline, batch, state }: Bat
     await client.query('delete from millrace.pane_sets where pipeline = $1', [pipeline])
     return
   }
-  if (numbers !== undefined) {
+  if (numbers !== undefined && numbers.rows > 0) {
     await client.query(
       'create temp table if not exists changed_panes (step text, key text, pane bigint, numbers jsonb) on commit delete rows',
     )
     await copy(client, 'changed_panes', [...numberColumns], numbers)
-    await client.query(`
+    await client.query(
+      prepared(`
       insert into millrace.pane_numbers (step, key, pane, numbers)
       select step, key, pane, numbers
       from   changed_panes
       on conflict (pipeline, step, pane, key) do update
-      set    numbers = excluded.numbers`)
+      set    numbers = excluded.numbers`),
+    )
   }
   if (sets !== undefined) await copy(client, 'millrace.pane_sets', [...setColumns], sets)
-  if (gone !== undefined) {
+  if (gone !== undefined && gone.rows > 0) {
     await client.query(
       'create temp table if not exists gone_windows (step text, key text, pane bigint) on commit delete rows',
     )
@@ -129,7 +131,7 @@ export async function readState(client: Client, pipeline: string, folder: string
       void client.end()
       throw asDiskFull(error, path)
     })
-    return { path, columns: [...columns], rows: found.rowCount }
+    return { path, rows: found.rowCount }
   }
   return { numbers: await read('pane_numbers', numberColumns), sets: await read('pane_sets', setColumns) }
 }

@@ -34,17 +34,14 @@ export interface Store extends AsyncDisposable {
   files(pipeline: string, source: string, ids: string[]): Promise<Map<string, StoredFile>>
   filesOfBatch(pipeline: string, batch: number): Promise<StoredFile[]>
 
-  /**
-   * Which of these keys a dedup step has seen in committed batches: writes them, as a file like `keys` (one column,
-   * no header), to `into`, and answers how many there are.
-   */
-  seenKeys(pipeline: string, step: string, keys: RowFile, into: string): Promise<number>
+  /** Which of these keys a dedup step has seen in committed batches: one column, and in the file `into` where they are many. */
+  seenKeys(pipeline: string, step: string, keys: CsvRows, into: string): Promise<CsvRows>
 
   /** What is kept of open windows, written into files of a folder. */
   state(pipeline: string, folder: string): Promise<StoredState>
 
-  /** What steps keep of some keys, written into a file. */
-  keyed(pipeline: string, query: KeyedQuery): Promise<RowFile>
+  /** What steps keep of some keys. */
+  keyed(pipeline: string, query: KeyedQuery): Promise<CsvRows>
   /** Whether anything is kept by key, by any step. */
   keepsByKey(pipeline: string): Promise<boolean>
   /** The first `due` of what is kept; microseconds. */
@@ -121,9 +118,12 @@ export interface Position {
   watermark: number | undefined
 }
 
-/** Rows as a CSV file without a header, as DuckDB printed them for Postgres `COPY`: null is empty, texts are quoted. */
-export interface RowFile {
-  path: string
+/**
+ * Rows as CSV without a header, as Postgres `COPY` reads and writes them: null is empty, texts are quoted. Few of them are
+ * a text, for to make a file takes longer than to write them; more lie in a file.
+ */
+export interface CsvRows {
+  csv: { text: string } | { path: string }
   columns: string[]
   rows: number
 }
@@ -135,17 +135,17 @@ export interface BatchCommit {
   kind: BatchKind
   startedAt: Date
   sinks: SinkRows[]
-  deadLetters: RowFile | undefined
+  deadLetters: CsvRows | undefined
   /** Columns: step, key. Keys that no committed batch has. */
-  dedupKeys: RowFile | undefined
+  dedupKeys: CsvRows | undefined
   /** Columns: `lateColumns`. */
-  lateRows?: RowFile | undefined
+  lateRows?: CsvRows | undefined
   /** What changes in the state of windows. */
   state?: StateChange | undefined
   /** What changes in what steps keep by key. */
   keyed?: KeyedChange | undefined
   /** Columns: `requestColumns`. Tasks that are asked for. */
-  requests?: RowFile | undefined
+  requests?: CsvRows | undefined
   files: FileProgress[]
   positions: Position[]
   /** Where the batch moves the watermark; it never moves back. */
@@ -181,7 +181,7 @@ export const requestColumns = ['task', 'key'] as const
 export interface OutboxRows {
   step: string
   /** Columns: `outboxColumns`. */
-  rows: RowFile
+  rows: CsvRows
 }
 
 /** `key` is a JSON text, or null for none; `n` is the number of the message in its batch and step, from 1. */
@@ -211,11 +211,11 @@ export interface OutboxPage {
 
 export interface StateChange {
   /** Columns: `numberColumns`. The numbers of a pane as they are now. */
-  numbers: RowFile | undefined
+  numbers: CsvRows | undefined
   /** Columns: `setColumns`. What is new in a pane. */
-  sets: RowFile | undefined
+  sets: CsvRows | undefined
   /** Columns: step, key, pane. Numbers that are no longer needed. */
-  gone: RowFile | undefined
+  gone: CsvRows | undefined
   /** Of these steps, panes before this one are no longer needed. */
   closed: { step: string; before: number }[]
   /** Nothing will follow: all of it goes. */
@@ -229,9 +229,9 @@ export const setColumns = ['step', 'aggregate', 'key', 'pane', 'members', 'items
 
 export interface KeyedChange {
   /** Columns: `keyedColumns`. In place of what is there. */
-  set: RowFile | undefined
+  set: CsvRows | undefined
   /** Columns: step, key, item. */
-  gone: RowFile | undefined
+  gone: CsvRows | undefined
   /** Steps after which nothing will follow: all that they keep goes. */
   forget?: string[]
 }
@@ -242,17 +242,17 @@ export const storedKeyedColumns = ['step', 'key', 'item', 'state', 'due'] as con
 
 export interface KeyedQuery {
   /** Columns: step, key, item; without an item all of the key is meant. */
-  wanted: RowFile
+  wanted: CsvRows
   /** Also all of the keys for which one of these steps has something due before this; microseconds. */
   due?: { steps: string[]; beforeUs: bigint } | undefined
-  /** The file to write: columns `storedKeyedColumns`. */
+  /** The file to write where there are many: columns `storedKeyedColumns`. */
   into: string
 }
 
 /** Files with these columns. Of a set, what several batches added may be in several rows. */
 export interface StoredState {
-  numbers: RowFile
-  sets: RowFile
+  numbers: { path: string; rows: number }
+  sets: { path: string; rows: number }
 }
 
 export type BatchKind = 'stream' | 'backfill' | 'replay' | 'spark'
@@ -260,11 +260,11 @@ export type BatchKind = 'stream' | 'backfill' | 'replay' | 'spark'
 export interface SinkRows {
   step: TableStep
   /** Rows to be added or merged as the step's mode says; to be replaced by key, the last of a key wins. */
-  rows: RowFile
+  rows: CsvRows
   /** Rows to insert if new whose keys are likely new: a straight COPY may try them. They are numbered before `rows`. */
-  fresh?: RowFile
+  fresh?: CsvRows
   /** Columns: those of the key. Rows that are to go, after those of `rows` have come. */
-  deleted?: RowFile | undefined
+  deleted?: CsvRows | undefined
   /** The store must say which rows were duplicates, not only how many: the plan branches. */
   ordinals: boolean
 }

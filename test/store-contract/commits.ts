@@ -267,5 +267,6 @@ async function everything(world: World, store: Store = world.store): Promise<unk
 }
 
 async function seen(world: World, store: Store): Promise<number> {
-  return await store.seenKeys('shop', 'dedup', await world.file(['key'], [['a'], ['b']]), `${world.folder}/seen.csv`)
+  const wanted = await world.file(['key'], [['a'], ['b']])
+  return (await store.seenKeys('shop', 'dedup', wanted, `${world.folder}/seen.csv`)).rows
 }

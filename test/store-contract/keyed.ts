@@ -1,8 +1,7 @@
 /** What steps keep by key, and rows that go from tables. */
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseCsv } from '../../src/store/csv-rows.ts'
+import { readFields } from '../../src/store/csv-rows.ts'
 import { type KeyedChange, type KeyedQuery, keyedColumns } from '../../src/store/store.ts'
 import { into, latestPerId, type Scenario, type World, work } from './world.ts'
 
@@ -170,7 +169,7 @@ async function readAll(
     into: join(world.folder, 'kept.csv'),
   }
   const found = await world.store.keyed('shop', query)
-  const rows = parseCsv(await readFile(found.path, 'utf8'))
+  const rows = await readFields(found)
   assert.equal(rows.length, found.rows)
   return rows.sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
 }

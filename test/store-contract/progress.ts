@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe } from 'node:test'
-import { parseCsv } from '../../src/store/csv-rows.ts'
+import { readFields } from '../../src/store/csv-rows.ts'
 import type { BatchKind, FileProgress, LedgerQuery, Position } from '../../src/store/store.ts'
 import {
   inOrder,
@@ -387,8 +386,8 @@ async function seenKeys(
     ['key'],
     keys.map((key) => [key]),
   )
-  const count = await world.store.seenKeys(pipeline, step, wanted, path)
-  const seen = parseCsv(await readFile(path, 'utf8')).map(([key]) => key)
-  assert.equal(count, seen.length)
+  const found = await world.store.seenKeys(pipeline, step, wanted, path)
+  const seen = (await readFields(found)).map(([key]) => key)
+  assert.equal(found.rows, seen.length)
   return seen.toSorted()
 }

@@ -4,11 +4,12 @@ import { readFile } from 'node:fs/promises'
 import { describe } from 'node:test'
 import { parseCsv } from '../../src/store/csv-rows.ts'
 import {
+  type CsvRows,
   lateColumns,
   numberColumns,
-  type RowFile,
   type StateChange,
   type Store,
+  type StoredState,
   setColumns,
 } from '../../src/store/store.ts'
 import { oncePerId, type Scenario, type World, work } from './world.ts'
@@ -160,7 +161,7 @@ export function windows(scenario: Scenario): void {
 async function numbers(
   world: World,
   ...rows: [step: string, key: string, pane: number, n: string][]
-): Promise<RowFile> {
+): Promise<CsvRows> {
   return await world.file(
     [...numberColumns],
     rows.map(([step, key, pane, n]) => [step, JSON.stringify([key]), String(pane), JSON.stringify({ n })]),
@@ -171,7 +172,7 @@ type Rows = (string | null)[][]
 
 async function stateOf(store: Store, folder: string): Promise<{ numbers: Rows; sets: Rows }> {
   const state = await store.state('shop', folder)
-  const rows = async ({ path, rows: count }: RowFile): Promise<Rows> => {
+  const rows = async ({ path, rows: count }: StoredState['sets']): Promise<Rows> => {
     const found = parseCsv(await readFile(path, 'utf8'))
     assert.equal(found.length, count)
     return found.map((row) => row.map((field, i) => (i === 3 ? plain(field) : field))).sort()

@@ -5,12 +5,12 @@ import type { Plan, Step, TableMode, TableStep } from '../../src/plan/plan.ts'
 import type {
   BatchCommit,
   CommitOutcome,
+  CsvRows,
   Lease,
   LeaseAnswer,
   LeaseRequest,
   NewDeadLetter,
   RefusedRow,
-  RowFile,
   SinkOutcome,
   SinkRows,
   Store,
@@ -36,7 +36,7 @@ export interface OpenedStore {
 export interface World extends OpenedStore {
   /** A folder that goes with the scenario. */
   folder: string
-  file(columns: string[], rows: (string | null)[][]): Promise<RowFile>
+  file(columns: string[], rows: (string | null)[][]): Promise<CsvRows>
 }
 
 /** Declares a test that has a store of its own. */
@@ -236,7 +236,7 @@ export function letterOf(parts: Partial<Letter> = {}): Letter {
 }
 
 /** Dead letters as the engine hands them over. */
-export async function letterFile(world: World, letters: Letter[]): Promise<RowFile> {
+export async function letterFile(world: World, letters: Letter[]): Promise<CsvRows> {
   const rows = letters.map((letter) => [
     letter.source,
     letter.place,

@@ -7,6 +7,7 @@ import { removeFile } from '../../remove-file.ts'
 
 export class SpoolFile {
   readonly path: string
+  #isThere = false
   #handle: FileHandle | undefined
   #pending: Buffer[] = []
   #pendingBytes = 0
@@ -37,6 +38,7 @@ export class SpoolFile {
     const chunks = this.#pending
     this.#pending = []
     try {
+      this.#isThere = true
       this.#handle ??= await open(this.path, 'w')
       for (let rest = chunks; rest.length > 0; ) {
         const { bytesWritten } = await this.#handle.writev(rest)
@@ -56,6 +58,7 @@ export class SpoolFile {
     this.#written = bytes
     // the next write goes where the file ends now
     await this.#handle?.close()
+    this.#isThere = true
     this.#handle = await open(this.path, 'a')
   }
 
@@ -68,7 +71,7 @@ export class SpoolFile {
   async remove(): Promise<void> {
     await this.#handle?.close()
     this.#handle = undefined
-    await removeFile(this.path)
+    if (this.#isThere) await removeFile(this.path)
   }
 }
 

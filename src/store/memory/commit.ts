@@ -10,10 +10,10 @@ import { jsonText } from '../json-text.ts'
 import {
   type BatchCommit,
   type CommitOutcome,
+  type CsvRows,
   type DeadLetter,
   type NewDeadLetter,
   type RefusedRow,
-  type RowFile,
   RowsRefused,
   rowsOutOf,
   type SinkOutcome,
@@ -154,7 +154,7 @@ function draftFor(database: MemoryDatabase, drafts: Map<string, Draft>, name: st
   return draft
 }
 
-async function readLetters(file: RowFile | undefined): Promise<Letter[]> {
+async function readLetters(file: CsvRows | undefined): Promise<Letter[]> {
   if (file === undefined) return []
   return (await readRows(file)).map((row) => ({
     source: present(row, 'source'),

@@ -1,7 +1,6 @@
 /** What steps keep by key, in memory. */
-import { writeFile } from 'node:fs/promises'
-import { printCsv, type Row, readRows } from '../csv-rows.ts'
-import { type KeyedChange, type KeyedQuery, type RowFile, storedKeyedColumns } from '../store.ts'
+import { csvRows, type Row, readRows } from '../csv-rows.ts'
+import { type CsvRows, type KeyedChange, type KeyedQuery, storedKeyedColumns } from '../store.ts'
 import type { StoredPipeline } from './database.ts'
 
 /** What a batch changes, ready to be put in place in one go. */
@@ -17,7 +16,7 @@ export async function readKeyedChange(change: KeyedChange | undefined): Promise<
   }
 }
 
-export async function writeKeyed(pipeline: StoredPipeline, query: KeyedQuery): Promise<RowFile> {
+export async function writeKeyed(pipeline: StoredPipeline, query: KeyedQuery): Promise<CsvRows> {
   const { wanted, due, into } = query
   const keys = new Set<string>()
   const items = new Set<string>()
@@ -32,8 +31,8 @@ export async function writeKeyed(pipeline: StoredPipeline, query: KeyedQuery): P
     if (isDue) keys.add(keyOf(row))
   }
   const found = stored.filter((row) => keys.has(keyOf(row)) || items.has(placeOf(row)))
-  await writeFile(into, printCsv(found.map((row) => storedKeyedColumns.map((column) => row[column] ?? null))))
-  return { path: into, columns: [...storedKeyedColumns], rows: found.length }
+  const rows = found.map((row) => storedKeyedColumns.map((column) => row[column] ?? null))
+  return await csvRows(storedKeyedColumns, rows, into)
 }
 
 export function nextDue(pipeline: StoredPipeline): bigint | undefined {

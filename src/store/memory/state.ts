@@ -2,13 +2,13 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { printCsv, type Row, readRows } from '../csv-rows.ts'
-import { numberColumns, type RowFile, type StateChange, type StoredState, setColumns } from '../store.ts'
+import { type CsvRows, numberColumns, type StateChange, type StoredState, setColumns } from '../store.ts'
 import type { StoredPipeline } from './database.ts'
 
 /** What a batch changes, ready to be put in place in one go. */
 export async function readStateChange(change: StateChange | undefined): Promise<(pipeline: StoredPipeline) => void> {
   if (change === undefined) return () => {}
-  const rowsOf = async (file: RowFile | undefined): Promise<Row[]> => (file === undefined ? [] : await readRows(file))
+  const rowsOf = async (file: CsvRows | undefined): Promise<Row[]> => (file === undefined ? [] : await readRows(file))
   const [numbers, sets, gone] = [await rowsOf(change.numbers), await rowsOf(change.sets), await rowsOf(change.gone)]
   return (pipeline) => {
     for (const row of numbers) pipeline.paneNumbers.set(paneOf(row), row)
@@ -22,10 +22,10 @@ export async function readStateChange(change: StateChange | undefined): Promise<
 }
 
 export async function writeState(pipeline: StoredPipeline, folder: string): Promise<StoredState> {
-  const write = async (name: string, columns: readonly string[], rows: Row[]): Promise<RowFile> => {
+  const write = async (name: string, columns: readonly string[], rows: Row[]): Promise<StoredState['sets']> => {
     const path = join(folder, `state-${name}.csv`)
     await writeFile(path, printCsv(rows.map((row) => columns.map((column) => row[column] ?? null))))
-    return { path, columns: [...columns], rows: rows.length }
+    return { path, rows: rows.length }
   }
   return {
     numbers: await write('numbers', numberColumns, [...pipeline.paneNumbers.values()]),

@@ -1,0 +1,99 @@
+/** Rows leave DuckDB as CSV that Postgres `COPY` reads: few of them as texts, all at once; more in files. */
+import { join } from 'node:path'
+import { sqlText } from '../plan/identifier.ts'
+import { removeFile } from '../remove-file.ts'
+import { printCsv } from '../store/csv-rows.ts'
+import type { CsvRows } from '../store/store.ts'
+import type { DuckSession } from './duckdb.ts'
+
+export interface Asked {
+  /** Of the file, where it comes to one. */
+  name: string
+  select: string
+  columns: readonly string[]
+  /** Texts, that empty is not null. */
+  quoted: readonly string[]
+}
+
+export interface Printed extends CsvRows {
+  release(): Promise<void>
+}
+
+export interface PrintTools {
+  session: DuckSession
+  /** The folder for files. */
+  spool: string
+  /** There are likely few rows: a file is made only where there are more. */
+  few: boolean
+}
+
+/** No more rows than these are printed as texts. */
+const mostTexts = 10_000
+
+/** What a batch prints. Questions and files take their time, however few the rows: so all that is asked is printed at once. */
+export class Printing {
+  readonly #tools: PrintTools
+  readonly #asked: { asked: Asked; printed: Printed }[] = []
+
+  constructor(tools: PrintTools) {
+    this.#tools = tools
+  }
+
+  /** The rows of a select, which are there once all that was asked is printed. */
+  add(asked: Asked): Printed {
+    const printed: Printed = { csv: { text: '' }, columns: [...asked.columns], rows: 0, release: async () => {} }
+    this.#asked.push({ asked, printed })
+    return printed
+  }
+
+  async print(): Promise<void> {
+    const all = this.#asked.splice(0)
+    const many = this.#tools.few && all.length > 0 ? await this.#printTexts(all) : all
+    for (const { asked, printed } of many) await this.#printFile(asked, printed)
+  }
+
+  // Answers those that are to be files.
+  async #printTexts<T extends { asked: Asked; printed: Printed }>(all: T[]): Promise<T[]> {
+    const most = Math.max(...all.map(({ asked }) => asked.columns.length))
+    const selects = all.map(({ asked }, i) => `select ${i} as i, ${textsOf(asked, most)}`)
+    const found = await this.#tools.session.values<[number, ...(string | null)[]]>(
+      `select *\nfrom (\n${selects.join('\nunion all\n')}\n)\nlimit ${mostTexts + 1}`,
+    )
+    if (found.length > mostTexts) return all
+    const rows = all.map((): (string | null)[][] => [])
+    for (const [i, ...texts] of found) rows[i]?.push(texts)
+    for (const [i, { printed }] of all.entries()) {
+      const own = rows[i] ?? []
+      printed.csv = { text: printCsv(own.map((texts) => texts.slice(0, printed.columns.length))) }
+      printed.rows = own.length
+    }
+    return []
+  }
+
+  async #printFile({ name, select, quoted }: Asked, printed: Printed): Promise<void> {
+    const { session, spool } = this.#tools
+    const path = join(spool, `${name}.csv`)
+    printed.csv = { path }
+    printed.release = () => removeFile(path)
+    // as texts: DuckDB takes a name such as "user" here for the function
+    const force = quoted.length === 0 ? '' : `, force_quote (${quoted.map(sqlText).join(', ')})`
+    printed.rows = await session.run(
+      `copy (\n${select}\n) to ${sqlText(path)} (format csv, header false, delimiter ',', quote '"', escape '"', nullstr ''${force})`,
+    )
+  }
+}
+
+/** Prints one select. */
+export async function printRows(tools: PrintTools, asked: Asked): Promise<Printed> {
+  const printing = new Printing(tools)
+  const printed = printing.add(asked)
+  await printing.print()
+  return printed
+}
+
+// The values of each row as texts, and nulls up to so many.
+function textsOf({ select, columns }: Asked, most: number): string {
+  const names = columns.map((_, i) => `c${i}`)
+  const texts = Array.from({ length: most }, (_, i) => (i < names.length ? `${names[i]}::varchar` : 'null'))
+  return `${texts.join(', ')}\nfrom (\n${select}\n) t(${names.join(', ')})`
+}
