@@ -39,7 +39,7 @@ export const archiveFailpoints = [
 export const publishFailpoints = ['effect publish'] as const
 
 /** The steps of a group of appends to a local topic. */
-export const logFailpoints = ['log written', 'log synced', 'log ended'] as const
+export const logFailpoints = ['log begun', 'log synced', 'log ended'] as const
 
 /** The steps of events that are posted, around those of the log. */
 export const ingestFailpoints = ['ingest taken', 'ingest durable'] as const

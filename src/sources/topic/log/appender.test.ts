@@ -11,7 +11,7 @@ import { listSegments } from './layout.ts'
 describe('an append that fails', () => {
   afterEach(() => arm(undefined))
 
-  for (const point of ['log written', 'log synced'] as const) {
+  for (const point of ['log begun', 'log synced'] as const) {
     test(`at "${point}" is taken back, with those behind it; the next one works`, async () => {
       await using log = await logFolder()
       await using writer = await log.topics({ segmentBytes: 100 }).openWriter(topic)
@@ -66,7 +66,7 @@ test('a record is read when it is durable, and not before', async () => {
   await using writer = await log.topics().openWriter(topic)
   await writer.append(texts('a'))
   const { size } = await stat(log.segment(0))
-  arm('log written=delay:300')
+  arm('log synced=delay:300')
   let durable = false
   const append = writer.append(texts('b')).then(() => {
     durable = true

@@ -195,13 +195,13 @@ export class Appender implements AsyncDisposable {
       end.position = 0
     }
     const segment = await this.#open(end)
-    for (const { bytes, used, waiting } of group) {
-      await segment.write(bytes.subarray(0, used), end.position)
+    const parts = group.map(({ bytes, used }) => bytes.subarray(0, used))
+    await failpoint('log begun')
+    await segment.write(parts, end.position)
+    for (const { used, waiting } of group) {
       end.position += used
       end.offset = waiting.at(-1)?.appended.end ?? end.offset
     }
-    await failpoint('log written')
-    await segment.sync()
     await failpoint('log synced')
     this.#endFile.write(end)
     this.#durable = end

@@ -1,3 +1,4 @@
+import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { IndexWriter } from './index-file.ts'
 import { indexPath, segmentPath, syncFolder } from './layout.ts'
@@ -6,13 +7,18 @@ import { indexPath, segmentPath, syncFolder } from './layout.ts'
 export interface SegmentFile extends AsyncDisposable {
   readonly first: number
   readonly index: IndexWriter
-  write(bytes: Buffer, position: number): Promise<void>
-  sync(): Promise<void>
+  /** They are durable when it resolves. */
+  write(parts: readonly Buffer[], position: number): Promise<void>
 }
+
+// Where a write can bring what it writes to the disk itself, nobody has to be told to do so after it.
+const { O_RDWR, O_CREAT, O_TRUNC, O_DSYNC } = constants
+const writesThrough = process.platform === 'linux'
+const begun = O_RDWR | (writesThrough ? O_DSYNC : 0)
 
 /** `is`: a new one is empty, whatever an append that failed has left there. */
 export async function openSegment(partitionPath: string, first: number, is: 'new' | 'begun'): Promise<SegmentFile> {
-  const file = await open(segmentPath(partitionPath, first), is === 'new' ? 'w' : 'r+')
+  const file = await open(segmentPath(partitionPath, first), is === 'new' ? begun | O_CREAT | O_TRUNC : begun)
   try {
     if (is === 'new') {
       await (await open(indexPath(partitionPath, first), 'w')).close()
@@ -29,18 +35,28 @@ function segmentFile(first: number, file: FileHandle, index: IndexWriter): Segme
   return {
     first,
     index,
-    async write(bytes, position) {
-      for (let written = 0; written < bytes.length; ) {
-        const { bytesWritten } = await file.write(bytes, written, bytes.length - written, position + written)
-        written += bytesWritten
+    async write(parts, position) {
+      let at = position
+      for (let rest = parts; rest.length > 0; ) {
+        const { bytesWritten } = await file.writev(rest, at)
+        at += bytesWritten
+        rest = behind(rest, bytesWritten)
       }
-    },
-    async sync() {
-      await file.datasync()
+      if (!writesThrough) await file.datasync()
     },
     async [Symbol.asyncDispose]() {
       index[Symbol.dispose]()
       await file.close()
     },
   }
+}
+
+// What is left of the parts once so many bytes of them are written.
+function behind(parts: readonly Buffer[], bytes: number): Buffer[] {
+  let left = bytes
+  return parts.flatMap((part) => {
+    const written = Math.min(left, part.length)
+    left -= written
+    return written === part.length ? [] : [part.subarray(written)]
+  })
 }
