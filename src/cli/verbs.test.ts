@@ -40,6 +40,7 @@ test('help is found wherever it is asked for, and what is asked for wrongly ends
     [['dead-letters'], 'help', 2, /dead-letters list/],
     [['dead-letters', '--help'], 'help', 0, /dead-letters list/],
     [['dead-letters', 'reply', '--help'], 'unknown', undefined, /did you mean "dead-letters replay"/],
+    [['--version'], 'help', 0, /^millrace \d+\.\d+\.\d+\n$/],
     [['statsu'], 'unknown', undefined, /did you mean "status"/],
   ]
   for (const [args, is, exitCode, says] of cases) {

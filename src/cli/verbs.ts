@@ -1,4 +1,5 @@
 /** The verbs, and the words that explain them. A verb of two words is found by both. */
+import manifest from '../../package.json' with { type: 'json' }
 import { nearest } from '../errors.ts'
 import { completionsOf } from './completions.ts'
 import { config } from './config.ts'
@@ -63,6 +64,7 @@ export function find(args: string[]): Found {
     // `help run` is `run --help`
     return second === undefined ? { is: 'help', text: overview(), exitCode: 0 } : find([...args.slice(1), '--help'])
   }
+  if (first === '--version') return { is: 'help', text: `millrace ${manifest.version}\n`, exitCode: 0 }
   const two = `${first} ${second}`
   if (Object.hasOwn(verbs, two)) return asked(two, others)
   if (Object.hasOwn(verbs, first)) return asked(first, args.slice(1))
@@ -96,7 +98,7 @@ function unknown(given: string, names: string[]): string {
 
 export function overview(): string {
   const lead = 'Millrace: event-time stream processing, exactly once into Postgres.'
-  return `${lead}\n\n  millrace <verb> [options]\n  npm run -s millrace -- <verb> [options]      in this repository\n\n${listed(Object.keys(verbs))}`
+  return `${lead}\n\n  millrace <verb> [options]\n  millrace --version\n  npm run -s millrace -- <verb> [options]      in this repository\n\n${listed(Object.keys(verbs))}`
 }
 
 // Lines fit 80 columns.

@@ -21,7 +21,7 @@ import {
   type SinkOutcome,
   type Store,
 } from '../store/store.ts'
-import { branches, type Counted, countAhead, countBatch, deletes, landedSql, rowsOf, settleVerdicts } from './books.ts'
+import { branches, type Counted, countBatch, deletes, landedSql, rowsOf, settleVerdicts, toCount } from './books.ts'
 import type { DuckSession } from './duckdb.ts'
 import { type ExchangePlace, keepRows, type Left, leaveRows } from './exchange.ts'
 import { fileSinks, writePending } from './file-sink.ts'
@@ -348,15 +348,18 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   if (batch.done.size < plan.steps.length) return
   // nobody is asked in a dry run
   if (await passDedupAgain(tools, batch, tools.apart !== undefined)) return await startAgain(tools, batch)
-  await timed(batch, 'books', () => countAhead(session, batch))
   for (const sink of batch.sinks) sink.deleted = printDeleted(plan, batch, sink.step)
-  batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
-  batch.lateRows = await timed(batch, 'letters', () => printLateRows(tools, batch))
   batch.dedupKeys = printDedupKeys(tools, batch)
   batch.state = printState(plan, batch)
   batch.keyed = printKept(tools, batch)
   batch.requests = printRequests(tools, batch)
-  await timed(batch, 'print', () => batch.printing.print())
+  const relations = toCount(batch)
+  const counts = await timed(batch, 'print', () => batch.printing.print(relations))
+  for (const [i, relation] of relations.entries()) batch.counts.set(relation, counts[i] ?? 0)
+  // most batches have none
+  batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
+  batch.lateRows = await timed(batch, 'letters', () => printLateRows(tools, batch))
+  await timed(batch, 'letters', () => batch.printing.print())
   batch.left = await timed(batch, 'exchange', () => leave(tools, batch))
   batch.counted = await timed(batch, 'books', () => countBatch(session, batch, judgedLater(batch)))
 }

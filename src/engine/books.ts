@@ -19,6 +19,7 @@ import type { Range } from '../sources/source.ts'
 import type { SinkOutcome, Verdicts } from '../store/store.ts'
 import type { Batch } from './batch.ts'
 import type { DuckSession } from './duckdb.ts'
+import { countRows } from './printing.ts'
 import { isFed, type Names } from './relations.ts'
 
 export interface Counted {
@@ -30,21 +31,16 @@ export interface Counted {
 
 /** How many rows a relation of the batch has. DuckDB has said it of each table that it made. */
 export async function rowsOf(session: DuckSession, batch: Batch, relation: string): Promise<number> {
-  await countRows(session, batch, [relation])
-  return batch.made.get(relation) ?? batch.counts.get(relation) ?? 0
+  const { made, counts } = batch
+  const known = made.get(relation) ?? counts.get(relation)
+  if (known !== undefined) return known
+  const [rows = 0] = await countRows(session, [relation])
+  counts.set(relation, rows)
+  return rows
 }
 
-// All of them at once.
-async function countRows(session: DuckSession, { made, counts }: Batch, relations: string[]): Promise<void> {
-  const unknown = [...new Set(relations)].filter((relation) => !made.has(relation) && !counts.has(relation))
-  if (unknown.length === 0) return
-  const selects = unknown.map((relation, i) => `select ${i} as i, count(*)::double as rows from ${relation}`)
-  const found = await session.rows<{ i: number; rows: number }>(selects.join('\nunion all\n'))
-  for (const { i, rows } of found) counts.set(unknown[i] ?? '', rows)
-}
-
-/** Counts at once what has to be known of a batch whose steps have run: each question for itself takes its time, too. */
-export async function countAhead(session: DuckSession, batch: Batch): Promise<void> {
+/** The relations of which it has to be known, and is not yet, how many rows they have once all steps have run. */
+export function toCount(batch: Batch): string[] {
   const { plan, names } = batch
   const relations = plan.steps.flatMap((step) => {
     const out = names.of(step.id)
@@ -58,7 +54,8 @@ export async function countAhead(session: DuckSession, batch: Batch): Promise<vo
     if (step.op === 'table' && step.mode.is !== 'append') own.push(keyTooLongName(out))
     return own
   })
-  await countRows(session, batch, relations)
+  const { made, counts } = batch
+  return [...new Set(relations)].filter((relation) => !made.has(relation) && !counts.has(relation))
 }
 
 /** Rows that have broken a rule, to stand after `from`. */

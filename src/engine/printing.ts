@@ -1,4 +1,4 @@
-/** Rows leave DuckDB as CSV that Postgres `COPY` reads: few of them as texts, all at once; more in files. */
+/** Rows leave DuckDB as CSV that Postgres `COPY` reads: few of them as texts, all at once, with what is counted; more in files. */
 import { join } from 'node:path'
 import { sqlText } from '../plan/identifier.ts'
 import { removeFile } from '../remove-file.ts'
@@ -46,28 +46,38 @@ export class Printing {
     return printed
   }
 
-  async print(): Promise<void> {
+  /** Prints it, and answers how many rows these relations have. */
+  async print(relations: readonly string[] = []): Promise<number[]> {
     const all = this.#asked.splice(0)
-    const many = this.#tools.few && all.length > 0 ? await this.#printTexts(all) : all
-    for (const { asked, printed } of many) await this.#printFile(asked, printed)
+    const counts = this.#tools.few ? await this.#printTexts(all, relations) : undefined
+    if (counts !== undefined) return counts
+    for (const { asked, printed } of all) await this.#printFile(asked, printed)
+    return await countRows(this.#tools.session, relations)
   }
 
-  // Answers those that are to be files.
-  async #printTexts<T extends { asked: Asked; printed: Printed }>(all: T[]): Promise<T[]> {
+  // Answers nothing where they are too many, and nothing is printed.
+  async #printTexts(
+    all: readonly { asked: Asked; printed: Printed }[],
+    relations: readonly string[],
+  ): Promise<number[] | undefined> {
+    if (all.length === 0) return await countRows(this.#tools.session, relations)
     const most = Math.max(...all.map(({ asked }) => asked.columns.length))
-    const selects = all.map(({ asked }, i) => `select ${i} as i, ${textsOf(asked, most)}`)
+    const selects = [
+      ...relations.map((relation, i) => `select ${i} as i, ${padded(['count(*)::varchar'], most)}\nfrom ${relation}`),
+      ...all.map(({ asked }, i) => `select ${relations.length + i} as i, ${textsOf(asked, most)}`),
+    ]
     const found = await this.#tools.session.values<[number, ...(string | null)[]]>(
       `select *\nfrom (\n${selects.join('\nunion all\n')}\n)\nlimit ${mostTexts + 1}`,
     )
-    if (found.length > mostTexts) return all
-    const rows = all.map((): (string | null)[][] => [])
+    if (found.length > mostTexts) return undefined
+    const rows = selects.map((): (string | null)[][] => [])
     for (const [i, ...texts] of found) rows[i]?.push(texts)
     for (const [i, { printed }] of all.entries()) {
-      const own = rows[i] ?? []
+      const own = rows[relations.length + i] ?? []
       printed.csv = { text: printCsv(own.map((texts) => texts.slice(0, printed.columns.length))) }
       printed.rows = own.length
     }
-    return []
+    return relations.map((_, i) => Number(rows[i]?.[0]?.[0] ?? 0))
   }
 
   async #printFile({ name, select, quoted }: Asked, printed: Printed): Promise<void> {
@@ -94,6 +104,19 @@ export async function printRows(tools: PrintTools, asked: Asked): Promise<Printe
 // The values of each row as texts, and nulls up to so many.
 function textsOf({ select, columns }: Asked, most: number): string {
   const names = columns.map((_, i) => `c${i}`)
-  const texts = Array.from({ length: most }, (_, i) => (i < names.length ? `${names[i]}::varchar` : 'null'))
-  return `${texts.join(', ')}\nfrom (\n${select}\n) t(${names.join(', ')})`
+  const texts = names.map((name) => `${name}::varchar`)
+  return `${padded(texts, most)}\nfrom (\n${select}\n) t(${names.join(', ')})`
+}
+
+function padded(texts: string[], most: number): string {
+  return [...texts, ...Array<string>(most - texts.length).fill('null')].join(', ')
+}
+
+/** How many rows each of these relations has: all in one question, for each takes its time. */
+export async function countRows(session: DuckSession, relations: readonly string[]): Promise<number[]> {
+  if (relations.length === 0) return []
+  const selects = relations.map((relation, i) => `select ${i} as i, count(*)::double as rows from ${relation}`)
+  const found = await session.values<[number, number]>(selects.join('\nunion all\n'))
+  const counts = new Map(found)
+  return relations.map((_, i) => counts.get(i) ?? 0)
 }
