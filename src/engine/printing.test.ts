@@ -36,13 +36,14 @@ describe('rows are printed', async () => {
   }
   const texts: Asked = {
     name: 'texts',
-    select: `select * from (values (3, 'a,"b"', 1.5), (1, '', null), (2, null, 1e100), (4, e'two\\nlines', 'nan'::double)) t(n, text, number) order by n`,
+    select: `select * from (values (3, 'a,"b"', 1.5), (0, chr(65279) || 'mark', 2), (1, '', null), (2, null, 1e100), (4, e'two\\nlines', 'nan'::double)) t(n, text, number) order by n`,
     columns: ['n', 'text', 'number'],
     quoted: ['text'],
   }
   const others: Asked = { name: 'others', select: `select 'x' as only`, columns: ['only'], quoted: ['only'] }
   const none: Asked = { name: 'none', select: 'select 1 as a, 2 as b where false', columns: ['a', 'b'], quoted: [] }
   const fields = [
+    ['0', '\ufeffmark', '2.0'],
     ['1', '', null],
     ['2', null, '1e+100'],
     ['3', 'a,"b"', '1.5'],
@@ -57,7 +58,7 @@ describe('rows are printed', async () => {
       assert.deepEqual(
         printed.map(({ rows, csv }) => [rows, 'text' in csv]),
         [
-          [4, few],
+          [5, few],
           [0, few],
           [1, few],
         ],
@@ -78,7 +79,7 @@ describe('rows are printed', async () => {
       [first, second].map(({ rows, csv }) => [rows, 'path' in csv]),
       [
         [10_000, true],
-        [4, true],
+        [5, true],
       ],
     )
     assert.deepEqual(await readFields(second), fields)

@@ -63,7 +63,7 @@ export class Printing {
     if (all.length === 0) return await countRows(this.#tools.session, relations)
     const most = Math.max(...all.map(({ asked }) => asked.columns.length))
     const selects = [
-      ...relations.map((relation, i) => `select ${i} as i, ${padded(['count(*)::varchar'], most)}\nfrom ${relation}`),
+      ...relations.map((relation, i) => `select ${i} as i, ${padded(['count(*)'], most)}\nfrom ${relation}`),
       ...all.map(({ asked }, i) => `select ${relations.length + i} as i, ${textsOf(asked, most)}`),
     ]
     const found = await this.#tools.session.values<[number, ...(string | null)[]]>(
@@ -71,7 +71,7 @@ export class Printing {
     )
     if (found.length > mostTexts) return undefined
     const rows = selects.map((): (string | null)[][] => [])
-    for (const [i, ...texts] of found) rows[i]?.push(texts)
+    for (const [i, ...texts] of found) rows[i]?.push(texts.map((text) => (text === null ? null : text.slice(1))))
     for (const [i, { printed }] of all.entries()) {
       const own = rows[relations.length + i] ?? []
       printed.csv = { text: printCsv(own.map((texts) => texts.slice(0, printed.columns.length))) }
@@ -104,11 +104,12 @@ export async function printRows(tools: PrintTools, asked: Asked): Promise<Printe
 // The values of each row as texts, and nulls up to so many.
 function textsOf({ select, columns }: Asked, most: number): string {
   const names = columns.map((_, i) => `c${i}`)
-  const texts = names.map((name) => `${name}::varchar`)
-  return `${padded(texts, most)}\nfrom (\n${select}\n) t(${names.join(', ')})`
+  return `${padded(names, most)}\nfrom (\n${select}\n) t(${names.join(', ')})`
 }
 
-function padded(texts: string[], most: number): string {
+// Each behind a sign: of a text that begins with U+FEFF, DuckDB's binding would leave that out.
+function padded(values: string[], most: number): string {
+  const texts = values.map((value) => `'=' || ${value}::varchar`)
   return [...texts, ...Array<string>(most - texts.length).fill('null')].join(', ')
 }
 
