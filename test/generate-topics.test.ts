@@ -21,8 +21,12 @@ describe('generate, into topics', () => {
     await folder[Symbol.asyncDispose]()
   })
 
-  const start = (...args: string[]) =>
-    startMillrace(args, folder.path, { MILLRACE_DATA: join(folder.path, 'data'), DATABASE_URL: database.url })
+  const environment = (more: Record<string, string> = {}) => ({
+    MILLRACE_DATA: join(folder.path, 'data'),
+    DATABASE_URL: database.url,
+    ...more,
+  })
+  const start = (...args: string[]) => startMillrace(args, folder.path, environment())
   const ended = async (code: number, ...args: string[]): Promise<string> => {
     await using running = start(...args)
     assert.deepEqual(await running.ended(), { code, signal: null }, running.story())
@@ -45,8 +49,24 @@ describe('generate, into topics', () => {
     )
     assert.partialDeepStrictEqual(said, { pipeline: 'telemetra', events: 3000, duplicates: 0, late: 0, files: 0 })
     assert.ok(said.bad > 500)
-    const books = JSON.parse(await ended(0, 'run', 'telemetra', '--from-beginning', '--final', '--json'))
-    assert.partialDeepStrictEqual(books, { rows_in: 3000, dead: said.bad, written: 3000 - said.bad, late: 0 })
+    const run = ['run', 'telemetra', '--from-beginning', '--final', '--json']
+    const killed = { MILLRACE_FAILPOINT: 'commit acknowledged=kill' }
+    {
+      await using running = startMillrace(run, folder.path, environment(killed))
+      assert.equal((await running.ended()).signal, 'SIGKILL', running.story())
+    }
+    const sql = await database.connect()
+    const [first] = (await sql.query('select sum(rows_in)::int as rows from millrace.batches')).rows
+    assert.ok(first.rows > 0 && first.rows < 3000, `${first.rows} rows were committed before it was killed`)
+    // the same command goes on, and is refused once all has been read
+    const books = JSON.parse(await ended(0, ...run))
+    assert.equal(books.rows_in, 3000 - first.rows)
+    const [all] = (
+      await sql.query(`select sum(rows_in)::int as rows_in, sum(dead)::int as dead, sum(written)::int as written, sum(late)::int as late
+                       from millrace.batches`)
+    ).rows
+    assert.deepEqual(all, { rows_in: 3000, dead: said.bad, written: 3000 - said.bad, late: 0 })
+    assert.match(await ended(2, ...run), /it has read its topics up to batch \d+, and would count again/)
     const metrics = await linesOf(join(folder.path, 'data', 'logs', 'generator_metrics.log'))
     assert.deepEqual(metrics.map(({ topic }) => topic).sort(), ['telemetra.events.chat', 'telemetra.events.viewer'])
   })

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { systems } from '../../pipelines/index.ts'
 import { MillraceError } from '../errors.ts'
+import { endOfTime } from '../plan/plan.ts'
 import type { Store, Verdicts } from '../store/store.ts'
 import type { System } from '../system.ts'
 import { runShown } from './bounded-run.ts'
@@ -64,7 +65,7 @@ export const run: Verb = {
     again: { type: 'boolean', says: 'read files that were read before, and have changed or not, as new ones' },
     'from-beginning': {
       type: 'boolean',
-      says: 'the pipeline begins at the earliest message of its topics; refused when it has read some already',
+      says: 'the pipeline begins at the earliest message of its topics; a run that was cut short goes on, and what was read otherwise is refused',
     },
     final: {
       type: 'boolean',
@@ -164,10 +165,13 @@ export const run: Verb = {
   },
 }
 
-// To read on would not be from the beginning, and to read again would count twice.
+// To read on would not be from the beginning, and to read again would count twice: but for a run that was begun so, and that
+// has not come to its end.
 async function mustBeNew(store: Store, pipeline: string): Promise<void> {
-  const { batch, positions } = await store.committed(pipeline)
+  const { batch, positions, watermark = 0 } = await store.committed(pipeline)
   if (positions.length === 0) return
+  const lines = [...(await store.ledger(pipeline, { first: 1 })), ...(await store.ledger(pipeline, { last: 1 }))]
+  if (watermark < endOfTime && lines.every(({ kind }) => kind === 'backfill')) return
   throw new MillraceError('WRONG_USAGE', {
     at: pipeline,
     message: `it has read its topics up to batch ${batch}, and would count again what it has counted`,

@@ -4,7 +4,7 @@
  */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import { type DuckDBAppender, type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
 import { diskFull, MillraceError } from '../errors.ts'
 import { identifier, sqlText } from '../plan/identifier.ts'
 import type { Sql } from '../sources/source.ts'
@@ -180,6 +180,19 @@ export class DuckSession implements Disposable {
     return found.getRows() as unknown as Row[]
   }
 
+  /** The same of a result that may be large, where the first column says how many bytes a row has: nothing if it is too large. */
+  async fewValues<Row extends readonly unknown[]>(
+    sql: string,
+    most: { rows: number; bytes: number },
+  ): Promise<Row[] | undefined> {
+    const found = await this.#script(sql, async (script) => await this.#connection.runAndReadAll(script))
+    if (found.currentRowCount > most.rows) return undefined
+    let bytes = 0
+    for (let row = 0; row < found.currentRowCount; row++) bytes += Number(found.value(0, row))
+    // as: the caller names the columns of its own statement
+    return bytes > most.bytes ? undefined : (found.getRows() as unknown as Row[])
+  }
+
   /** Adds rows to a table of texts, once what waits has run. */
   async append(table: readonly [schema: string, name: string], rows: readonly (string | null)[][]): Promise<void> {
     const [schema, name] = table
@@ -188,8 +201,9 @@ export class DuckSession implements Disposable {
     const at = identifier(schema, name)
     if (this.#transaction === 'failed')
       throw new MillraceError('DUCKDB_FAILED', { message: 'the transaction has failed before', at })
+    let appender: DuckDBAppender | undefined
     try {
-      const appender = await this.#connection.createAppender(name, schema)
+      appender = await this.#connection.createAppender(name, schema)
       for (const row of rows) {
         for (const value of row) {
           if (value === null) appender.appendNull()
@@ -199,6 +213,8 @@ export class DuckSession implements Disposable {
       }
       appender.closeSync()
     } catch (error) {
+      // what it holds would be added when it is collected, whatever transaction is open by then
+      appender?.clear()
       if (this.#transaction === 'open') {
         this.#transaction = 'failed'
         await this.#connection.run('rollback').catch(() => {})

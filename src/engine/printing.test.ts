@@ -86,5 +86,13 @@ describe('rows are printed', async () => {
     for (const each of [first, second]) await each.release()
   })
 
+  test('as files where their texts are longer than was thought', async () => {
+    const long: Asked = { ...others, name: 'long', select: `select repeat('x', 1000000) as only from range(20)` }
+    const [printed] = await print(true, long)
+    assert.ok(printed !== undefined && 'path' in printed.csv)
+    assert.deepEqual(await readFields(printed), Array(20).fill(['x'.repeat(1_000_000)]))
+    await printed.release()
+  })
+
   test('of nothing that is asked', async () => assert.deepEqual(await print(true), []))
 })

@@ -27,8 +27,8 @@ export interface PrintTools {
   few: boolean
 }
 
-/** No more rows than these are printed as texts. */
-const mostTexts = 10_000
+/** No more than these are printed as texts, which lie beside what DuckDB may hold. */
+const most = { rows: 10_000, bytes: 16_000_000 }
 
 /** What a batch prints. Questions and files take their time, however few the rows: so all that is asked is printed at once. */
 export class Printing {
@@ -61,17 +61,18 @@ export class Printing {
     relations: readonly string[],
   ): Promise<number[] | undefined> {
     if (all.length === 0) return await countRows(this.#tools.session, relations)
-    const most = Math.max(...all.map(({ asked }) => asked.columns.length))
+    const width = Math.max(...all.map(({ asked }) => asked.columns.length))
     const selects = [
-      ...relations.map((relation, i) => `select ${i} as i, ${padded(['count(*)'], most)}\nfrom ${relation}`),
-      ...all.map(({ asked }, i) => `select ${relations.length + i} as i, ${textsOf(asked, most)}`),
+      ...relations.map((relation, i) => `select ${rowSql(i, ['count(*)'], width)}\nfrom ${relation}`),
+      ...all.map(({ asked }, i) => `select ${textsOf(asked, relations.length + i, width)}`),
     ]
-    const found = await this.#tools.session.values<[number, ...(string | null)[]]>(
-      `select *\nfrom (\n${selects.join('\nunion all\n')}\n)\nlimit ${mostTexts + 1}`,
+    const found = await this.#tools.session.fewValues<[bytes: number, i: number, ...texts: (string | null)[]]>(
+      `select *\nfrom (\n${selects.join('\nunion all\n')}\n)\nlimit ${most.rows + 1}`,
+      most,
     )
-    if (found.length > mostTexts) return undefined
+    if (found === undefined) return undefined
     const rows = selects.map((): (string | null)[][] => [])
-    for (const [i, ...texts] of found) rows[i]?.push(texts.map((text) => (text === null ? null : text.slice(1))))
+    for (const [, i, ...texts] of found) rows[i]?.push(texts.map((text) => (text === null ? null : text.slice(1))))
     for (const [i, { printed }] of all.entries()) {
       const own = rows[relations.length + i] ?? []
       printed.csv = { text: printCsv(own.map((texts) => texts.slice(0, printed.columns.length))) }
@@ -101,16 +102,17 @@ export async function printRows(tools: PrintTools, asked: Asked): Promise<Printe
   return printed
 }
 
-// The values of each row as texts, and nulls up to so many.
-function textsOf({ select, columns }: Asked, most: number): string {
-  const names = columns.map((_, i) => `c${i}`)
-  return `${padded(names, most)}\nfrom (\n${select}\n) t(${names.join(', ')})`
+function textsOf({ select, columns }: Asked, i: number, width: number): string {
+  const names = columns.map((_, at) => `c${at}`)
+  return `${rowSql(i, names, width)}\nfrom (\n${select}\n) t(${names.join(', ')})`
 }
 
-// Each behind a sign: of a text that begins with U+FEFF, DuckDB's binding would leave that out.
-function padded(values: string[], most: number): string {
+// The bytes of a row, whose it is, and its values as texts and nulls up to a width. Each text is behind a sign: of one that begins
+// with U+FEFF, DuckDB's binding would leave that out.
+function rowSql(i: number, values: string[], width: number): string {
+  const bytes = values.map((value) => `coalesce(strlen(${value}::varchar), 0)`).join(' + ')
   const texts = values.map((value) => `'=' || ${value}::varchar`)
-  return [...texts, ...Array<string>(most - texts.length).fill('null')].join(', ')
+  return [`(${bytes})::integer`, i, ...texts, ...Array<string>(width - texts.length).fill('null')].join(', ')
 }
 
 /** How many rows each of these relations has: all in one question, for each takes its time. */

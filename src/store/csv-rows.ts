@@ -71,8 +71,8 @@ function quotedField(text: string, start: number): { value: string; end: number 
   return { value: text.slice(start + 1, close).replaceAll('""', '"'), end: close + 1 }
 }
 
-/** Fewer than these are told as a text. */
-const fewRows = 10_000
+/** Fewer rows and characters than these are told as a text. */
+const [fewRows, fewCharacters] = [10_000, 16_000_000]
 
 /** Rows as CSV: in the file `into` where they are many. */
 export async function csvRows(
@@ -81,7 +81,8 @@ export async function csvRows(
   into: string,
 ): Promise<CsvRows> {
   const text = printCsv(rows)
-  if (rows.length < fewRows) return { csv: { text }, columns: [...columns], rows: rows.length }
+  if (rows.length < fewRows && text.length < fewCharacters)
+    return { csv: { text }, columns: [...columns], rows: rows.length }
   try {
     await writeFile(into, text)
   } catch (error) {

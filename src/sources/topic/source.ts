@@ -60,18 +60,34 @@ class TopicSourceReader implements SourceReader {
   }
 
   async next(limits: Limits): Promise<Range | undefined> {
+    try {
+      return await this.#take(limits)
+    } catch (error) {
+      if (!isLost(error)) throw error
+      // it was there when it was last looked for: the source says where to go on, or its error which choice there is
+      this.#lookedAt = Number.NEGATIVE_INFINITY
+      await this.#look()
+      return await this.#take(limits)
+    }
+  }
+
+  async #take(limits: Limits): Promise<Range | undefined> {
     const started = performance.now()
     const filling = this.#filling ?? (await this.#fill(limits, 0))
     // what was waited for may still not be there
     if (!filling.settled && filling.stage.rows + filling.stage.malformed === 0) return undefined
     this.#filling = undefined
-    const to = await filling.done.catch(async (error: unknown) => {
-      await filling.stage.release()
-      throw error
-    })
     const { stage, from } = filling
-    // it may have more by now, and the limits may be others
-    if (!stage.done) await this.#readOn(stage, to, 0)
+    const to = await filling.done
+      .then(async (reached) => {
+        // it may have more by now, and the limits may be others
+        if (!stage.done) await this.#readOn(stage, reached, 0)
+        return reached
+      })
+      .catch(async (error: unknown) => {
+        await stage.release()
+        throw error
+      })
     this.#next = new Map([...(this.#next ?? []), ...to])
     const ranges = [...to].flatMap(([partition, end]) => {
       const begin = from.get(partition) ?? end
@@ -216,6 +232,10 @@ class TopicSourceReader implements SourceReader {
     onLost(problem)
     return goesOn
   }
+}
+
+function isLost(error: unknown): boolean {
+  return error instanceof MillraceError && (error.code === 'POSITION_LOST' || error.code === 'LOG_TRUNCATED')
 }
 
 interface Filling {
