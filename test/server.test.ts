@@ -242,6 +242,7 @@ describe('the server refuses', () => {
     { says: 'what is not there', head: { path: '/api/nothing' }, status: 404 },
     { says: 'another way to ask', head: { path: '/api/pipelines', method: 'DELETE' }, status: 405 },
     { says: 'a pipeline that is not there', head: { path: '/api/pipelines/nothing' }, status: 404 },
+    { says: 'a name that is too long', head: { path: `/api/pipelines/${'x'.repeat(600)}` }, status: 400 },
     { says: 'a number that is none', head: { path: '/api/dead-letters?limit=x' }, status: 400 },
     { says: 'a parameter that it does not know', head: { path: '/api/dead-letters?colour=red' }, status: 400 },
   ]

@@ -59,7 +59,8 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     onProtoPoisoning: 'ignore',
     onConstructorPoisoning: 'ignore',
     forceCloseConnections: true,
-    routerOptions: { maxParamLength: 500 },
+    // as long as a head may be: what is too long is refused by its schema, like all else that does not fit
+    routerOptions: { maxParamLength: 16 * 1024 },
     http: { headersTimeout: 3_000, connectionsCheckingInterval: 500, maxHeaderSize: 16 * 1024 },
   })
   // a number in a query is a text at first; in a body, types are what they are
