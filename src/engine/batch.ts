@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { MillraceError } from '../errors.ts'
 import { failpoint } from '../failpoint.ts'
 import { keyedName } from '../operators/dedup.ts'
+import type { Relation } from '../operators/operator.ts'
 import { checkedName, uncheckedSql } from '../operators/validate.ts'
 import { identifier } from '../plan/identifier.ts'
 import { type FilesStep, type Plan, type Step, type TableStep, type TopicStep, takesInputRows } from '../plan/plan.ts'
@@ -26,7 +27,7 @@ import type { DuckSession } from './duckdb.ts'
 import { type ExchangePlace, keepRows, type Left, leaveRows } from './exchange.ts'
 import { fileSinks, writePending } from './file-sink.ts'
 import type { KeyFilter } from './key-filter.ts'
-import { fetchKept, type PrintedKeyed, printKept } from './keyed.ts'
+import { type Asking, fetchKept, type PrintedKeyed, printKept, printWanted, type Wanted } from './keyed.ts'
 import { fetchSeenKeys, findKnownKeys, printDedupKeys } from './keys.ts'
 import { messagesToPrint, type PrintedMessages, topicSinks } from './outbox.ts'
 import { OwnPlace, type Place, type Rooms } from './place.ts'
@@ -85,6 +86,10 @@ export interface Batch {
   counts: Map<string, number>
   /** Steps that have run. */
   done: Set<string>
+  /** Of steps that wait for what is stored, how many of their relations are made. */
+  begun: Map<string, number>
+  /** What they want of it, printed. */
+  wanted: Wanted | undefined
   /** What is asked for and not printed yet. */
   printing: Printing
   sinks: { step: TableStep; rows: Printed; fresh: Printed | undefined; deleted: Printed | undefined }[]
@@ -126,6 +131,8 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
     startedAt,
     phases: { ...range.phases },
     done: new Set(),
+    begun: new Map(),
+    wanted: undefined,
     printing: new Printing({ session, spool: whole.spool, few: place.again }),
     sinks: [],
     messages: [],
@@ -153,7 +160,8 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
       if (range.source !== undefined) await stageRows(tools, batch, range.source)
     })
     await failpoint('staged')
-    await runSteps(tools, batch, (step) => isStateless(step))
+    const asked = await runReady(tools, batch, (step) => isStateless(step))
+    if (asked.length > 0) batch.wanted = await timed(batch, 'keys', () => printWanted(tools, batch, asked))
     await failpoint('validated')
     return batch
   } catch (error) {
@@ -166,7 +174,7 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
 /** Runs the steps that need stored state, once the batch before is committed, and it is known how time stands. */
 export async function operateBatch(tools: BatchTools, batch: Batch, time: BatchTime = noTime): Promise<void> {
   batch.time = await batch.place.tell(time)
-  if (batch.counted === undefined) await runSteps({ ...tools, plan: batch.plan }, batch, () => true)
+  if (batch.counted === undefined) await runSteps({ ...tools, plan: batch.plan }, batch)
 }
 
 /**
@@ -313,39 +321,21 @@ from (
   }))
 }
 
-async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => boolean): Promise<void> {
+async function runSteps(tools: BatchTools, batch: Batch): Promise<void> {
   const { plan, session } = tools
-  for (const step of plan.steps) {
-    if (batch.done.has(step.id)) continue
-    const fed = step.from.every(
-      (id) => batch.done.has(id) || Object.hasOwn(plan.sources, id) || !plan.steps.some((each) => each.id === id),
-    )
-    if (!fed || !ready(step)) continue
-    for (const relation of relationsOf(plan, step, batch.names, batch.time)) {
-      // it was made when the rows were staged
-      if (relation.name === checkedName(batch.names.of(step.id))) continue
-      const { unless } = relation
-      await timed(batch, 'operate', async () => {
-        const isSimple = unless !== undefined && (await rowsOf(session, batch, unless.empty)) === 0
-        const rows = await batch.place.make({ ...relation, select: isSimple ? unless.select : relation.select })
-        if (relation.as === 'table' && rows !== undefined) batch.made.set(relation.name, rows)
-        else batch.made.delete(relation.name)
-      })
-      const { fetches } = relation
-      if (fetches !== undefined) await timed(batch, 'keys', () => fetchKept(tools, batch, step, fetches))
-      if (step.op === 'table' && relation.name === keyTooLongName(batch.names.of(step.id)))
-        await timed(batch, 'keys', () => findKnownKeys(tools, batch, step))
-      if (step.op === 'dedup' && relation.name === keyedName(batch.names.of(step.id)))
-        await timed(batch, 'keys', () => fetchSeenKeys(tools, batch, step))
-    }
-    if (step.op === 'table') batch.sinks.push(printSink(plan, batch, step))
-    if (step.op === 'topic' && step.landedIn === undefined) {
-      const asked = messagesToPrint(step, { rows: sinkRowsSql(batch, step, []), name: batch.place.name })
-      batch.messages.push({ step: step.id, rows: batch.printing.add(asked) })
-    }
-    batch.done.add(step.id)
+  for (;;) {
+    const { wanted } = batch
+    if (wanted !== undefined) await timed(batch, 'keys', () => fetchKept(tools, batch, wanted))
+    batch.wanted = undefined
+    const asked = await runReady(tools, batch, () => true)
+    if (asked.length === 0) break
+    batch.wanted = await timed(batch, 'keys', () => printWanted(tools, batch, asked))
   }
-  if (batch.done.size < plan.steps.length) return
+  // in the order of the plan, whatever could be made first
+  const place = ({ step }: { step: string | Step }): number =>
+    plan.steps.findIndex(({ id }) => id === (typeof step === 'string' ? step : step.id))
+  batch.sinks.sort((a, b) => place(a) - place(b))
+  batch.messages.sort((a, b) => place(a) - place(b))
   // nobody is asked in a dry run
   if (await passDedupAgain(tools, batch, tools.apart !== undefined)) return await startAgain(tools, batch)
   for (const sink of batch.sinks) sink.deleted = printDeleted(plan, batch, sink.step)
@@ -362,6 +352,57 @@ async function runSteps(tools: BatchTools, batch: Batch, ready: (step: Step) => 
   await timed(batch, 'letters', () => batch.printing.print())
   batch.left = await timed(batch, 'exchange', () => leave(tools, batch))
   batch.counted = await timed(batch, 'books', () => countBatch(session, batch, judgedLater(batch)))
+}
+
+// Runs what is fed, as far as nothing stored is needed for it that is not there: what the others want of that is answered.
+// A step that is not `ready` may need what the batch before it leaves, and asks for it alone.
+async function runReady(tools: BatchTools, batch: Batch, ready: (step: Step) => boolean): Promise<Asking[]> {
+  const { plan } = tools
+  const asked: Asking[] = []
+  for (const step of plan.steps) {
+    if (batch.done.has(step.id)) continue
+    const fed = step.from.every(
+      (id) => batch.done.has(id) || Object.hasOwn(plan.sources, id) || !plan.steps.some((each) => each.id === id),
+    )
+    if (!fed) continue
+    const relations = relationsOf(plan, step, batch.names, batch.time)
+    const begun = batch.begun.get(step.id) ?? 0
+    const asking = relations.findIndex(({ fetches }, i) => i >= begun && fetches !== undefined)
+    // in a place of its own a batch may yet have all there is of its keys
+    if (!ready(step) && !(batch.place.again && asking >= 0)) continue
+    for (const relation of relations.slice(begun, asking < 0 ? relations.length : asking + 1))
+      await makeRelation(tools, batch, step, relation)
+    const parts = relations[asking]?.fetches
+    if (parts !== undefined) {
+      batch.begun.set(step.id, asking + 1)
+      asked.push({ step, parts })
+      continue
+    }
+    if (step.op === 'table') batch.sinks.push(printSink(plan, batch, step))
+    if (step.op === 'topic' && step.landedIn === undefined) {
+      const messages = messagesToPrint(step, { rows: sinkRowsSql(batch, step, []), name: batch.place.name })
+      batch.messages.push({ step: step.id, rows: batch.printing.add(messages) })
+    }
+    batch.done.add(step.id)
+  }
+  return asked
+}
+
+async function makeRelation(tools: BatchTools, batch: Batch, step: Step, relation: Relation): Promise<void> {
+  const out = batch.names.of(step.id)
+  // it was made when the rows were staged
+  if (relation.name === checkedName(out)) return
+  const { unless } = relation
+  await timed(batch, 'operate', async () => {
+    const isSimple = unless !== undefined && (await rowsOf(tools.session, batch, unless.empty)) === 0
+    const rows = await batch.place.make({ ...relation, select: isSimple ? unless.select : relation.select })
+    if (relation.as === 'table' && rows !== undefined) batch.made.set(relation.name, rows)
+    else batch.made.delete(relation.name)
+  })
+  if (step.op === 'table' && relation.name === keyTooLongName(out))
+    await timed(batch, 'keys', () => findKnownKeys(tools, batch, step))
+  if (step.op === 'dedup' && relation.name === keyedName(out))
+    await timed(batch, 'keys', () => fetchSeenKeys(tools, batch, step))
 }
 
 function printSink(plan: Plan, batch: Batch, step: TableStep): Batch['sinks'][number] {
@@ -423,6 +464,8 @@ async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   await releasePrinted(batch)
   batch.printing = new Printing({ session: tools.session, spool: tools.spool, few: batch.place.again })
   batch.done.clear()
+  batch.begun.clear()
+  batch.wanted = undefined
   batch.counts.clear()
   batch.sinks = []
   batch.messages = []
@@ -434,17 +477,18 @@ async function startAgain(tools: BatchTools, batch: Batch): Promise<void> {
   batch.left = []
   batch.requests = undefined
   batch.counted = undefined
-  await runSteps(tools, batch, () => true)
+  await runSteps(tools, batch)
 }
 
 async function releasePrinted(batch: Batch): Promise<void> {
-  const { sinks, messages, deadLetters, dedupKeys, lateRows, state, keyed, left, requests } = batch
+  const { wanted, sinks, messages, deadLetters, dedupKeys, lateRows, state, keyed, left, requests } = batch
   const rows = [
     ...sinks.flatMap(({ rows, fresh, deleted }) => [rows, fresh, deleted]),
     ...messages.map(({ rows }) => rows),
   ]
   for (const { at } of left) await rm(at, { recursive: true, force: true })
-  for (const printed of [...rows, deadLetters, dedupKeys, lateRows, state, keyed, requests]) await printed?.release()
+  for (const printed of [wanted?.keys, ...rows, deadLetters, dedupKeys, lateRows, state, keyed, requests])
+    await printed?.release()
 }
 
 async function timed<T>(batch: Batch, phase: string, work: () => Promise<T>): Promise<T> {

@@ -180,17 +180,22 @@ export class DuckSession implements Disposable {
     return found.getRows() as unknown as Row[]
   }
 
-  /** The same of a result that may be large, where the first column says how many bytes a row has: nothing if it is too large. */
-  async fewValues<Row extends readonly unknown[]>(
+  /** A result of numbers and texts that may be large: nothing if it has more rows or characters than these. */
+  async texts(
     sql: string,
-    most: { rows: number; bytes: number },
-  ): Promise<Row[] | undefined> {
+    most: { rows: number; characters: number },
+  ): Promise<[number: number, text: string][] | undefined> {
     const found = await this.#script(sql, async (script) => await this.#connection.runAndReadAll(script))
     if (found.currentRowCount > most.rows) return undefined
-    let bytes = 0
-    for (let row = 0; row < found.currentRowCount; row++) bytes += Number(found.value(0, row))
-    // as: the caller names the columns of its own statement
-    return bytes > most.bytes ? undefined : (found.getRows() as unknown as Row[])
+    const rows: [number, string][] = []
+    let characters = 0
+    for (let row = 0; row < found.currentRowCount; row++) {
+      const text = String(found.value(1, row))
+      characters += text.length
+      if (characters > most.characters) return undefined
+      rows.push([Number(found.value(0, row)), text])
+    }
+    return rows
   }
 
   /** Adds rows to a table of texts, once what waits has run. */

@@ -268,7 +268,7 @@ function pathOf(name: string): readonly [string, string] {
 }
 
 /** Batches of no more rows and bytes than these are small. */
-const [fewRows, fewBytes] = [2000, 8_000_000]
+const [fewRows, fewBytes] = [2000, 4_000_000]
 
 /** The rooms of a worker. */
 export class Rooms {

@@ -20,7 +20,7 @@ test('columns may be called as functions of SQL are, and their empty texts are n
 
 describe('rows are printed', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-printing-'))
-  const duck = await Duck.open({ folders: [folder], temporary: join(folder, 'temp'), memoryLimitMb: 100, threads: 2 })
+  const duck = await Duck.open({ folders: [folder], temporary: join(folder, 'temp'), memoryLimitMb: 300, threads: 2 })
   const session = await duck.connect()
   after(async () => {
     session.close()

@@ -28,7 +28,7 @@ export interface PrintTools {
 }
 
 /** No more than these are printed as texts, which lie beside what DuckDB may hold. */
-const most = { rows: 10_000, bytes: 16_000_000 }
+const most = { rows: 10_000, characters: 16_000_000 }
 
 /** What a batch prints. Questions and files take their time, however few the rows: so all that is asked is printed at once. */
 export class Printing {
@@ -61,24 +61,21 @@ export class Printing {
     relations: readonly string[],
   ): Promise<number[] | undefined> {
     if (all.length === 0) return await countRows(this.#tools.session, relations)
-    const width = Math.max(...all.map(({ asked }) => asked.columns.length))
     const selects = [
-      ...relations.map((relation, i) => `select ${rowSql(i, ['count(*)'], width)}\nfrom ${relation}`),
-      ...all.map(({ asked }, i) => `select ${textsOf(asked, relations.length + i, width)}`),
+      ...relations.map((relation, i) => `select ${i} as i, count(*)::varchar as text from ${relation}`),
+      ...all.map(({ asked }, i) => `select ${relations.length + i} as i, ${textSql(asked)}`),
     ]
-    const found = await this.#tools.session.fewValues<[bytes: number, i: number, ...texts: (string | null)[]]>(
-      `select *\nfrom (\n${selects.join('\nunion all\n')}\n)\nlimit ${most.rows + 1}`,
-      most,
-    )
+    const found = await this.#tools.session.texts(`${selects.join('\nunion all\n')}\nlimit ${most.rows + 1}`, most)
     if (found === undefined) return undefined
-    const rows = selects.map((): (string | null)[][] => [])
-    for (const [, i, ...texts] of found) rows[i]?.push(texts.map((text) => (text === null ? null : text.slice(1))))
+    const texts = selects.map((): string[] => [])
+    for (const [i, text] of found) texts[i]?.push(text)
     for (const [i, { printed }] of all.entries()) {
-      const own = rows[relations.length + i] ?? []
-      printed.csv = { text: printCsv(own.map((texts) => texts.slice(0, printed.columns.length))) }
+      const own = texts[relations.length + i] ?? []
+      // as: each is a list of texts and nulls
+      printed.csv = { text: printCsv(own.map((text) => JSON.parse(text) as (string | null)[])) }
       printed.rows = own.length
     }
-    return relations.map((_, i) => Number(rows[i]?.[0]?.[0] ?? 0))
+    return relations.map((_, i) => Number(texts[i]?.[0] ?? 0))
   }
 
   async #printFile({ name, select, quoted }: Asked, printed: Printed): Promise<void> {
@@ -102,17 +99,13 @@ export async function printRows(tools: PrintTools, asked: Asked): Promise<Printe
   return printed
 }
 
-function textsOf({ select, columns }: Asked, i: number, width: number): string {
+// A row as one text, a list in JSON: DuckDB makes room for 2,048 values of each column at each step, however few there are.
+function textSql({ select, columns }: Asked): string {
   const names = columns.map((_, at) => `c${at}`)
-  return `${rowSql(i, names, width)}\nfrom (\n${select}\n) t(${names.join(', ')})`
-}
-
-// The bytes of a row, whose it is, and its values as texts and nulls up to a width. Each text is behind a sign: of one that begins
-// with U+FEFF, DuckDB's binding would leave that out.
-function rowSql(i: number, values: string[], width: number): string {
-  const bytes = values.map((value) => `coalesce(strlen(${value}::varchar), 0)`).join(' + ')
-  const texts = values.map((value) => `'=' || ${value}::varchar`)
-  return [`(${bytes})::integer`, i, ...texts, ...Array<string>(width - texts.length).fill('null')].join(', ')
+  return `to_json([${names.map((name) => `${name}::varchar`).join(', ')}])::varchar as text
+from (
+${select}
+) t(${names.join(', ')})`
 }
 
 /** How many rows each of these relations has: all in one question, for each takes its time. */
