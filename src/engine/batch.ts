@@ -300,25 +300,29 @@ async function stageRows({ plan, session, time }: BatchTools, batch: Batch, sour
   // rows that come again belong to no partition's order
   if (time === undefined || step.eventTime === undefined || range.settles.length > 0) return
   const us = `epoch_us(${identifier(step.eventTime.column)})`
-  const latest = async (filter = ''): Promise<{ partition: string; latest: string | null }[]> =>
+  const latest = async (value: string): Promise<{ partition: string; latest: string | null }[]> =>
     await session.rows(
+      // to group few rows takes as long as all the rest
       `select partition::varchar as partition, latest::varchar as latest
 from (
-  select ${range.where.partition} as partition, max(${us})${filter} as latest
+  select ${range.where.partition} as partition, ${place.again ? value : `max(${value})`} as latest
   from ${checkedName(names.of(step.id))} s
-  where _failed is null
-  group by all
+  where _failed is null${place.again ? '' : '\n  group by all'}
 )`,
     )
   // an event time too far ahead of the clock is not trusted, though its row is taken
   const trusted = BigInt(Math.round(time.watermarks.trustedUntil(source))) * 1000n
-  const all = await latest()
+  const all = await latest(us)
   const isTrusted = all.every((each) => each.latest === null || BigInt(each.latest) <= trusted)
-  const seen = isTrusted ? all : await latest(` filter (where ${us} <= ${trusted})`)
-  batch.seen = seen.map(({ partition, latest }) => ({
-    partition,
-    latest: latest === null ? undefined : Math.floor(Number(latest) / 1000),
-  }))
+  const seen = new Map<string, number | undefined>()
+  for (const { partition, latest: at } of isTrusted
+    ? all
+    : await latest(`case when ${us} <= ${trusted} then ${us} end`)) {
+    const before = seen.get(partition)
+    const ms = at === null ? before : Math.floor(Number(at) / 1000)
+    seen.set(partition, ms === undefined || before === undefined ? ms : Math.max(before, ms))
+  }
+  batch.seen = [...seen].map(([partition, latest]) => ({ partition, latest }))
 }
 
 async function runSteps(tools: BatchTools, batch: Batch): Promise<void> {

@@ -6,7 +6,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type DuckDBAppender, type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
 import { diskFull, MillraceError } from '../errors.ts'
-import { identifier, sqlText } from '../plan/identifier.ts'
+import { sqlText } from '../plan/identifier.ts'
 import type { Sql } from '../sources/source.ts'
 
 export interface DuckOptions {
@@ -198,12 +198,12 @@ export class DuckSession implements Disposable {
     return rows
   }
 
-  /** Adds rows to a table of texts, once what waits has run. */
-  async append(table: readonly [schema: string, name: string], rows: readonly (string | null)[][]): Promise<void> {
-    const [schema, name] = table
+  /** Adds rows to a table of texts, `schema.name`, once what waits and speaks of it has run. */
+  async append(at: string, rows: readonly (string | null)[][]): Promise<void> {
+    const [schema, name] = pathOf(at)
     // what is added belongs to the transaction
-    if (this.#transaction === 'wanted' || this.#waiting.length > 0) await this.run(this.#waiting.pop() ?? 'select 1')
-    const at = identifier(schema, name)
+    if (this.#transaction === 'wanted' || this.#waiting.some((sql) => sql.includes(at)))
+      await this.run(this.#waiting.pop() ?? 'select 1')
     if (this.#transaction === 'failed')
       throw new MillraceError('DUCKDB_FAILED', { message: 'the transaction has failed before', at })
     let appender: DuckDBAppender | undefined
@@ -365,6 +365,15 @@ function failed(sql: string, cause: unknown, temporary: string): MillraceError {
     return new MillraceError('NEEDS_MORE_MEMORY', { message: first, at, hint: 'raise MEMORY_LIMIT', cause })
   }
   return new MillraceError('DUCKDB_FAILED', { message, at, cause })
+}
+
+// The two names of `schema.name`, as they are without quotes.
+function pathOf(name: string): readonly [string, string] {
+  const names = name.match(/"(?:[^"]|"")*"|[^".]+/g) ?? []
+  const [schema = '', table = ''] = names.map((each) =>
+    each.startsWith('"') ? each.slice(1, -1).replaceAll('""', '"') : each,
+  )
+  return [schema, table]
 }
 
 /** Where one process puts what passes between DuckDB and Postgres. */

@@ -55,7 +55,7 @@ export class OwnPlace implements Place {
 
   async fill(name: string, columns: readonly string[], rows: readonly (string | null)[][]): Promise<void> {
     await this.#session.run(tableOfTexts(name, columns))
-    if (rows.length > 0) await this.#session.append(pathOf(name), rows)
+    if (rows.length > 0) await this.#session.append(name, rows)
   }
 
   async tell(time: BatchTime): Promise<BatchTime> {
@@ -160,7 +160,7 @@ export class Room implements Place {
     }
     if (rows.length === 0) return
     this.#filled.add(name)
-    await this.#session.append(pathOf(name), rows)
+    await this.#session.append(name, rows)
   }
 
   async tell(time: BatchTime): Promise<BatchTime> {
@@ -256,15 +256,6 @@ export class Room implements Place {
 
 function tableOfTexts(name: string, columns: readonly string[]): string {
   return `create or replace table ${name} (${columns.map((column) => `${identifier(column)} varchar`).join(', ')})`
-}
-
-// The two names of `schema.name`, as they are without quotes.
-function pathOf(name: string): readonly [string, string] {
-  const names = name.match(/"(?:[^"]|"")*"|[^".]+/g) ?? []
-  const [schema = '', table = ''] = names.map((each) =>
-    each.startsWith('"') ? each.slice(1, -1).replaceAll('""', '"') : each,
-  )
-  return [schema, table]
 }
 
 /** Batches of no more rows and bytes than these are small. */
