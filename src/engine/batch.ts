@@ -46,6 +46,7 @@ import {
 import { printRequests } from './requests.ts'
 import type { Exchange } from './stages.ts'
 import { type PrintedState, printState } from './state.ts'
+import { tellStored } from './stored-rows.ts'
 import type { Seen, Watermarks } from './watermark.ts'
 
 /** What a batch needs of the worker that runs it. */
@@ -283,7 +284,10 @@ function sinkRowsSql({ names }: Batch, step: FilesStep | TopicStep, outcomes: Si
 // The rows are checked as they are read: they lie in memory once, with their texts and their values.
 async function stageRows({ plan, session, time }: BatchTools, batch: Batch, source: string): Promise<void> {
   const { names, range, number, place } = batch
-  const rows = range.select(number)
+  const { texts } = range
+  const given = `${place.schema}.given`
+  if (texts !== undefined) await tellStored(batch, given, texts)
+  const rows = range.select(number, texts && given)
   const step = plan.steps.find((each) => each.op === 'validate' && each.from.includes(source))
   if (step === undefined) {
     // another batch has checked them
@@ -291,9 +295,9 @@ async function stageRows({ plan, session, time }: BatchTools, batch: Batch, sour
     return
   }
   if (step.op !== 'validate') throw new MillraceError('INVALID_PLAN', { message: 'nothing reads the source' })
-  const arrived = place.again ? `${place.schema}.arrived` : `(\n${rows}\n)`
+  const arrived = !place.again ? `(\n${rows}\n)` : `${place.schema}.${texts === undefined ? 'arrived' : 'given_rows'}`
   // what names files may have to be planned each time, and so is kept small
-  if (place.again) await place.make({ name: arrived, as: 'table', select: rows })
+  if (place.again) await place.make({ name: arrived, as: texts === undefined ? 'table' : 'view', select: rows })
   const [checked] = relationsOf(plan, step, { ...names, into: () => arrived })
   if (checked !== undefined) await place.make(checked)
   await place.make({ name: names.staged, as: 'view', select: uncheckedSql(step, names.of(step.id)) })

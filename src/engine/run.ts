@@ -490,7 +490,7 @@ class Worker implements AsyncDisposable {
 
   // With what is left in the source beside it, for another may be taken before its batch is operated on.
   #take(reader: SourceReader): Promise<Taken> {
-    const limits = this.#limits.next()
+    const limits = { ...this.#limits.next(), texts: this.#rooms !== undefined }
     const startedAt = new Date(this.#now())
     return inHand(reader.next(limits).then((range) => ({ range, limits, startedAt, lags: reader.lags() })))
   }

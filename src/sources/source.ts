@@ -1,11 +1,13 @@
 /** What a source promises the engine: ranges of rows, staged where DuckDB can read them. */
-import type { FileProgress, LetterRevision, Position } from '../store/store.ts'
+import type { CsvRows, FileProgress, LetterRevision, Position } from '../store/store.ts'
 
 export interface Limits {
   rows: number
   bytes: number
   /** The next row, alone, takes more memory than there is: it becomes a dead letter, or its file is quarantined. */
   setAside?: true
+  /** Few rows may be handed over as texts: a file takes its time, however small. */
+  texts?: boolean
 }
 
 /** The next range of a source: well-formed rows as texts, and what was malformed. */
@@ -21,8 +23,13 @@ export interface Range {
   bytes: number
   /** Some rows are so long that they should not be sorted. */
   long?: boolean
-  /** SQL giving `_row`, the source's columns as text, and what `where` speaks of, for the batch with this number. */
-  select(batch: number): string
+  /** Its rows, where they were asked for as texts, and are few. */
+  texts?: CsvRows
+  /**
+   * SQL giving `_row`, the source's columns as text, and what `where` speaks of, for the batch with this number. `texts`:
+   * the table in which those lie.
+   */
+  select(batch: number, texts?: string): string
   /** SQL giving dead letters (`deadLetterColumns`) for what was malformed; undefined when nothing was. */
   malformedSelect: string | undefined
   where: Where

@@ -32,6 +32,15 @@ export class SpoolFile {
     this.#pendingBytes += chunk.length
   }
 
+  /** Takes back all that was appended, while none of it is written. */
+  takeBack(): Buffer | undefined {
+    if (this.#isThere) return undefined
+    const bytes = Buffer.concat(this.#pending)
+    this.#pending = []
+    this.#pendingBytes = 0
+    return bytes
+  }
+
   /** Writes what was appended. */
   async flush(): Promise<void> {
     if (this.#pending.length === 0) return

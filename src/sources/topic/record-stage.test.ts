@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdtempDisposable } from 'node:fs/promises'
+import { mkdtempDisposable, readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { Duck } from '../../engine/duckdb.ts'
 import { columnSql } from '../../operators/validate.ts'
 import type { TopicSource } from '../../plan/plan.ts'
+import { readFields } from '../../store/csv-rows.ts'
 import { RecordStage } from './record-stage.ts'
 import { SpareBuffers } from './spare-buffers.ts'
 import { blankRecord } from './topic.ts'
@@ -67,6 +68,56 @@ test('a column that no step reads is looked at like the others, and told of wher
     { n: '5', same: '5', text: '', raw: records[4] },
   ])
   await stage.release()
+})
+
+test('few rows are handed over as texts where that is asked for, and say the same as a file of them', async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-stage-'))
+  const temporary = join(folder.path, 'duckdb')
+  await using duck = await Duck.open({ folders: [folder.path], temporary, memoryLimitMb: 256, threads: 1 })
+  using session = await duck.connect()
+  const records = [
+    { n: 'a,"b"', text: 'two\nlines\r\n' },
+    { n: '', text: null },
+    { n: '\ufeffmark', text: 'ß 🦆' },
+    { n: null, text: '\\.' },
+  ]
+  const read = async (asTexts: boolean, rows: readonly object[]): Promise<{ made: boolean; rows: unknown[] }> => {
+    const stage = new RecordStage({
+      id: 'chat',
+      source,
+      spool: folder.path,
+      sql: session,
+      name: 'range',
+      limits: { rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY },
+      until: undefined,
+      buffers: new SpareBuffers(),
+      unread: [],
+      onReleased: () => {},
+    })
+    const at = blankRecord(0)
+    for (const [offset, record] of rows.entries()) {
+      const bytes = Buffer.from(JSON.stringify(record))
+      Object.assign(at, { partition: 1, offset, valueFrom: 0, valueTo: bytes.length })
+      stage.take(bytes, at)
+    }
+    const { texts, select } = await stage.finish([{ partition: 1, from: 0, to: rows.length }], {}, asTexts)
+    const made = (await readdir(folder.path)).some((name) => name.endsWith('.csv'))
+    if (texts !== undefined) {
+      const columns = texts.columns.map((column) => `${column} varchar`)
+      await session.run(`create or replace table main.given (${columns.join(', ')})`)
+      await session.append('main.given', await readFields(texts))
+    }
+    const found = await session.rows(`select * from (${select(1, texts && 'main.given')}) order by _row`)
+    await stage.release()
+    return { made, rows: found }
+  }
+  const [texts, file] = [await read(true, records), await read(false, records)]
+  assert.deepEqual([texts.made, file.made], [false, true])
+  assert.equal(texts.rows.length, records.length)
+  assert.deepEqual(texts.rows, file.rows)
+  // more are not
+  assert.equal((await read(true, Array(1001).fill({ n: '1', text: null }))).made, true)
+  assert.equal((await read(true, [{ n: 'x'.repeat(200_000), text: null }])).made, true)
 })
 
 test('ranges of many megabytes share their buffers, and each keeps its rows and the text of its records', async () => {

@@ -7,6 +7,7 @@ import { isUtf8 } from 'node:buffer'
 import { join } from 'node:path'
 import { identifier, sqlText } from '../../plan/identifier.ts'
 import { columnsRead, type Origin, type TopicSource } from '../../plan/plan.ts'
+import type { CsvRows } from '../../store/store.ts'
 import { JsonCutter } from '../files/cut-json.ts'
 import {
   jsonSpool,
@@ -44,6 +45,9 @@ export interface RecordStageOptions {
 
 /** A spool file larger than this is not added to: several are read on several threads. */
 const spoolBytes = 8 * 1024 * 1024
+
+/** No more rows and bytes than these are handed over as texts: they are cut into fields here, beside all else that is done. */
+const [textRows, textBytes] = [1000, 128 * 1024]
 
 /** Where the records of a partition lie, four numbers each: offset, buffer, and the span of the value in it. */
 interface Kept {
@@ -208,13 +212,15 @@ export class RecordStage implements RecordSink {
     this.#options.buffers.give(written)
   }
 
-  /** Nothing more is taken. `ranges` are the offsets that were read, by partition. */
+  /** Nothing more is taken. `ranges` are the offsets that were read, by partition; `asTexts`: few rows make no file. */
   async finish(
     ranges: { partition: number; from: number; to: number }[],
     phases: Record<string, number>,
+    asTexts = false,
   ): Promise<Range> {
     this.#closed = true
     this.#cutter.flush()
+    const texts = asTexts ? this.#takeTexts() : undefined
     await this.flush()
     for (const spool of [...this.#spools, this.#malformedRows, this.#beside]) await spool?.close()
     const { id, source, name } = this.#options
@@ -227,7 +233,8 @@ export class RecordStage implements RecordSink {
       malformed: this.malformed,
       bytes: this.bytes,
       long: this.long,
-      select: (batch) => this.#selectSql(batch),
+      ...(texts === undefined ? {} : { texts }),
+      select: (batch, table) => this.#selectSql(batch, table),
       malformedSelect: this.malformed === 0 ? undefined : this.#malformedSql(topic),
       where: {
         join: `left join ${raw} w on w._row = s._row`,
@@ -260,6 +267,14 @@ export class RecordStage implements RecordSink {
     }
   }
 
+  #takeTexts(): CsvRows | undefined {
+    const [spool, ...others] = this.#spools
+    if (spool === undefined || others.length > 0 || this.rows > textRows || spool.bytes > textBytes) return undefined
+    const text = spool.takeBack()?.toString()
+    const columns = ['_file', '_line', jsonSpool.mark, ...this.#columns]
+    return text === undefined ? undefined : { csv: { text }, columns, rows: this.rows }
+  }
+
   async release(): Promise<void> {
     if (this.#released) return
     this.#released = true
@@ -274,7 +289,7 @@ export class RecordStage implements RecordSink {
 
   // ---- what DuckDB reads -------------------------------------------------------------------------------------------
 
-  #selectSql(batch: number): string {
+  #selectSql(batch: number, texts: string | undefined): string {
     const { columns } = this.#options.source
     const origins = columns.flatMap(({ name, origin }) =>
       origin === undefined ? [] : [`${originSql(origin, batch)} as ${identifier(name)}`],
@@ -294,12 +309,12 @@ export class RecordStage implements RecordSink {
   -- arrival order: by partition, record after record
   (_file::bigint << 48) | _line as _row,
   ${[...origins, '* exclude (_span)'].join(',\n  ')}
-from ${readSpoolSql(
-      this.#spools.map(({ path }) => path),
-      this.#columns,
-      jsonSpool,
-      { longestRow: this.#cutter.longestRow },
-    )}${beside}`
+from ${texts === undefined ? this.#spoolSql() : `(select * replace (_file::integer as _file, _line::bigint as _line) from ${texts})`}${beside}`
+  }
+
+  #spoolSql(): string {
+    const paths = this.#spools.map(({ path }) => path)
+    return readSpoolSql(paths, this.#columns, jsonSpool, { longestRow: this.#cutter.longestRow })
   }
 
   #besideSql({ path }: SpoolFile): string {

@@ -97,7 +97,7 @@ class TopicSourceReader implements SourceReader {
       await stage.release()
       return undefined
     }
-    return await stage.finish(ranges, { cut: performance.now() - started })
+    return await stage.finish(ranges, { cut: performance.now() - started }, limits.texts)
   }
 
   lags(): Map<string, Lag[]> {
