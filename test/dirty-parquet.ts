@@ -171,7 +171,8 @@ async function readByDuckdb(bench: Bench, source: FilesSource, bytes: Buffer, pa
       `describe select * exclude (file_row_number) from ${file}`,
     )
     const names = described.map(({ column_name }) => column_name)
-    if (!fits(names, source)) return { is: 'quarantined', codes: ['HEADER_MISMATCH'] }
+    // what else is wrong with it may be found first
+    if (!fits(names, source)) return { is: 'quarantined', codes: ['HEADER_MISMATCH', ...unreadable] }
     const own = names.filter((name) => isOwn(source, name))
     const plain = /^(VARCHAR|BIGINT|DOUBLE|BOOLEAN|DECIMAL\(\d+,\d+\)|TIMESTAMP.*)$/
     const types = new Map(described.map(({ column_name, column_type }) => [column_name, column_type]))
