@@ -7,7 +7,8 @@ import { Duck } from '../../engine/duckdb.ts'
 import { columnSql } from '../../operators/validate.ts'
 import type { TopicSource } from '../../plan/plan.ts'
 import { readFields } from '../../store/csv-rows.ts'
-import { RecordStage } from './record-stage.ts'
+import type { Sql } from '../source.ts'
+import { RecordStage, type RecordStageOptions } from './record-stage.ts'
 import { SpareBuffers } from './spare-buffers.ts'
 import { blankRecord } from './topic.ts'
 
@@ -18,23 +19,28 @@ const source: TopicSource = {
   columns: ['n', 'text'].map((name) => ({ name, type: { is: 'text' }, nullable: true })),
 }
 
+function stageIn(spool: string, sql: Sql, more: Partial<RecordStageOptions> = {}): RecordStage {
+  return new RecordStage({
+    id: 'chat',
+    source,
+    spool,
+    sql,
+    name: 'range',
+    limits: { rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY },
+    until: undefined,
+    buffers: new SpareBuffers(),
+    unread: [],
+    onReleased: () => {},
+    ...more,
+  })
+}
+
 test('a column that no step reads is looked at like the others, and told of where a letter asks', async () => {
   await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-stage-'))
   const temporary = join(folder.path, 'duckdb')
   await using duck = await Duck.open({ folders: [folder.path], temporary, memoryLimitMb: 256, threads: 1 })
   using session = await duck.connect()
-  const stage = new RecordStage({
-    id: 'chat',
-    source,
-    spool: folder.path,
-    sql: session,
-    name: 'range',
-    limits: { rows: 10, bytes: Number.POSITIVE_INFINITY },
-    until: undefined,
-    buffers: new SpareBuffers(),
-    unread: ['text'],
-    onReleased: () => {},
-  })
+  const stage = stageIn(folder.path, session, { unread: ['text'] })
   const records = [
     '{"n":"1","text":"one, \\"and\\""}',
     '{"text":{},"n":"2"}',
@@ -82,18 +88,7 @@ test('few rows are handed over as texts where that is asked for, and say the sam
     { n: null, text: '\\.' },
   ]
   const read = async (asTexts: boolean, rows: readonly object[]): Promise<{ made: boolean; rows: unknown[] }> => {
-    const stage = new RecordStage({
-      id: 'chat',
-      source,
-      spool: folder.path,
-      sql: session,
-      name: 'range',
-      limits: { rows: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY },
-      until: undefined,
-      buffers: new SpareBuffers(),
-      unread: [],
-      onReleased: () => {},
-    })
+    const stage = stageIn(folder.path, session)
     const at = blankRecord(0)
     for (const [offset, record] of rows.entries()) {
       const bytes = Buffer.from(JSON.stringify(record))
@@ -130,18 +125,7 @@ test('ranges of many megabytes share their buffers, and each keeps its rows and 
   const textOf = (range: number, n: number): string => `${range}/${n} `.repeat(20)
 
   const fill = async (range: number): Promise<RecordStage> => {
-    const stage = new RecordStage({
-      id: 'chat',
-      source,
-      spool: folder.path,
-      sql: session,
-      name: `range-${range}`,
-      limits: { rows: records, bytes: Number.POSITIVE_INFINITY },
-      until: undefined,
-      buffers,
-      unread: [],
-      onReleased: () => {},
-    })
+    const stage = stageIn(folder.path, session, { name: `range-${range}`, buffers })
     const at = blankRecord(0)
     for (let n = 0; n < records; n++) {
       const bytes = Buffer.from(JSON.stringify({ n: String(n), text: textOf(range, n) }))
