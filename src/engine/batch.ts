@@ -65,6 +65,8 @@ export interface BatchTools {
   rooms?: Rooms | undefined
   /** What this worker has written to each table, by step. */
   filters: Map<string, KeyFilter>
+  /** Of a run that may have all there is of its keys, with nothing stored: nothing is asked for before that is known. */
+  wholeKeys?: boolean
   /** Of a run in stages: what the batch leaves for the next. */
   leaves?: { exchanges: readonly Exchange[]; place: ExchangePlace }
 }
@@ -376,8 +378,9 @@ async function runReady(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     const relations = relationsOf(plan, step, batch.names, batch.time)
     const begun = batch.begun.get(step.id) ?? 0
     const asking = relations.findIndex(({ fetches }, i) => i >= begun && fetches !== undefined)
-    // in a place of its own a batch may yet have all there is of its keys
-    if (!ready(step) && !(batch.place.again && asking >= 0)) continue
+    // large batches have other things to wait for
+    const early = batch.place.again && tools.wholeKeys !== true && asking >= 0
+    if (!ready(step) && !early) continue
     for (const relation of relations.slice(begun, asking < 0 ? relations.length : asking + 1))
       await makeRelation(tools, batch, step, relation)
     const parts = relations[asking]?.fetches

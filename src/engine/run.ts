@@ -557,7 +557,9 @@ class Worker implements AsyncDisposable {
   #tools(number: number, range?: Range): BatchTools {
     const { plan, store, spool } = this.#options
     const session = this.#sessions[number % this.#sessions.length] ?? this.#sessions[0]
-    const tools = { plan, store, spool, session, filters: this.#filters, time: this.#time.tools, rooms: this.#rooms }
+    const time = this.#time.tools
+    const wholeKeys = this.#keyed !== undefined
+    const tools = { plan, store, spool, session, filters: this.#filters, time, rooms: this.#rooms, wholeKeys }
     if (this.#keyed === undefined || range === undefined) return tools
     const stage = this.#keyed.stageOf(range)
     const { place } = this.#keyed
