@@ -320,10 +320,9 @@ from (
   const trusted = BigInt(Math.round(time.watermarks.trustedUntil(source))) * 1000n
   const all = await latest(us)
   const isTrusted = all.every((each) => each.latest === null || BigInt(each.latest) <= trusted)
+  const shown = isTrusted ? all : await latest(`case when ${us} <= ${trusted} then ${us} end`)
   const seen = new Map<string, number | undefined>()
-  for (const { partition, latest: at } of isTrusted
-    ? all
-    : await latest(`case when ${us} <= ${trusted} then ${us} end`)) {
+  for (const { partition, latest: at } of shown) {
     const before = seen.get(partition)
     const ms = at === null ? before : Math.floor(Number(at) / 1000)
     seen.set(partition, ms === undefined || before === undefined ? ms : Math.max(before, ms))
@@ -342,10 +341,9 @@ async function runSteps(tools: BatchTools, batch: Batch): Promise<void> {
     batch.wanted = await timed(batch, 'keys', () => printWanted(tools, batch, asked))
   }
   // in the order of the plan, whatever could be made first
-  const place = ({ step }: { step: string | Step }): number =>
-    plan.steps.findIndex(({ id }) => id === (typeof step === 'string' ? step : step.id))
-  batch.sinks.sort((a, b) => place(a) - place(b))
-  batch.messages.sort((a, b) => place(a) - place(b))
+  const placeOf = (step: string): number => plan.steps.findIndex(({ id }) => id === step)
+  batch.sinks.sort((a, b) => placeOf(a.step.id) - placeOf(b.step.id))
+  batch.messages.sort((a, b) => placeOf(a.step) - placeOf(b.step))
   // nobody is asked in a dry run
   if (await passDedupAgain(tools, batch, tools.apart !== undefined)) return await startAgain(tools, batch)
   for (const sink of batch.sinks) sink.deleted = printDeleted(plan, batch, sink.step)
@@ -378,7 +376,7 @@ async function runReady(tools: BatchTools, batch: Batch, ready: (step: Step) => 
     const relations = relationsOf(plan, step, batch.names, batch.time)
     const begun = batch.begun.get(step.id) ?? 0
     const asking = relations.findIndex(({ fetches }, i) => i >= begun && fetches !== undefined)
-    // large batches have other things to wait for
+    // a large batch gains nothing by it
     const early = batch.place.again && tools.wholeKeys !== true && asking >= 0
     if (!ready(step) && !early) continue
     for (const relation of relations.slice(begun, asking < 0 ? relations.length : asking + 1))
