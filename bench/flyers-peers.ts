@@ -111,10 +111,11 @@ export async function resultsOf({ url, scratch }: FlyerSetting): Promise<Results
      from   merchant_flyer_daily
      order by merchant_id collate "C", flyer_id collate "C", day`,
   )
-  return { users, sessions: await sessionsIn(scratch), days }
+  return { users, sessions: await sessionsIn(scratch, 'sessions'), days }
 }
 
-async function sessionsIn(scratch: string): Promise<Record<string, unknown>> {
+/** A digest of the sessions that lie as Parquet in a folder of the scratch. */
+export async function sessionsIn(scratch: string, folder: string): Promise<Record<string, unknown>> {
   await using duck = await Duck.open({
     folders: [scratch],
     temporary: join(scratch, 'reading'),
@@ -130,7 +131,7 @@ select
   count(*) filter (where outcome = 'replaced')::varchar as replaced,
   count(*) filter (where outcome = 'orphan')::varchar as orphans,
   sum(hash(user_id, flyer_id, merchant_id, epoch_us(opened_at), epoch_us(closed_at), outcome, (seconds * 1000000)::bigint))::varchar as digest
-from read_parquet('${sessionsOf(scratch)}/**/*.parquet')`)
+from read_parquet('${join(scratch, folder)}/**/*.parquet')`)
   return found
 }
 

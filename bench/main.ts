@@ -1,4 +1,4 @@
-/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers | process | spark-logs | spark-logs-ingest | spark-shuffle | spark-overhead`: speed and memory beside others, with ratios. */
+/** `npm run bench -- files | latency | read | big | many-files | log | ingest | consume | publish | windows | flyers | process | spark-logs | spark-logs-ingest | spark-shuffle | spark-overhead | spark-curve`: speed and memory beside others, with ratios. */
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import { benchArchive } from './archive.ts'
@@ -18,6 +18,7 @@ import { peerNames } from './peers.ts'
 import { benchProcess } from './process.ts'
 import { benchPublish } from './publish.ts'
 import { benchRead } from './read.ts'
+import { benchSparkCurve, curveEngines } from './spark-curve.ts'
 import { benchSparkLogs } from './spark-logs.ts'
 import { benchSparkLogsIngest } from './spark-logs-ingest.ts'
 import { benchSparkOverhead } from './spark-overhead.ts'
@@ -42,6 +43,7 @@ npm run bench -- spark-logs [--megabytes N] [--rounds N]
 npm run bench -- spark-logs-ingest [--seconds N] [--rounds N] [--peers ${ingestPeers.join(',')}]
 npm run bench -- spark-shuffle [--rows N] [--format ${flyerFormats.join('|')}]
 npm run bench -- spark-overhead [--rows N] [--rounds N]
+npm run bench -- spark-curve [--rows N[,N...]] [--peers ${curveEngines.join(',')}]
 
 bench/README.md says what is compared and how to read it.
 `
@@ -140,6 +142,13 @@ async function main(): Promise<number> {
     case 'spark-overhead': {
       const [rows, rounds] = [count(values.rows), count(values.rounds)]
       await benchSparkOverhead({ root, rows, rounds, signal: stop.signal })
+      return 0
+    }
+    case 'spark-curve': {
+      const asked: readonly string[] = values.peers?.split(',') ?? curveEngines
+      const engines = curveEngines.filter((engine) => asked.includes(engine))
+      if (engines.length !== asked.length) break
+      await benchSparkCurve({ root, rows: values.rows.split(',').map(count), engines, signal: stop.signal })
       return 0
     }
     case 'flyers': {

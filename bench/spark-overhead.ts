@@ -11,7 +11,7 @@ import { SparkSession } from '../src/spark/connect.ts'
 import { openParquet } from '../src/spark/inputs.ts'
 import { sparkPlan, textsName } from '../src/spark/plan-sql.ts'
 import { keepSql, letGoSql, sessionSettings } from '../src/spark/settings.ts'
-import { linesColumns, textsSql } from '../src/spark/source-sql.ts'
+import { linesColumns, textsSql, typedColumns } from '../src/spark/source-sql.ts'
 import { noSpark, TestSpark } from '../test/spark/server.ts'
 import { lastJson } from './command.ts'
 import { type Cost, measured } from './cost.ts'
@@ -128,16 +128,18 @@ async function cost(peer: Peer, setting: Setting): Promise<Cost> {
 
 // What `explain --engine spark` prints, over this file; the questions by which books are kept only where they are asked.
 async function statements(plan: Plan, remote: string, input: string, out: string, books: boolean): Promise<string[]> {
-  const { views, counts, tables } = sparkPlan(plan)
   const view = (name: string, select: string): string => `create or replace temporary view ${name} as\n${select}`
   const said = Object.entries(sessionSettings).map(([name, value]) => `set ${name} = ${value}`)
+  const typed = new Map<string, ReadonlySet<string>>()
   await using session = await SparkSession.open({ remote })
   for (const [id, source] of Object.entries(plan.sources)) {
     const opened = await openParquet(session, source, { source: id, format: { is: 'parquet' }, paths: [input] })
+    typed.set(id, typedColumns(source, [opened]))
     const lines = sparkName(`${id} lines`)
     said.push(view(lines, `select ${linesColumns(opened).join(', ')} from parquet.\`${input}\``))
-    said.push(view(textsName(id), textsSql(source, opened, lines, '1')))
+    said.push(view(textsName(id), textsSql(source, opened, lines, '1', typed.get(id))))
   }
+  const { views, counts, tables } = sparkPlan(plan, typed)
   for (const { name, select, kept } of views) said.push(view(name, select), ...(kept ? [keepSql(name)] : []))
   if (books) said.push(...counts.map(({ select }) => select))
   for (const { step, select } of tables)

@@ -2,6 +2,9 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { Duck } from '../src/engine/duckdb.ts'
+import { boolean, decimal, double, files, integer, pipeline, table, text, timestamp } from '../src/index.ts'
+import type { System } from '../src/system.ts'
 import { noSpark, TestSpark } from './spark/server.ts'
 import { compared, flyersBeside, shopEventsBeside, telemetraBeside, userActivityBeside } from './spark/systems.ts'
 
@@ -63,3 +66,63 @@ test('user-activity gives the same rows and the same view of what was wrong', on
 test('telemetra gives the same windows and moments', onSpark, async () => {
   await using _ = await compared(telemetraBeside, remote)
 })
+
+const measures: System = {
+  name: 'measures',
+  says: 'Measures of every type',
+  settings: {},
+  plan: () =>
+    pipeline('measures')
+      .from(
+        files('measures/raw', {
+          format: 'parquet',
+          columns: {
+            id: integer(),
+            at: timestamp(),
+            price: decimal(12, 2).atLeast(0),
+            sure: boolean().optional(),
+            share: double().optional(),
+            name: text().notEmpty(),
+          },
+        }),
+      )
+      .into(table('measured', { oncePer: 'id' })).plan,
+}
+
+// Typed as the plan has them, and as it has none of them: as texts, and numbers of other kinds.
+const measured = {
+  'typed.parquet': `select i::bigint as id,
+  case i when 1 then null when 2 then '10000-01-01 00:00:00+00' when 3 then '0044-03-15 (BC) 00:00:00+00' when 4 then '0001-01-01 00:00:00+00'
+    when 5 then '9999-12-31 23:59:59.999999+00' else '2026-01-01 00:00:00.000001+00' end::timestamptz as at,
+  case i when 6 then -0.01 when 7 then null else i + 0.5 end::decimal(12,2) as price,
+  case i % 3 when 0 then true when 1 then false end as sure,
+  case i when 8 then 'nan' when 9 then '-infinity' else (i / 3)::varchar end::double as share,
+  case i when 10 then '' when 11 then null when 12 then 'a' || chr(0) else 'n' || i end as name
+from range(300) r(i)`,
+  'texts.parquet': `select (1000 + i)::varchar as id, case i when 1 then 'soon' else '2026-01-01T00:00:00Z' end as at, i::integer as price,
+  case i when 2 then 'maybe' else 'true' end as sure, i::float as share, 'n' || i as name
+from range(30) r(i)`,
+}
+
+for (const [file, select] of Object.entries(measured))
+  test(`Parquet gives the same rows and reasons, of ${file}`, onSpark, async () => {
+    await using beside = await compared(
+      {
+        system: measures,
+        async inputs({ folder }) {
+          const options = { folders: [folder], temporary: join(folder, 'writing'), memoryLimitMb: 128, threads: 1 }
+          await using duck = await Duck.open(options)
+          using session = await duck.connect()
+          const path = join(folder, file)
+          await session.run(`copy (${select}) to '${path}' (format parquet)`)
+          return [path]
+        },
+        same: [{ select: 'select * from measured order by id', least: 25 }],
+        // how a value reads that is no time or number, is each engine's own
+        letters: 'select stage, code, column_name from millrace.dead_letters order by 2, 3',
+        leastDead: 2,
+      },
+      remote,
+    )
+    assert.equal(beside.there.filesQuarantined, 0)
+  })

@@ -91,8 +91,8 @@ function refusalOf(plan: Plan, step: Step): string | undefined {
   }
 }
 
-/** Errors: NOT_SUPPORTED. */
-export function sparkPlan(plan: Plan): SparkPlan {
+/** `typed`: by source, the columns that need not be read out of texts. Errors: NOT_SUPPORTED. */
+export function sparkPlan(plan: Plan, typed: ReadonlyMap<string, ReadonlySet<string>> = new Map()): SparkPlan {
   const [first, ...others] = refusals(plan)
   if (first !== undefined) {
     throw new MillraceError('NOT_SUPPORTED', {
@@ -105,7 +105,8 @@ export function sparkPlan(plan: Plan): SparkPlan {
   for (const step of plan.steps) {
     if (step.op === 'validate') {
       const checked = checkedName(step.id)
-      made.views.push({ name: checked, select: checkedSql(step, textsName(step.from[0] ?? '')), kept: false })
+      const [source = ''] = step.from
+      made.views.push({ name: checked, select: checkedSql(step, textsName(source), typed.get(source)), kept: false })
       made.counts.push(countsOfRows(plan, step))
       made.deadLetters.push(deadLettersSql(step, checked, reasons))
     }

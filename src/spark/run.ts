@@ -16,7 +16,7 @@ import { type SparkProgress, SparkSession } from './connect.ts'
 import { filesToRead, listFiles, type OpenedFiles, openFiles, progressOf, type SparkFile } from './inputs.ts'
 import { refusals, type SparkPlan, sparkPlan, textsName } from './plan-sql.ts'
 import { sessionSettings } from './settings.ts'
-import { lineSql, linesColumns, noRowsSql, place, textsSql } from './source-sql.ts'
+import { lineSql, linesColumns, noRowsSql, place, textsSql, typedColumns } from './source-sql.ts'
 
 export interface SparkRun {
   plan: Plan
@@ -202,6 +202,8 @@ interface Chosen {
   files: SparkFile[]
   problems: MillraceError[]
   opened: OpenedFiles
+  /** By source. */
+  typed: ReadonlyMap<string, ReadonlySet<string>>
   progress: FileProgress[]
   made: SparkPlan
 }
@@ -279,7 +281,13 @@ async function chooseFiles(
   }
   const opened = await openFiles(session, plan, files)
   const progress = progressOf(files, opened.quarantined, new Date(run.now?.() ?? Date.now()))
-  return { run: nameOf(plan, files), files, problems, opened, progress, made: sparkPlan(plan) }
+  const typed = new Map(
+    Object.entries(plan.sources).map(([id, source]) => {
+      const inputs = opened.inputs.filter((input) => input.source === id)
+      return [id, typedColumns(source, inputs)]
+    }),
+  )
+  return { run: nameOf(plan, files), files, problems, opened, typed, progress, made: sparkPlan(plan, typed) }
 }
 
 // Files are read several times over: one that changed in between has been read as two.
@@ -313,7 +321,12 @@ interface Counts {
 }
 
 // Makes the views, and asks the numbers of the books.
-async function compute(session: SparkSession, run: SparkRun, { made, opened }: Chosen, batch: string): Promise<Counts> {
+async function compute(
+  session: SparkSession,
+  run: SparkRun,
+  { made, opened, typed }: Chosen,
+  batch: string,
+): Promise<Counts> {
   const { plan } = run
   for (const [id, source] of Object.entries(plan.sources)) {
     const inputs = opened.inputs.filter((input) => input.source === id)
@@ -323,7 +336,7 @@ async function compute(session: SparkSession, run: SparkRun, { made, opened }: C
       const format = input.format.is === 'parquet' ? 'parquet' : 'text'
       const options = format === 'parquet' ? { mergeSchema: 'true' } : {}
       await session.viewOfFiles(lines, { format, paths: input.paths, options, columns: linesColumns(input) })
-      parts.push(textsSql(source, input, lines, batch))
+      parts.push(textsSql(source, input, lines, batch, typed.get(id)))
       if (input.header !== undefined) parts.push(...(await headersWithin(session, source.columns, input.header, lines)))
     }
     await session.view(

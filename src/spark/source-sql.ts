@@ -6,7 +6,7 @@
 import { sparkMatches, sparkName, sparkText, sparkType } from '../functions/spark-type.ts'
 import type { Column, ColumnType } from '../plan/columns.ts'
 import { columnsRead, type FileFormat, type Source, type SourceColumn } from '../plan/plan.ts'
-import { origin } from './validate.ts'
+import { origin, rawName } from './validate.ts'
 
 /** The files of a source that are read alike. */
 export interface SparkInput {
@@ -27,15 +27,35 @@ export function linesColumns({ format, columns = [] }: SparkInput): string[] {
   return format.is === 'parquet' ? [file, ...columns.map(({ name }) => sparkName(name))] : [file, 'value']
 }
 
-/** The select of texts over such a view. `batch` stands in columns that say which one a row came in. */
-export function textsSql(source: Source, input: SparkInput, lines: string, batch: string): string {
+/** The columns that files have as the type the plan asks for, so that nothing is read out of texts: of Parquet alone. */
+export function typedColumns(source: Source, inputs: readonly SparkInput[]): ReadonlySet<string> {
+  const isTyped = ({ name, type, origin }: SourceColumn): boolean => {
+    // NaN is no number, and a text may be anything
+    if (origin !== undefined || type.is === 'text' || type.is === 'json' || type.is === 'list' || type.is === 'double')
+      return false
+    return inputs.every(({ columns = [] }) => columns.some((own) => own.name === name && own.type === sparkType(type)))
+  }
+  return new Set(inputs.length === 0 ? [] : source.columns.filter(isTyped).map(({ name }) => name))
+}
+
+/**
+ * The select of texts over such a view. `batch` stands in columns that say which one a row came in. Columns that are `typed`
+ * are there as they are, and their texts beside them.
+ */
+export function textsSql(
+  source: Source,
+  input: SparkInput,
+  lines: string,
+  batch: string,
+  typed: ReadonlySet<string> = new Set(),
+): string {
   switch (input.format.is) {
     case 'json lines':
       return jsonSql(source, lines, batch, input.messages === true)
     case 'csv':
       return csvSql(source, input.format, input.header, lines, batch)
     case 'parquet':
-      return parquetSql(source, input.columns ?? [], lines, batch)
+      return parquetSql(source, input.columns ?? [], lines, batch, typed)
   }
 }
 
@@ -165,19 +185,31 @@ function escaped(character: string): string {
 
 // ---- Parquet -------------------------------------------------------------------------------------------------------
 
-function parquetSql(source: Source, columns: { name: string; type: string }[], lines: string, batch: string): string {
+function parquetSql(
+  source: Source,
+  columns: { name: string; type: string }[],
+  lines: string,
+  batch: string,
+  typed: ReadonlySet<string>,
+): string {
   const read = columnsRead(source)
   const textOf = ({ name }: Pick<Column, 'name'>): string => {
     const found = columns.find((column) => column.name === name)
     return found === undefined ? 'cast(null as string)' : valueText(sparkName(name), found.type)
   }
-  const texts = read.map((column) => textOf(column))
+  const isTyped = ({ name }: Pick<Column, 'name'>): boolean => typed.has(name)
+  const nul = read
+    .filter((column) => !isTyped(column))
+    .map((column) => `coalesce(contains(${textOf(column)}, chr(0)), false)`)
   return `select
   ${place} as ${origin.file},
   to_json(named_struct(${read.flatMap((column) => [sparkText(column.name), textOf(column)]).join(', ')}), map('ignoreNullFields', 'false')) as ${origin.raw},
-  case when ${texts.map((text) => `coalesce(contains(${text}, chr(0)), false)`).join(' or ')} then 'NUL_BYTE' end as ${origin.malformed},
+  ${nul.length === 0 ? 'cast(null as string)' : `case when ${nul.join(' or ')} then 'NUL_BYTE' end`} as ${origin.malformed},
   cast(null as string) as ${origin.about},
-  ${columnsSql(source, batch, textOf)}
+  ${[
+    ...read.filter(isTyped).map((column) => `${textOf(column)} as ${rawName(column.name)}`),
+    columnsSql(source, batch, (column) => (isTyped(column) ? sparkName(column.name) : textOf(column))),
+  ].join(',\n  ')}
 from ${lines}`
 }
 

@@ -26,10 +26,14 @@ export interface SparkFailure {
   when: string
 }
 
+const none: ReadonlySet<string> = new Set()
+
 /** The reasons for which a row can become a dead letter, numbered from 1 as `_failed` does. */
-export function sparkFailures(step: ValidateStep): SparkFailure[] {
+export function sparkFailures(step: ValidateStep, typed = none): SparkFailure[] {
   const conditions = [
-    ...step.columns.flatMap((column) => columnConditions(column, step.rules[column.name] ?? [])),
+    ...step.columns.flatMap((column) =>
+      columnConditions(column, step.rules[column.name] ?? [], typed.has(column.name)),
+    ),
     ...step.checks.map(({ where }) => `not coalesce(${printSpark(where, step.columns)}, false)`),
   ]
   const failures = failuresOf(step)
@@ -37,17 +41,20 @@ export function sparkFailures(step: ValidateStep): SparkFailure[] {
   return failures.map(({ code, column, message }, i) => ({ code, column, message, when: conditions[i] ?? '' }))
 }
 
-/** All rows with their values, their texts as `<name>~`, and `_failed`: 0 of a row that could not be cut. */
-export function checkedSql(step: ValidateStep, staged: string): string {
-  const failures = sparkFailures(step).map(({ when }, i) => `    when ${when} then ${i + 1}`)
-  const columns = step.columns.flatMap((column) =>
-    column.type.is === 'text'
-      ? [sparkName(column.name)]
-      : [
-          `${typedSql(column, step.rules[column.name] ?? [])} as ${sparkName(column.name)}`,
-          `${sparkName(column.name)} as ${raw(column.name)}`,
-        ],
+/**
+ * All rows with their values, their texts as `<name>~`, and `_failed`: 0 of a row that could not be cut. Columns that are
+ * `typed` come so: to make their texts and read them again would be most of the work.
+ */
+export function checkedSql(step: ValidateStep, staged: string, typed = none): string {
+  const failures = sparkFailures(step, typed).flatMap(({ when }, i) =>
+    when === never ? [] : [`    when ${when} then ${i + 1}`],
   )
+  const columns = step.columns.flatMap((column) => {
+    const name = sparkName(column.name)
+    if (column.type.is === 'text') return [name]
+    if (typed.has(column.name)) return [name, rawName(column.name)]
+    return [`${typedSql(column, step.rules[column.name] ?? [])} as ${name}`, `${name} as ${rawName(column.name)}`]
+  })
   return `select
   *,
   -- the number of the first rule the row breaks
@@ -121,11 +128,11 @@ export const storableRaw = `replace(make_valid_utf8(coalesce(${origin.raw}, ''))
 /** The text of a column as it was read. */
 export function textOf(step: ValidateStep, name: string): string {
   const column = step.columns.find((each) => each.name === name)
-  return column === undefined || column.type.is === 'text' ? sparkName(name) : raw(name)
+  return column === undefined || column.type.is === 'text' ? sparkName(name) : rawName(name)
 }
 
-// The text of a column that is parsed; a text column is its own.
-function raw(column: string): string {
+/** The text of a column that is parsed; a text column is its own. */
+export function rawName(column: string): string {
   return sparkName(`${column}~`)
 }
 
@@ -166,9 +173,12 @@ function listSql(text: string): string {
   return `case when schema_of_variant(${json}) in ('ARRAY<STRING>', 'ARRAY<VOID>') and not exists(${list}, _e -> _e is null) then ${list} end`
 }
 
-function columnConditions({ name, type, nullable }: Column, rules: Rule[]): string[] {
+const never = 'false'
+
+function columnConditions({ name, type, nullable }: Column, rules: Rule[], typed: boolean): string[] {
   const value = sparkName(name)
-  const text = type.is === 'text' ? value : raw(name)
+  if (typed) return typedConditions(value, type, nullable, rules)
+  const text = type.is === 'text' ? value : rawName(name)
   const form = formOf(type)
   const unparsed = `${value} is null and ${text} is not null`
   const otherForm = form === undefined ? unparsed : `${value} is null and not ${sparkMatches(text, form)}`
@@ -191,12 +201,7 @@ function columnConditions({ name, type, nullable }: Column, rules: Rule[]): stri
         conditions.push(
           `${otherForm} and not ${sparkMatches(text, epochMs)} and not ${sparkMatches(text, looseIso8601)}`,
         )
-      conditions.push(
-        `${otherForm} and ${sparkMatches(text, looseIso8601)}`,
-        otherForm,
-        unparsed,
-        `${value} < timestamp '0001-01-01 00:00:00Z' or ${value} >= timestamp '+10000-01-01 00:00:00Z'`,
-      )
+      conditions.push(`${otherForm} and ${sparkMatches(text, looseIso8601)}`, otherForm, unparsed, isOutOfTime(value))
       break
     case 'boolean':
       conditions.push(`lower(${text}) not in ('true', 'false')`)
@@ -210,6 +215,32 @@ function columnConditions({ name, type, nullable }: Column, rules: Rule[]): stri
   }
   for (const rule of rules) conditions.push(...ruleConditions(value, type, rule))
   return conditions
+}
+
+// As many as above. A value has the form of its type, but for times that the form cannot say.
+function typedConditions(value: string, type: ColumnType, nullable: boolean, rules: Rule[]): string[] {
+  const conditions = nullable ? [] : [`${value} is null`]
+  switch (type.is) {
+    case 'integer':
+      conditions.push(never, never)
+      break
+    case 'decimal':
+      conditions.push(never, never, never)
+      break
+    case 'timestamp':
+      if (takesEpoch(rules)) conditions.push(never)
+      conditions.push(never, isOutOfTime(value), never, never)
+      break
+    case 'boolean':
+      conditions.push(never)
+      break
+  }
+  for (const rule of rules) conditions.push(...ruleConditions(value, type, rule))
+  return conditions
+}
+
+function isOutOfTime(value: string): string {
+  return `${value} < timestamp '0001-01-01 00:00:00Z' or ${value} >= timestamp '+10000-01-01 00:00:00Z'`
 }
 
 // A \u0000 whose backslash is not itself escaped.

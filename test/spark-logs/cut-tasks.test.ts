@@ -88,6 +88,9 @@ test('a line that is unusual is left, or says the same', async () => {
     [],
     {},
     [{ a: ']' }],
+    ']},',
+    [{ a: ']},' }],
+    [{ a: [1], b: { c: [1] }, d: 1 }],
   ]
   await using reader = await openReader()
   const lines = Array.from({ length: 3000 }, () => {

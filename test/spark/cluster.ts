@@ -21,24 +21,26 @@ export const noCluster: string | false =
     : 'MILLRACE_TEST_SPARK_REMOTE names a server, and this is about a cluster of its own')
 
 const executors = 2
-const executorMemoryMb = 640
 const shortLived = '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
 /** How long a program of Spark may take to start on a busy machine. */
 const withinMs = 120_000
 
 export class TestCluster implements AsyncDisposable {
   readonly remote: string
+  /** Of the worker, whose children are the executors, and of the Connect server. */
+  readonly pids: readonly number[]
   readonly #worker: ChildProcess
   readonly #all: AsyncDisposableStack
 
-  private constructor(remote: string, worker: ChildProcess, all: AsyncDisposableStack) {
-    this.remote = remote
+  private constructor(server: TestSpark, worker: ChildProcess, all: AsyncDisposableStack) {
+    this.remote = server.remote
+    this.pids = [worker.pid, server.pid].filter((pid) => pid !== undefined)
     this.#worker = worker
     this.#all = all
   }
 
-  /** `more` are settings of the Connect server. */
-  static async start(more: Record<string, string> = {}): Promise<TestCluster> {
+  /** `more` are settings of the Connect server; each executor may have so much memory. */
+  static async start(more: Record<string, string> = {}, executorMemoryMb = 640): Promise<TestCluster> {
     await using stack = new AsyncDisposableStack()
     const folder = await mkdtemp(join(tmpdir(), 'millrace-cluster-'))
     stack.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }))
@@ -72,7 +74,7 @@ export class TestCluster implements AsyncDisposable {
         ...more,
       }),
     )
-    const cluster = new TestCluster(server.remote, worker, stack.move())
+    const cluster = new TestCluster(server, worker, stack.move())
     await cluster.whole()
     return cluster
   }

@@ -3,7 +3,19 @@
  * as they stand there, into CSV. A line that is anything else is left to DuckDB, which reads them all.
  */
 import { metrics } from './parse.ts'
-import { Bytes, closeBrace, comma, openBrace, quote, skipText, skipValue, stands } from './scan.ts'
+import {
+  Bytes,
+  closeBrace,
+  closeBracket,
+  comma,
+  openBrace,
+  openBracket,
+  quote,
+  Search,
+  skipText,
+  skipValue,
+  stands,
+} from './scan.ts'
 
 type Kind = 'integer' | 'bigint' | 'boolean' | 'text'
 
@@ -84,7 +96,12 @@ export class TaskCutter {
   readonly #shape = shapeOf()
   readonly #from = new Int32Array(columns.length)
   readonly #to = new Int32Array(columns.length)
+  readonly #listEnds = new Search(']},"')
+  readonly #keysAfterLists = new Search('],"')
+  /** As a disk leaves them that lost power. */
+  readonly #zeros = new Search('\0')
   #bytes: Buffer = this.rows.buffer
+  #newlineAt = 0
   #hasMetrics = false
 
   /** Takes the line from `at` to its newline, or leaves it. */
@@ -94,6 +111,7 @@ export class TaskCutter {
     this.#from.fill(0)
     this.#to.fill(0)
     this.#bytes = bytes
+    this.#newlineAt = newlineAt
     this.#hasMetrics = false
     const end = this.#walk(this.#shape, at + (ended ? endOfTask : startOfTask).length)
     if (end !== newlineAt || this.#to[idColumn] === 0) return false
@@ -126,11 +144,22 @@ export class TaskCutter {
         if (key.inside === this.#metricsShape) this.#hasMetrics = true
       } else if (key.column >= 0) at = this.#value(key, at)
       else if (key.inside !== undefined && bytes[at] !== letterN) return none
-      else at = skipValue(bytes, at)
+      else at = bytes[at] === openBracket ? this.#skipList(at) : skipValue(bytes, at)
       if (at < 0) return none
       if (bytes[at] === comma) at++
       else return bytes[at] === closeBrace ? at + 1 : none
     }
+  }
+
+  // The place after a list. What accumulators have come to is most of a line, and is not looked into where the list is the last
+  // of its object. Should a text have ended so, or a list deeper inside, then what follows has no key, or more braces than were
+  // opened: the line is left.
+  #skipList(at: number): number {
+    const bytes = this.#bytes
+    if (bytes[at + 1] === closeBracket) return at + 2
+    const end = this.#listEnds.from(bytes, at)
+    const isLast = end < this.#newlineAt && end < this.#keysAfterLists.from(bytes, at)
+    return isLast && end < this.#zeros.from(bytes, at) ? end + 1 : skipValue(bytes, at)
   }
 
   readonly #metricsShape = keyIn(this.#shape, 'Task Metrics')?.inside
