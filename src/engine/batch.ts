@@ -22,7 +22,17 @@ import {
   type SinkOutcome,
   type Store,
 } from '../store/store.ts'
-import { branches, type Counted, countBatch, deletes, landedSql, rowsOf, settleVerdicts, toCount } from './books.ts'
+import {
+  branches,
+  type Counted,
+  countBatch,
+  deletes,
+  handedOn,
+  landedSql,
+  rowsOf,
+  settleVerdicts,
+  toCount,
+} from './books.ts'
 import type { DuckSession } from './duckdb.ts'
 import { type ExchangePlace, keepRows, type Left, leaveRows } from './exchange.ts'
 import { fileSinks, writePending } from './file-sink.ts'
@@ -67,6 +77,8 @@ export interface BatchTools {
   filters: Map<string, KeyFilter>
   /** Of a run that may have all there is of its keys, with nothing stored: nothing is asked for before that is known. */
   wholeKeys?: boolean
+  /** Where it is known before its rows are, how the batch stands in time: it waits for no other then. */
+  stands?: BatchTime | undefined
   /** Of a run in stages: what the batch leaves for the next. */
   leaves?: { exchanges: readonly Exchange[]; place: ExchangePlace }
 }
@@ -113,7 +125,7 @@ export interface Batch {
   release(): Promise<void>
 }
 
-/** Stages a range and runs every step that needs nothing but the batch. */
+/** Stages a range and runs every step that needs nothing but the batch: all of them where nothing is stored of its keys. */
 export async function stageBatch(whole: BatchTools, number: number, range: Range, startedAt: Date): Promise<Batch> {
   const { session, time } = whole
   const named = whole.apart === undefined ? String(number) : `${whole.apart} ${number}`
@@ -163,7 +175,9 @@ export async function stageBatch(whole: BatchTools, number: number, range: Range
       if (range.source !== undefined) await stageRows(tools, batch, range.source)
     })
     await failpoint('staged')
-    const asked = await runReady(tools, batch, (step) => isStateless(step))
+    const { stands } = tools
+    if (stands !== undefined) batch.time = await place.tell(stands)
+    const asked = await runReady(tools, batch, (step) => stands !== undefined || isStateless(step))
     if (asked.length > 0) batch.wanted = await timed(batch, 'keys', () => printWanted(tools, batch, asked))
     await failpoint('validated')
     return batch
@@ -351,6 +365,7 @@ async function runSteps(tools: BatchTools, batch: Batch): Promise<void> {
   batch.state = printState(plan, batch)
   batch.keyed = printKept(tools, batch)
   batch.requests = printRequests(tools, batch)
+  batch.left = await timed(batch, 'exchange', () => leave(tools, batch))
   const relations = toCount(batch)
   const counts = await timed(batch, 'print', () => batch.printing.print(relations))
   for (const [i, relation] of relations.entries()) batch.counts.set(relation, counts[i] ?? 0)
@@ -358,7 +373,6 @@ async function runSteps(tools: BatchTools, batch: Batch): Promise<void> {
   batch.deadLetters = await timed(batch, 'letters', () => printDeadLetters(tools, batch))
   batch.lateRows = await timed(batch, 'letters', () => printLateRows(tools, batch))
   await timed(batch, 'letters', () => batch.printing.print())
-  batch.left = await timed(batch, 'exchange', () => leave(tools, batch))
   batch.counted = await timed(batch, 'books', () => countBatch(session, batch, judgedLater(batch)))
 }
 
@@ -454,12 +468,17 @@ function printDeleted(plan: Plan, batch: Batch, step: TableStep): Printed | unde
   })
 }
 
-async function leave({ leaves, session, spool }: BatchTools, { names, range, number }: Batch): Promise<Left[]> {
+async function leave({ leaves, session, spool }: BatchTools, batch: Batch): Promise<Left[]> {
+  const { plan, names, range, number, counts } = batch
   const left: Left[] = []
   for (const [i, exchange] of (leaves?.exchanges ?? []).entries()) {
     const at = join(spool, `${number}-left-${i}`)
     const rows = { from: names.of(exchange.from), staged: names.staged, where: range.where, at, number }
-    left.push(await leaveRows(session, exchange, { ...rows, buckets: leaves?.place.buckets ?? 1 }))
+    const own = await leaveRows(session, exchange, { ...rows, buckets: leaves?.place.buckets ?? 1 })
+    left.push(own)
+    // to count them again would be to make them again
+    const from = plan.steps.find(({ id }) => id === exchange.from)
+    if (from !== undefined) counts.set(handedOn(from, plan, names), own.rows)
   }
   return left
 }

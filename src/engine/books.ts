@@ -68,9 +68,11 @@ export function deletes({ plan, time }: Batch, { from: [from = ''], mode }: Tabl
   return mode.is === 'upsert' && isChanging(plan, from) && !time.atOnce
 }
 
-// A relation with as many rows as a step hands on: some leave none of their own behind, or only write its rows anew, and hand
-// on what they take.
-function handedOn(step: Step, plan: Plan, names: Names): string {
+/**
+ * A relation with as many rows as a step hands on: some leave none of their own behind, or only write its rows anew, and hand
+ * on what they take.
+ */
+export function handedOn(step: Step, plan: Plan, names: Names): string {
   if (!makesNothing(step) && step.op !== 'select') return names.of(step.id)
   const before = plan.steps.find(({ id }) => id === step.from[0])
   return before === undefined || names.refused.has(step.id) ? names.into(step) : handedOn(before, plan, names)

@@ -38,7 +38,7 @@ export async function leaveRows(
   await rm(at, { recursive: true, force: true })
   const names = exchange.columns.map(({ name }) => `r.${identifier(name)}`)
   const hash = `hash(${exchange.by.map((name) => `r.${identifier(name)}`).join(', ')}) % ${buckets}`
-  if (exchange.ofInput) names.push('r._time')
+  if (exchange.ofInput && exchange.time === undefined) names.push('r._time')
   const select = exchange.places
     ? `select
   ${names.join(', ')},
@@ -143,7 +143,8 @@ export async function bucketRange(
     `select coalesce(sum(num_rows), 0)::double as rows from parquet_file_metadata(${list})`,
   )
   const names = exchange.columns.map(({ name }) => identifier(name)).join(', ')
-  const own = `${exchange.ofInput ? ', _time' : ''}${exchange.places ? ', _row, _place, _line' : ', null::bigint as _row'}`
+  const time = exchange.time === undefined ? '_time' : `${identifier(exchange.time)} as _time`
+  const own = `${exchange.ofInput ? `, ${time}` : ''}${exchange.places ? ', _row, _place, _line' : ', null::bigint as _row'}`
   const raw = exchange.columns.map(({ name }) => `${sqlText(name)}, s.${identifier(name)}`).join(', ')
   return {
     source: exchange.id,

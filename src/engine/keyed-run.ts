@@ -129,6 +129,11 @@ export class KeyedRun implements SourceReader {
     return buckets === undefined ? undefined : { folder: join(this.#options.folder, this.#id, 'buckets'), buckets }
   }
 
+  /** Whether it is what an earlier stage has left. */
+  isBucket({ source }: Range): boolean {
+    return source !== undefined && !Object.hasOwn(this.#options.plan.sources, source)
+  }
+
   /** The part of the plan that a range is for. */
   stageOf(range: Range): Stage {
     const whole = { plan: this.plan, reads: undefined, leaves: [] }

@@ -72,12 +72,18 @@ export class PipelineTime {
     return this.#updatedAt + this.#updateEveryMs - this.#options.now()
   }
 
+  /** How all rows of a bounded run stand in time. */
+  get ofRun(): BatchTime {
+    const before = this.#watermarks?.committed
+    return this.#watermarks === undefined ? noTime : { ...noTime, before, after: before, updates: false, waits: true }
+  }
+
   /** How a batch of rows stands in time. */
   withRows({ range, seen }: Batch, lags: Lags): BatchTime {
     const watermarks = this.#watermarks
     if (watermarks === undefined) return noTime
     const before = watermarks.committed
-    if (this.#options.bounded) return { ...noTime, before, after: before, updates: false, waits: true }
+    if (this.#options.bounded) return this.ofRun
     const shown = range.source === undefined ? undefined : { source: range.source, seen }
     return { ...noTime, before, after: watermarks.after(shown, lags), updates: this.#isDue() }
   }

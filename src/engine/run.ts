@@ -457,7 +457,7 @@ class Worker implements AsyncDisposable {
       }
       idleSince = undefined
       if (bounded && this.#progress.bytesTotal === undefined) await this.#measure(reader, range)
-      const isFull = isLarge(range, limits)
+      const isFull = this.#isLarge(range, limits)
       // there is more: it is read while this one is staged, and staged while this one is operated on
       this.#ahead = this.#beyond ?? (isFull && this.#limits.areWhole ? this.#take(reader) : undefined)
       this.#beyond = undefined
@@ -465,13 +465,11 @@ class Worker implements AsyncDisposable {
       const tools = this.#tools(next, range)
       const batch = taken.batch ?? (await stageBatch(tools, next, range, startedAt))
       this.#staged.push(batch)
-      // of keys that are whole nothing is stored that a step would have to wait for
-      const atOnce = this.#keyed?.atOnce === true
-      if (!atOnce) await this.#committing
+      if (tools.stands === undefined) await this.#committing
       if (failure !== undefined) throw failure
       if (signal.aborted) break
       if (this.#ahead !== undefined) this.#ahead = this.#stageAhead(reader, this.#ahead, next + 1)
-      await operateBatch(tools, batch, { ...this.#time.withRows(batch, lags), atOnce })
+      await operateBatch(tools, batch, tools.stands ?? this.#time.withRows(batch, lags))
       await this.#committing
       if (failure !== undefined) throw failure
       commit(batch, tools)
@@ -499,7 +497,7 @@ class Worker implements AsyncDisposable {
     const stage = async (): Promise<Taken> => {
       const taken = await taking
       if (taken.range === undefined) return taken
-      if (isLarge(taken.range, taken.limits) && this.#limits.areWhole) this.#beyond = this.#take(reader)
+      if (this.#isLarge(taken.range, taken.limits) && this.#limits.areWhole) this.#beyond = this.#take(reader)
       try {
         // three batches ago the same room was entered
         await this.#released
@@ -513,6 +511,12 @@ class Worker implements AsyncDisposable {
       }
     }
     return inHand(stage())
+  }
+
+  #isLarge(range: Range, limits: Limits): boolean {
+    // the next bucket lies there
+    if (this.#keyed?.isBucket(range)) return true
+    return range.rows >= limits.rows / 2 || range.bytes >= limits.bytes / 2
   }
 
   // Until the next look: it may be full still.
@@ -563,7 +567,9 @@ class Worker implements AsyncDisposable {
     if (this.#keyed === undefined || range === undefined) return tools
     const stage = this.#keyed.stageOf(range)
     const { place } = this.#keyed
-    return { ...tools, plan: stage.plan, ...(place ? { leaves: { exchanges: stage.leaves, place } } : {}) }
+    // of keys that are whole nothing is stored that a step would have to wait for
+    const stands = this.#keyed.atOnce ? { ...this.#time.ofRun, atOnce: true } : undefined
+    return { ...tools, plan: stage.plan, stands, ...(place ? { leaves: { exchanges: stage.leaves, place } } : {}) }
   }
 
   async #commit(batch: Batch, tools: BatchTools): Promise<void> {
@@ -671,10 +677,6 @@ function bytesOf({ bytes, files }: Range): number {
     state === 'quarantined' ? Math.max(0, size - bytesDone) : 0,
   )
   return unread.reduce((sum, each) => sum + each, bytes)
-}
-
-function isLarge(range: Range, limits: Limits): boolean {
-  return range.rows >= limits.rows / 2 || range.bytes >= limits.bytes / 2
 }
 
 // A disk that is full is told of in one way, whoever met it.

@@ -5,7 +5,7 @@
  */
 import type { Column } from '../plan/columns.ts'
 import { type Aggregate, columnsOf, walk } from '../plan/expression.ts'
-import type { Plan, TotalStep } from '../plan/plan.ts'
+import { isEventTime, type Plan, type TotalStep } from '../plan/plan.ts'
 import { branches } from './books.ts'
 import { columnsAt } from './relations.ts'
 
@@ -28,6 +28,8 @@ export interface Exchange {
   columns: Column[]
   /** Its rows are those that came in, and get their verdict where they are read: they carry their event time. */
   ofInput: boolean
+  /** The column that is their event time, if one is; else it goes along. */
+  time: string | undefined
   /** Some of them may be late, and so they carry where they came from. */
   places: boolean
 }
@@ -56,13 +58,15 @@ export function stagesOf(plan: Plan, atOnce: boolean): Stage[] | undefined {
     const id = `${step.id} in`
     let stage = stageOf.get(from) ?? first
     if (step.op === 'pairs') {
+      const columns = columnsAt(plan, from)
       stage = cut({
         id,
         into: step.id,
         from,
         by: bucketKey(plan, step.id, step.by),
-        columns: columnsAt(plan, from),
+        columns,
         ofInput: true,
+        time: columns.find(({ name }) => isEventTime(plan, from, name))?.name,
         places: !atOnce,
       })
     } else if (atOnce && step.op === 'total' && stage.reads !== undefined && !hasWholeKeys(plan, step, stage.reads)) {
@@ -73,6 +77,7 @@ export function stagesOf(plan: Plan, atOnce: boolean): Stage[] | undefined {
         by: step.by,
         columns: neededBy(plan, step),
         ofInput: false,
+        time: undefined,
         places: false,
       })
     }

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { Column } from './columns.ts'
-import type { Aggregate, Expression } from './expression.ts'
+import { type Aggregate, type Expression, replaced } from './expression.ts'
 
 export interface Plan {
   format: 1
@@ -289,6 +289,21 @@ export function isTimed(plan: Plan, id: string): boolean {
   const step = plan.steps.find((candidate) => candidate.id === id)
   if (step === undefined || makesRows(step)) return false
   return step.op === 'validate' ? step.eventTime !== undefined : isTimed(plan, step.from[0] ?? '')
+}
+
+/** What a column of a step is, over those of validation, whatever selects made of those before it. */
+export function atValidation(plan: Plan, id: string, column: string): Expression {
+  const step = plan.steps.find((candidate) => candidate.id === id)
+  if (step === undefined || step.op === 'validate') return { column }
+  const from = step.from[0] ?? ''
+  const is = step.op === 'select' ? (step.select[column] ?? { column }) : { column }
+  return replaced(is, (name) => atValidation(plan, from, name))
+}
+
+/** Whether a column has the event time, as it was read. */
+export function isEventTime(plan: Plan, id: string, column: string): boolean {
+  const is = atValidation(plan, id, column)
+  return 'column' in is && plan.steps.some((step) => step.op === 'validate' && step.eventTime?.column === is.column)
 }
 
 /**

@@ -9,6 +9,8 @@ import { reasons } from '../operators/validate.ts'
 import type { Column } from '../plan/columns.ts'
 import { type Expression, replaced } from '../plan/expression.ts'
 import {
+  atValidation,
+  isEventTime,
   makesRows,
   type PairsStep,
   type Plan,
@@ -222,21 +224,6 @@ function asValidated(plan: Plan, step: PairsStep): PairsStep {
     open: before(step.open),
     ...(step.close === undefined ? {} : { close: before(step.close) }),
   }
-}
-
-// What a column is, over those of validation.
-function atValidation(plan: Plan, id: string, column: string): Expression {
-  const step = plan.steps.find((candidate) => candidate.id === id)
-  if (step === undefined || step.op === 'validate') return { column }
-  const from = step.from[0] ?? ''
-  const is = step.op === 'select' ? (step.select[column] ?? { column }) : { column }
-  return replaced(is, (name) => atValidation(plan, from, name))
-}
-
-// Whether a column has the event time, as it was read.
-function isEventTime(plan: Plan, id: string, column: string): boolean {
-  const is = atValidation(plan, id, column)
-  return 'column' in is && plan.steps.some((step) => step.op === 'validate' && step.eventTime?.column === is.column)
 }
 
 // An event stands in a row of its own, or is the close of the open in another's.
