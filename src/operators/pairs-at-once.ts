@@ -7,16 +7,7 @@ import { identifier } from '../plan/identifier.ts'
 import { endOfTime } from '../plan/plan.ts'
 import { keyTextSql } from './keyed.ts'
 import { beside, type Relation, us } from './operator.ts'
-import {
-  eventsName,
-  eventsSql,
-  itemSql,
-  neighboursSql,
-  outcomesSql,
-  type PairsRun,
-  repeatsName,
-  sequenceSql,
-} from './pairs.ts'
+import { eventsName, eventsSql, itemSql, outcomesSql, type PairsRun, repeatsName, sequenceSql } from './pairs.ts'
 import { lateName } from './window.ts'
 
 /** Relations in order; the last one, `out`, says how every event ended. */
@@ -28,34 +19,48 @@ export function pairsAtOnce(run: PairsRun): Relation[] {
   const key = step.by.map((name) => identifier(name))
   const sameKey = key.map((name) => `e.${name} is not distinct from t.${name}`).join(' and ')
   const item = itemSql(columns)
-  // its place in the table: to number the rows anew costs as much as all the rest
-  const untied = `(select *, ${item} as _item, e.rowid as _row from ${eventsName(out)} e anti join ${tied} t on ${sameKey})`
+  // a neighbour is one number, whose lowest bit says whether it opens: to find it costs as much for each column
+  const neighbour = (which: 'lead' | 'lag'): string =>
+    `${which}(_at) over (partition by ${key.join(', ')} order by _at)`
+  const unpacked = (prefix: string, packed: string): string =>
+    `${packed} >> 1 as ${prefix}_us,\n  (${packed} & 1) = 1 as ${prefix}_open`
+  const events = `(
+select
+  * exclude (_at, _next, _last),
+  ${unpacked('', '_at')},
+  ${unpacked('_next', '_next')},
+  ${unpacked('_last', '_last')},
+  -- its place in the table: to number the rows anew costs as much as all the rest
+  rowid as _row
+from ${eventsName(out)}
+)`
+  const untied = `(select *, ${item} as _item from ${events} e anti join ${tied} t on ${sameKey})`
   return [
     {
       name: eventsName(out),
       as: 'table',
-      select: `select
-  ${columns.map(({ name }) => `${identifier(name)},\n  `).join('')}_us,
-  _open,
-  ${neighboursSql(`partition by ${key.join(', ')} order by _us`)}
+      select: `select *, ${neighbour('lead')} as _next, ${neighbour('lag')} as _last
 from (
+  select ${columns.map(({ name }) => `${identifier(name)}, `).join('')}2 * _us + _open::bigint as _at
+  from (
 ${eventsSql(run)}
+  )
 )`,
     },
     {
       name: tied,
       as: 'table',
-      select: `select distinct ${key.join(', ')} from ${eventsName(out)} where _last_us = _us`,
+      select: `select distinct ${key.join(', ')} from ${eventsName(out)} where _last >> 1 = _at >> 1`,
     },
     {
       name: tiedEvents,
       as: 'table',
       select: `select
-  * exclude (_next_us, _next_open, _last_us, _last_open),
+  * exclude (_next_us, _next_open, _last_us, _last_open, _row),
   ${keyTextSql(step.by)} as _key,
   ${item} as _item,
   row_number() over (partition by _item) as _n
-from ${eventsName(out)} e
+from ${events} e
 semi join ${tied} t on ${sameKey}`,
     },
     { name: lateName(out), as: 'view', select: 'select null::bigint as _row where false' },

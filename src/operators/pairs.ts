@@ -243,8 +243,8 @@ from ${events} e
 left join turns using (_item)`
 }
 
-/** The columns of an event's neighbours in a line. It has no name: those of several statements of a script would be one. */
-export function neighboursSql(line: string): string {
+// The columns of an event's neighbours in a line. It has no name: those of several statements of a script would be one.
+function neighboursSql(line: string): string {
   return `lead(_us) over (${line}) as _next_us,
   lead(_open) over (${line}) as _next_open,
   lag(_us) over (${line}) as _last_us,
