@@ -11,6 +11,7 @@ import { shopEvents } from '../pipelines/shop-events/pipeline.ts'
 import type { MillraceError } from '../src/errors.ts'
 import { SparkSession } from '../src/spark/connect.ts'
 import { sessionSettings } from '../src/spark/settings.ts'
+import { eventually } from './crash/process.ts'
 import { testDatabase } from './postgres.ts'
 import { noSpark, TestSpark } from './spark/server.ts'
 import { openSparkWorld } from './spark/world.ts'
@@ -39,6 +40,28 @@ test('a connection that is cut at any moment costs no row and doubles none', onS
     )
     assert.equal(proxy.cuts, 1, `it was cut after ${answers}`)
   }
+})
+
+test('a run whose connection is cut in each of its steps lands once', onSpark, async () => {
+  await using proxy = await cuttingProxy(new URL(remote.replace('sc:', 'http:')))
+  await using world = await openSparkWorld(shopEvents, proxy.remote)
+  const path = await world.file('events.csv', csv)
+  const steps: string[] = []
+  const outcome = await world.onSpark([path], {
+    onProgress: (step, progress) => {
+      if (progress !== undefined) return
+      steps.push(step)
+      proxy.cutAfter(2)
+    },
+  })
+  assert.deepEqual(outcome.books, { rowsIn: 41, written: 40, filtered: 0, duplicates: 0, late: 0, dead: 1 })
+  assert.ok(proxy.cuts >= 3 && proxy.cuts <= steps.length, `${proxy.cuts} cuts in ${steps.join(', ')}`)
+  assert.ok(
+    steps.some((step) => step.startsWith('writing')),
+    steps.join(', '),
+  )
+  assert.deepEqual(await world.sql('select count(*)::int as n from user_events'), [{ n: 40 }])
+  assert.deepEqual(await world.sql('select count(*)::int as n from millrace.dead_letters'), [{ n: 1 }])
 })
 
 test(
@@ -86,53 +109,129 @@ test('who is told to stop cancels the work on the server', onSpark, async () => 
   assert.equal((await other.rows('select id from range(5)')).length, 5)
 })
 
+interface Killed {
+  args: string[]
+  file: string
+  content: string
+  table: string
+  rows: number
+  read: number
+}
+const event = (n: number, what: string): string =>
+  JSON.stringify({
+    timestamp: new Date(Date.UTC(2026, 0, 1, 0, n)).toISOString(),
+    user_id: `u${n % 5}`,
+    event: what,
+    flyer_id: 'f',
+    merchant_id: 'm',
+  })
+const shop: Killed = {
+  args: ['shop-events'],
+  file: 'events.csv',
+  content: csv,
+  table: 'user_events',
+  rows: lines.length,
+  read: lines.length + 1,
+}
+const pairs: Killed = {
+  args: ['flyers', '--final'],
+  file: 'events.jsonl',
+  content: `${[
+    ...Array.from({ length: 10 }, (_, n) => event(n, n < 5 ? 'flyer_open' : 'flyer_close')),
+    'no event',
+  ].join('\n')}\n`,
+  table: 'flyer_sessions',
+  rows: 5,
+  read: 11,
+}
+
 for (const [point, when] of [
   ['spark begun', 'before Spark has written anything'],
   ['spark staged', 'before the merge'],
   ['after rows', 'in the merge'],
   ['commit acknowledged', 'behind the merge'],
-] as const) {
-  test(`a run whose process is killed ${when} is whole when it is run again`, onSpark, async () => {
-    await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-killed-'))
-    await using database = await testDatabase()
-    const path = join(folder.path, 'events.csv')
-    await writeFile(path, csv)
-    const run = async (failpoint: string): Promise<{ code: number | null; signal: string | null }> => {
-      const child = spawn(
-        process.execPath,
-        [join(import.meta.dirname, '../src/cli/main.ts'), 'run', 'shop-events', '--engine', 'spark', '--input', path],
-        {
-          cwd: folder.path,
-          stdio: 'ignore',
-          env: {
-            PATH: process.env['PATH'],
-            DATABASE_URL: database.url,
-            SPARK_REMOTE: remote,
-            MILLRACE_DATA: join(folder.path, 'data'),
-            MILLRACE_FAILPOINT: failpoint,
+] as const)
+  for (const { args, file, content, table, rows, read } of point === 'spark begun' ? [shop] : [shop, pairs])
+    test(`a run of ${args[0]} that is killed ${when} is whole when it is run again`, onSpark, async () => {
+      await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-killed-'))
+      await using database = await testDatabase()
+      const path = join(folder.path, file)
+      await writeFile(path, content)
+      const run = async (failpoint: string): Promise<{ code: number | null; signal: string | null }> => {
+        const child = spawn(
+          process.execPath,
+          [join(import.meta.dirname, '../src/cli/main.ts'), 'run', ...args, '--engine', 'spark', '--input', path],
+          {
+            cwd: folder.path,
+            stdio: 'ignore',
+            env: {
+              PATH: process.env['PATH'],
+              DATABASE_URL: database.url,
+              SPARK_REMOTE: remote,
+              MILLRACE_DATA: join(folder.path, 'data'),
+              MILLRACE_FAILPOINT: failpoint,
+            },
           },
-        },
-      )
-      // as: what the event of a process that ends has with it
-      const [code, signal] = (await once(child, 'exit')) as [number | null, string | null]
-      return { code, signal }
-    }
-    const client = await database.connect()
-    const count = async (select: string): Promise<number> =>
-      (await client.query(`select count(*)::int as n ${select}`)).rows[0].n
+        )
+        // as: what the event of a process that ends has with it
+        const [code, signal] = (await once(child, 'exit')) as [number | null, string | null]
+        return { code, signal }
+      }
+      const client = await database.connect()
+      const count = async (select: string): Promise<number> =>
+        (await client.query(`select count(*)::int as n ${select}`)).rows[0].n
 
-    assert.deepEqual(await run(`${point}=kill`), { code: null, signal: 'SIGKILL' })
-    assert.equal(await count('from user_events'), point === 'commit acknowledged' ? lines.length : 0)
-    for (let again = 0; again < 2; again++) {
-      assert.deepEqual(await run(''), { code: 0, signal: null })
-      assert.equal(await count('from user_events'), lines.length)
-      assert.equal(await count('from millrace.dead_letters'), 1)
-      assert.equal(await count(`from millrace.batches where kind = 'spark' and rows_in = 41`), 1)
-      assert.equal(await count(`from millrace.batches`), 1)
-      assert.equal(await count(`from pg_tables where schemaname = 'millrace_staging'`), 0)
-    }
-  })
-}
+      assert.deepEqual(await run(`${point}=kill`), { code: null, signal: 'SIGKILL' })
+      assert.equal(await count(`from ${table}`), point === 'commit acknowledged' ? rows : 0)
+      for (let again = 0; again < 2; again++) {
+        assert.deepEqual(await run(''), { code: 0, signal: null })
+        assert.equal(await count(`from ${table}`), rows)
+        assert.equal(await count('from millrace.dead_letters'), 1)
+        assert.equal(await count(`from millrace.batches where kind = 'spark' and rows_in = ${read}`), 1)
+        assert.equal(await count(`from millrace.batches`), 1)
+        assert.equal(await count(`from pg_tables where schemaname = 'millrace_staging'`), 0)
+      }
+    })
+
+test('Ctrl-C ends a run, and nothing of it stays', onSpark, async () => {
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'millrace-ended-'))
+  await using database = await testDatabase()
+  const path = join(folder.path, 'events.jsonl')
+  const many = Array.from({ length: 100_000 }, (_, n) => event(n, n % 10 < 5 ? 'flyer_open' : 'flyer_close'))
+  await writeFile(path, `${many.join('\n')}\n`)
+  const child = spawn(
+    process.execPath,
+    [
+      ...[join(import.meta.dirname, '../src/cli/main.ts'), 'run', 'flyers'],
+      ...['--final', '--engine', 'spark', '--input', path],
+    ],
+    {
+      cwd: folder.path,
+      stdio: 'ignore',
+      env: {
+        PATH: process.env['PATH'],
+        DATABASE_URL: database.url,
+        SPARK_REMOTE: remote,
+        MILLRACE_DATA: join(folder.path, 'data'),
+      },
+    },
+  )
+  const ended = once(child, 'exit')
+  const client = await database.connect()
+  const staged = async (): Promise<boolean> => {
+    const { rows } = await client.query(`select from pg_tables where schemaname = 'millrace_staging'`)
+    return rows.length > 0
+  }
+  await eventually(staged, { what: () => 'it has begun to stage', withinMs: 60_000 })
+  child.kill('SIGINT')
+  const [code] = await ended
+  assert.notEqual(code, 0)
+  assert.equal(await staged(), false)
+  const { rows } = await client.query(
+    'select (select count(*) from flyer_sessions)::int as sessions, (select count(*) from millrace.batches)::int as batches',
+  )
+  assert.deepEqual(rows, [{ sessions: 0, batches: 0 }])
+})
 
 test('a server that is killed in a run and started anew has the run begin anew, once', {
   ...onSpark,

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { Duck } from '../src/engine/duckdb.ts'
 import { boolean, decimal, double, files, integer, pipeline, table, text, timestamp } from '../src/index.ts'
+import { SparkSession } from '../src/spark/connect.ts'
 import type { System } from '../src/system.ts'
 import { noSpark, TestSpark } from './spark/server.ts'
 import { compared, flyersBeside, shopEventsBeside, telemetraBeside, userActivityBeside } from './spark/systems.ts'
@@ -25,13 +26,26 @@ test(
     )
     assert.deepEqual(line, { kind: 'spark', balances: true })
 
-    const again = await world.onSpark(inputs).catch((error: unknown) => String(error))
-    assert.match(String(again), /it has run before/, 'over what has been counted it does not count')
+    const again = await world.onSpark(inputs)
+    assert.deepEqual([again.files, again.books.rowsIn], [0, 0], 'the same command again finds nothing to do')
+    const more = await world.file('more.jsonl', '{}\n')
+    const other = await world.onSpark([...inputs, more]).catch((error: unknown) => String(error))
+    assert.match(String(other), /it has run before/, 'over what has been counted it does not count')
 
     const parquet = join(world.folder, 'parquet')
     const written = await world.asParquet(inputs, parquet)
     assert.deepEqual(written.books, here)
     assert.equal(written.rowsOut['table-2'], (await world.sql('select * from flyer_time_per_user')).length)
+
+    const letters = async (): Promise<number> => {
+      await using session = await SparkSession.open({ remote })
+      const [row] = await session.rows<{ n: bigint }>(`select count(*) as n from parquet.\`${parquet}/dead_letters\``)
+      return Number(row?.n)
+    }
+    assert.equal(await letters(), here.dead)
+    const event = { timestamp: '2026-01-01T00:00:00Z', user_id: 'u', event: 'view' }
+    await world.asParquet([await world.file('clean.jsonl', `${JSON.stringify(event)}\n`)], parquet)
+    assert.equal(await letters(), 0, 'a run without letters leaves none of the run before')
   },
 )
 

@@ -5,12 +5,12 @@ import type { Config } from '../config.ts'
 import { ownerName, planOf, type SystemRun } from '../engine/system-run.ts'
 import { MillraceError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { SparkProgress } from '../spark/connect.ts'
+import { howFar } from '../spark/progress.ts'
 import type { SparkOutcome, SparkRun } from '../spark/run.ts'
 import type { System } from '../system.ts'
 import { dropNow } from './drop-now.ts'
 import { commandLog, openStore } from './open.ts'
-import { bytes, counted, cut } from './text.ts'
+import { cut } from './text.ts'
 
 export interface SparkRunOptions {
   system: System
@@ -110,7 +110,7 @@ function staysHere(pipeline: string, verb: string, why: string, others: readonly
 }
 
 interface SparkLine extends Disposable {
-  update(step: string, progress: SparkProgress | undefined): void
+  update: NonNullable<SparkRun['onProgress']>
 }
 
 const sayEveryMs = 2000
@@ -126,7 +126,7 @@ export function sparkLine(
   let saidAt = Number.NEGATIVE_INFINITY
   return {
     update(step, progress) {
-      const text = `${pipeline} on Spark: ${step}${progress === undefined ? '' : `, ${farText(progress)}`}`
+      const text = `${pipeline} on Spark: ${step}${progress === undefined ? '' : `, ${howFar(progress)}`}`
       if (isDrawn) screen.write(`\r\u001b[2K${cut(text, (screen.columns || 80) - 1)}`)
       else if (step !== saidStep || now() - saidAt >= sayEveryMs) screen.write(`${text}\n`)
       else return
@@ -137,8 +137,4 @@ export function sparkLine(
       if (isDrawn) screen.write('\r\u001b[2K')
     },
   }
-}
-
-function farText({ stages, stagesDone, tasks, tasksDone, bytesRead }: SparkProgress): string {
-  return `${stagesDone} of ${counted(stages, 'stage')}, ${tasksDone} of ${counted(tasks, 'task')}, ${bytes(bytesRead)} read`
 }

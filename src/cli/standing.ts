@@ -194,12 +194,13 @@ export function stateOf({ stored, worker }: PipelineStanding, database: Database
 /** What a pipeline does, and who does it. */
 export function stateInWords(standing: PipelineStanding, database: DatabaseStanding): string {
   const state = stateOf(standing, database)
-  const { owner, lentBy } = standing.stored ?? {}
+  const { owner, lentBy, doing } = standing.stored ?? {}
+  const what = doing == null ? '' : `: ${doing}`
   switch (state) {
     case 'running':
-      return owner == null ? state : `running on ${owner}`
+      return owner == null ? state : `running on ${owner}${what}`
     case 'backfill':
-      return owner == null ? state : `backfill by ${owner}${lentBy == null ? '' : `, lent by ${lentBy}`}`
+      return owner == null ? state : `backfill by ${owner}${lentBy == null ? '' : `, lent by ${lentBy}`}${what}`
     case 'left':
       return `not running; ${owner} ended without giving it back`
     case 'unknown':

@@ -264,6 +264,7 @@ function asJson({ at, standing: { database, server, pipelines } }: Look): unknow
       owner: standing.stored?.owner ?? null,
       alive: standing.stored?.alive ?? null,
       lent_by: standing.stored?.lentBy ?? null,
+      doing: standing.stored?.doing ?? null,
       epoch: standing.stored?.epoch ?? null,
       batch: standing.stored?.batch ?? null,
       last_committed_at: standing.stored?.lastCommittedAt ?? null,

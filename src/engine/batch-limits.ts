@@ -54,7 +54,7 @@ export class BatchLimits {
       return 'setting a row aside'
     }
     const { rows } = this.#whole
-    this.#share = Math.min(this.#share, (this.#taken ?? rows) / rows) / lessByTimes
+    this.#share = Math.min(this.#share, (this.#taken || rows) / rows) / lessByTimes
     return 'smaller batches'
   }
 }

@@ -476,8 +476,8 @@ async function leave({ leaves, session, spool }: BatchTools, batch: Batch): Prom
     const rows = { from: names.of(exchange.from), staged: names.staged, where: range.where, at, number }
     const own = await leaveRows(session, exchange, { ...rows, buckets: leaves?.place.buckets ?? 1 })
     left.push(own)
-    // to count them again would be to make them again
-    const from = plan.steps.find(({ id }) => id === exchange.from)
+    // to count them again would be to make them again; where they were joined, the count is what the books are held to
+    const from = exchange.places ? undefined : plan.steps.find(({ id }) => id === exchange.from)
     if (from !== undefined) counts.set(handedOn(from, plan, names), own.rows)
   }
   return left

@@ -13,7 +13,7 @@ import { memoryDatabase, openMemoryStore } from '../store/memory.ts'
 import type { Store } from '../store/store.ts'
 import { Duck, type DuckSession } from './duckdb.ts'
 import type { Progress } from './progress.ts'
-import { runPipeline } from './run.ts'
+import { runPipeline, type WorkerOptions } from './run.ts'
 
 let bench: Bench
 before(async () => {
@@ -75,6 +75,7 @@ async function progressOf(
   store: Store,
   paths?: string[],
   around = (reader: SourceReader): SourceReader => reader,
+  more: Partial<WorkerOptions> = {},
 ): Promise<Progress[]> {
   const spool = join(bench.folder, 'spool', plan.name)
   const said: Progress[] = []
@@ -93,10 +94,52 @@ async function progressOf(
     bounded: true,
     log: createLog('error'),
     signal: new AbortController().signal,
-    onProgress: (progress) => said.push({ ...progress }),
+    onProgress: (progress) => said.push({ ...progress, books: { ...progress.books } }),
+    ...more,
   })
   return said
 }
+
+test('what was seen before is remembered from batch to batch, though all of a key is judged at once', async () => {
+  const folder = join(bench.folder, 'doors')
+  await mkdir(folder, { recursive: true })
+  const columns = { id: text(), at: timestamp(), who: text(), event: text() }
+  const { plan } = pipeline('doors')
+    .from(files(folder, { format: 'csv', columns, eventTime: { column: 'at' } }))
+    .dedup('id')
+    .pairs({
+      by: ['who'],
+      open: (row) => row.event.equals('in'),
+      close: (row) => row.event.equals('out'),
+      lateness: '1 hour',
+    })
+    .total('who', () => ({ n: count() }))
+    .into(table('visits', { key: 'who' }))
+  const at = (n: number): string => new Date(n * 60_000).toISOString()
+  const lines = Array.from({ length: 60 }, (_, n) => `${n},${at(n)},w${n % 7},${n % 14 < 7 ? 'in' : 'out'}`)
+  // each comes again in the batch after it
+  const twice = lines.flatMap((line, n) => (n >= 5 ? [line, lines[n - 5]] : [line]))
+  const path = join(folder, 'a.csv')
+  await writeFile(path, `id,at,who,event\n${twice.join('\n')}\n`)
+  const database = memoryDatabase(Date.now)
+  const store = openMemoryStore(database)
+  await store.register(plan)
+  const runs = join(bench.folder, 'spool', 'runs of doors')
+  const said = await progressOf(plan, store, [path], undefined, {
+    final: true,
+    keyed: { folder: runs, request: 'a.csv', rows: 6 },
+  })
+  assert.deepEqual(said.at(-1)?.books.duplicates, 55)
+  assert.equal(said.at(-1)?.books.written, 60)
+  assert.ok((await store.ledger(plan.name, {})).some(({ ranges }) => JSON.stringify(ranges).includes('"bucket"')))
+  assert.deepEqual(
+    database
+      .rowsOf('visits')
+      .map(({ who, n }) => `${who} ${n}`)
+      .sort(),
+    Array.from({ length: 7 }, (_, n) => `w${n} ${n < 4 ? 5 : 4}`),
+  )
+})
 
 for (const [of, names] of [
   ['the folder', undefined],

@@ -469,7 +469,8 @@ class Worker implements AsyncDisposable {
       if (failure !== undefined) throw failure
       if (signal.aborted) break
       if (this.#ahead !== undefined) this.#ahead = this.#stageAhead(reader, this.#ahead, next + 1)
-      await operateBatch(tools, batch, tools.stands ?? this.#time.withRows(batch, lags))
+      const atOnce = this.#keyed?.atOnce === true
+      await operateBatch(tools, batch, tools.stands ?? { ...this.#time.withRows(batch, lags), atOnce })
       await this.#committing
       if (failure !== undefined) throw failure
       commit(batch, tools)
@@ -567,8 +568,9 @@ class Worker implements AsyncDisposable {
     if (this.#keyed === undefined || range === undefined) return tools
     const stage = this.#keyed.stageOf(range)
     const { place } = this.#keyed
-    // of keys that are whole nothing is stored that a step would have to wait for
-    const stands = this.#keyed.atOnce ? { ...this.#time.ofRun, atOnce: true } : undefined
+    // of keys that are whole nothing is stored that a step would have to wait for; what was seen before is
+    const remembers = stage.plan.steps.some(({ op }) => op === 'dedup')
+    const stands = this.#keyed.atOnce && !remembers ? { ...this.#time.ofRun, atOnce: true } : undefined
     return { ...tools, plan: stage.plan, stands, ...(place ? { leaves: { exchanges: stage.leaves, place } } : {}) }
   }
 

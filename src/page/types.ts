@@ -35,6 +35,8 @@ export interface Pipeline {
   advice: string | null
   owner: string | null
   lent_by: string | null
+  /** What the owner says that it does. */
+  doing: string | null
   epoch: number | null
   batch: number | null
   last_committed_at: string | null

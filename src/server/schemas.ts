@@ -35,6 +35,7 @@ const pipelineProperties = {
   advice: orNull(text),
   owner: orNull(text),
   lent_by: orNull(text),
+  doing: orNull(text),
   epoch: orNull(count),
   batch: orNull(count),
   last_committed_at: orNull(moment),

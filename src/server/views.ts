@@ -33,6 +33,7 @@ export function pipelineView(name: string, line: BoardLine, moment: Moment) {
     advice: (moment.works ? adviceFor(line) : adviceElsewhere(stored)) ?? null,
     owner: stored?.owner ?? null,
     lent_by: stored?.lentBy ?? null,
+    doing: stored?.doing ?? null,
     epoch: stored?.epoch ?? null,
     batch: stored?.batch ?? null,
     last_committed_at: stored?.lastCommittedAt ?? null,

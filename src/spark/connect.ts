@@ -20,6 +20,7 @@ import {
 } from './generated/base_pb.js'
 import { type CommandSchema, WriteOperation_SaveMode } from './generated/commands_pb.js'
 import type { RelationSchema } from './generated/relations_pb.js'
+import type { SparkProgress } from './progress.ts'
 import { keepSql, letGoSql } from './settings.ts'
 
 type Relation = MessageInitShape<typeof RelationSchema>
@@ -33,15 +34,6 @@ export interface SessionOptions {
   /** How long a server that does not answer is waited for, at the beginning and in between. */
   waitMs?: number
   onProgress?: (progress: SparkProgress) => void
-}
-
-/** How far what is under way has come. */
-export interface SparkProgress {
-  stages: number
-  stagesDone: number
-  tasks: number
-  tasksDone: number
-  bytesRead: number
 }
 
 export interface ReadFiles {

@@ -12,9 +12,10 @@ import { sparkName, sparkText } from '../functions/spark-type.ts'
 import { endOfTime, type Plan, planHash, takesInputRows } from '../plan/plan.ts'
 import type { PostgresStore } from '../store/postgres.ts'
 import type { FileProgress, SinkOutcome, StagedRows, StoredFile, Verdicts } from '../store/store.ts'
-import { type SparkProgress, SparkSession } from './connect.ts'
+import { SparkSession } from './connect.ts'
 import { filesToRead, listFiles, type OpenedFiles, openFiles, progressOf, type SparkFile } from './inputs.ts'
 import { refusals, type SparkPlan, sparkPlan, textsName } from './plan-sql.ts'
+import { howFar, type SparkProgress } from './progress.ts'
 import { sessionSettings } from './settings.ts'
 import { lineSql, linesColumns, noRowsSql, place, textsSql, typedColumns } from './source-sql.ts'
 
@@ -69,60 +70,68 @@ export async function runIntoTables(
       message: `${answer.by} owns the pipeline, and has not lent it`,
     })
   const { lease } = answer
+  const onProgress: SparkRun['onProgress'] = (step, progress) => {
+    lease.says(`on Spark, ${step}${progress === undefined ? '' : `, ${howFar(progress)}`}`)
+    run.onProgress?.(step, progress)
+  }
   try {
-    return await anew({ ...run, signal: AbortSignal.any([signal, lost.signal]) }, async (session, ready) => {
-      const { batch, watermark } = await store.committed(plan.name)
-      checkFresh(plan, watermark)
-      // of runs that died; the lease says that none is under way
-      await store.unstage(plan.name)
-      const known = async (source: string, ids: string[]) => await store.files(plan.name, source, ids)
-      const chosen = await chooseFiles(session, ready, known)
-      if (chosen.files.length === 0) return nothingToDo(chosen)
-      const startedAt = new Date(ready.now?.() ?? Date.now())
-      const staged = await store.stage(
-        chosen.run,
-        chosen.made.tables.map(({ step }) => step),
-      )
-      try {
-        await failpoint('spark begun')
-        const counts = await compute(session, ready, chosen, String(batch + 1))
-        await writeStaging(session, ready, chosen.made, staged, into.databaseUrl, counts.dead)
-        await mustBeUnchanged(session, ready, chosen)
-        await failpoint('spark staged')
-        let books = booksOf(plan, counts, [])
-        const { rowsOut } = await store.commit({
-          pipeline: plan.name,
-          epoch: lease.epoch,
-          batch: batch + 1,
-          kind: 'spark',
-          startedAt,
-          sinks: [],
-          staged,
-          deadLetters: undefined,
-          dedupKeys: undefined,
-          files: chosen.progress,
-          positions: [],
-          watermark: keepsTime(plan) ? endOfTime : undefined,
-          filesQuarantined: chosen.opened.quarantined.length,
-          ranges: [{ run: chosen.run, files: chosen.files.length }],
-          settles: [],
-          phases: {},
-          stepRows: {},
-          books: async (outcomes) => {
-            books = booksOf(plan, counts, outcomes)
-            return books
-          },
-        })
-        return {
-          ...outcomeOf(chosen, books),
-          rowsOut: Object.fromEntries(
-            Object.entries(rowsOut).map(([step, { inserted, updated }]) => [step, inserted + updated]),
-          ),
+    return await anew(
+      { ...run, onProgress, signal: AbortSignal.any([signal, lost.signal]) },
+      async (session, ready) => {
+        const { batch, watermark } = await store.committed(plan.name)
+        // of runs that died; the lease says that none is under way
+        await store.unstage(plan.name)
+        const known = async (source: string, ids: string[]) => await store.files(plan.name, source, ids)
+        const chosen = await chooseFiles(session, ready, known)
+        if (chosen.files.length === 0) return nothingToDo(chosen)
+        checkFresh(plan, watermark)
+        const startedAt = new Date(ready.now?.() ?? Date.now())
+        const staged = await store.stage(
+          chosen.run,
+          chosen.made.tables.map(({ step }) => step),
+          decodeURIComponent(new URL(into.databaseUrl).username),
+        )
+        try {
+          await failpoint('spark begun')
+          const counts = await compute(session, ready, chosen, String(batch + 1))
+          await writeStaging(session, ready, chosen.made, staged, into.databaseUrl, counts.dead)
+          await mustBeUnchanged(session, ready, chosen, 'nothing of the run is in the tables')
+          await failpoint('spark staged')
+          let books = booksOf(plan, counts, [])
+          const { rowsOut } = await store.commit({
+            pipeline: plan.name,
+            epoch: lease.epoch,
+            batch: batch + 1,
+            kind: 'spark',
+            startedAt,
+            sinks: [],
+            staged,
+            deadLetters: undefined,
+            dedupKeys: undefined,
+            files: chosen.progress,
+            positions: [],
+            watermark: keepsTime(plan) ? endOfTime : undefined,
+            filesQuarantined: chosen.opened.quarantined.length,
+            ranges: [{ run: chosen.run, files: chosen.files.length }],
+            settles: [],
+            phases: {},
+            stepRows: {},
+            books: async (outcomes) => {
+              books = booksOf(plan, counts, outcomes)
+              return books
+            },
+          })
+          return {
+            ...outcomeOf(chosen, books),
+            rowsOut: Object.fromEntries(
+              Object.entries(rowsOut).map(([step, { inserted, updated }]) => [step, inserted + updated]),
+            ),
+          }
+        } finally {
+          await store.unstage(chosen.run)
         }
-      } finally {
-        await store.unstage(chosen.run)
-      }
-    })
+      },
+    )
   } finally {
     await lease.release()
   }
@@ -141,16 +150,12 @@ export async function runIntoParquet(run: SparkRun, folder: string): Promise<Spa
       await session.write({ sql: select, format: 'parquet', options: {}, path })
       rowsOut[step.id] = Number((await oneRow(session, `select count(*) as n from parquet.\`${path}\``))['n'])
     }
-    if (counts.dead > 0) {
-      ready.onProgress?.('writing dead letters', undefined)
-      await session.write({
-        sql: lettersOf(chosen.made),
-        format: 'parquet',
-        options: {},
-        path: join(folder, 'dead_letters'),
-      })
-    }
-    await mustBeUnchanged(session, ready, chosen)
+    ready.onProgress?.('writing dead letters', undefined)
+    const letters = lettersOf(chosen.made)
+    // without any, those of a run before must go all the same
+    const sql = counts.dead > 0 ? letters : `select * from (\n${letters}\n) where false`
+    await session.write({ sql, format: 'parquet', options: {}, path: join(folder, 'dead_letters') })
+    await mustBeUnchanged(session, ready, chosen, `what is in ${folder} may be of two states of it`)
     const taken = ways(run.plan)
     const outcomes = taken.map((step) => ({ ...noOutcome(step), inserted: rowsOut[step] ?? 0 }))
     return { ...outcomeOf(chosen, booksOf(run.plan, counts, outcomes)), rowsOut }
@@ -291,7 +296,7 @@ async function chooseFiles(
 }
 
 // Files are read several times over: one that changed in between has been read as two.
-async function mustBeUnchanged(session: SparkSession, run: SparkRun, { files }: Chosen): Promise<void> {
+async function mustBeUnchanged(session: SparkSession, run: SparkRun, { files }: Chosen, left: string): Promise<void> {
   const now = new Map((await listFiles(session, run.plan, run.inputs)).map((file) => [file.path, file]))
   for (const { path, size, mtimeNs } of files) {
     const found = now.get(path)
@@ -299,7 +304,7 @@ async function mustBeUnchanged(session: SparkSession, run: SparkRun, { files }: 
     throw new MillraceError('FILE_CHANGED', {
       at: path,
       message: found === undefined ? 'the file went while it was read' : 'the file changed while it was read',
-      hint: 'nothing of the run is in the tables: start it again when the file is complete',
+      hint: `${left}: start it again when the file is complete`,
     })
   }
 }

@@ -228,7 +228,7 @@ function typedConditions(value: string, type: ColumnType, nullable: boolean, rul
       conditions.push(never, never, never)
       break
     case 'timestamp':
-      if (takesEpoch(rules)) conditions.push(never)
+      if (takesEpoch(rules)) conditions.push(isOutOfTime(value))
       conditions.push(never, isOutOfTime(value), never, never)
       break
     case 'boolean':

@@ -152,6 +152,7 @@ async function take(request: LeaseRequest, seen: LeaseRow, work: Client, watch: 
            wanted_by = nullif(wanted_by, $2),
            -- while the borrower has it, it stays known who lent it
            lent_by = case when owner = $2 and backends = '[]' then lent_by end,
+           doing = null,
            backends = (select jsonb_agg(jsonb_build_object('pid', pid, 'started', backend_start))
                        from   pg_stat_activity
                        where  pid = any($4))
@@ -216,6 +217,9 @@ export async function endExpired(client: Queries): Promise<void> {
   for (const { pipeline, epoch } of rows) await endSessions(client, pipeline, epoch)
 }
 
+/** What is said in between is told with the next renewal. */
+const sayEveryMs = 1000
+
 export class PostgresLease implements Lease {
   readonly pipeline: string
   readonly epoch: number
@@ -226,6 +230,8 @@ export class PostgresLease implements Lease {
   #again = false
   #timer: NodeJS.Timeout | undefined
   #ended = false
+  #doing: string | null = null
+  #saidAt = Number.NEGATIVE_INFINITY
 
   private constructor(request: LeaseRequest, epoch: number, work: Client, watch: Client) {
     this.pipeline = request.pipeline
@@ -244,6 +250,13 @@ export class PostgresLease implements Lease {
     await watch.query('listen millrace_lease')
     lease.#timer = setInterval(() => lease.#renew(), leaseTimes.renewMs)
     return lease
+  }
+
+  says(doing: string): void {
+    this.#doing = doing
+    if (performance.now() - this.#saidAt < sayEveryMs) return
+    this.#saidAt = performance.now()
+    this.#renew()
   }
 
   // Also hears who would like to borrow it; told to hear while it does so, it does so once more.
@@ -265,10 +278,10 @@ export class PostgresLease implements Lease {
       const { rows } = await this.#watch.query<{ wanted_by: string | null }>(
         `
         update millrace.leases
-        set    expires_at = clock_timestamp() + $3 * interval '1 millisecond'
+        set    expires_at = clock_timestamp() + $3 * interval '1 millisecond', doing = $4
         where  pipeline = $1 and epoch = $2
         returning wanted_by`,
-        [this.pipeline, this.epoch, leaseTimes.lastsMs],
+        [this.pipeline, this.epoch, leaseTimes.lastsMs, this.#doing],
       )
       if (this.#ended) return
       const [row] = rows
@@ -309,7 +322,7 @@ export class PostgresLease implements Lease {
     await this.#watch.query(
       `
       update millrace.leases
-      set    owner = null, expires_at = '-infinity', backends = '[]', wanted_by = null, lent_by = null
+      set    owner = null, expires_at = '-infinity', backends = '[]', wanted_by = null, lent_by = null, doing = null
       where  pipeline = $1 and epoch = $2`,
       [this.pipeline, this.epoch],
     )
@@ -323,7 +336,7 @@ export class PostgresLease implements Lease {
     const { rowCount } = await this.#watch.query(
       `
       update millrace.leases
-      set    owner = wanted_by, wanted_by = null, lent_by = owner, backends = '[]',
+      set    owner = wanted_by, wanted_by = null, lent_by = owner, backends = '[]', doing = null,
              expires_at = clock_timestamp() + $3 * interval '1 millisecond'
       where  pipeline = $1 and epoch = $2 and wanted_by is not null`,
       [this.pipeline, this.epoch, leaseTimes.lastsMs],

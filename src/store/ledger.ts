@@ -140,6 +140,7 @@ interface StatusRow {
   pipeline: string
   owner: string | null
   lent_by: string | null
+  doing: string | null
   epoch: number
   alive: boolean
   batch: number
@@ -160,6 +161,7 @@ export async function readStatus(database: Queries): Promise<PipelineStatus[]> {
     select p.pipeline,
            l.owner,
            l.lent_by,
+           l.doing,
            coalesce(l.epoch, 0) as epoch,
            coalesce(l.expires_at > clock_timestamp() and l.owner is not null, false) as alive,
            p.batch,
@@ -184,6 +186,7 @@ export async function readStatus(database: Queries): Promise<PipelineStatus[]> {
     pipeline: row.pipeline,
     owner: row.owner,
     lentBy: row.lent_by,
+    doing: row.doing,
     epoch: row.epoch,
     alive: row.alive,
     batch: row.batch,

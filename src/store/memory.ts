@@ -246,6 +246,7 @@ class MemoryStore implements Store {
         pipeline,
         owner: lease.holder?.request.owner ?? null,
         lentBy: lease.lentBy,
+        doing: lease.doing,
         epoch: lease.epoch,
         alive: lease.holder !== undefined && !lease.holder.expired,
         batch,

@@ -198,6 +198,7 @@ export class PostgresStore implements Store {
       lease: {
         pipeline: lease.pipeline,
         epoch: lease.epoch,
+        says: (doing) => lease.says(doing),
         release: async () => {
           if (this.#owns(owned)) await lease.release().finally(() => this.#forget(owned))
         },
@@ -430,9 +431,9 @@ export class PostgresStore implements Store {
     return await readStatus(this.#pool)
   }
 
-  /** Makes empty tables for what another engine is to write of a run; what was left of an earlier try goes. */
-  async stage(run: string, steps: readonly TableStep[]): Promise<StagedRows> {
-    return await inTransaction(this.#patientPool, (client) => makeStaging(client, run, steps))
+  /** Makes empty tables for what another engine is to write of a run, as `writer`; what was left of an earlier try goes. */
+  async stage(run: string, steps: readonly TableStep[], writer?: string): Promise<StagedRows> {
+    return await inTransaction(this.#patientPool, (client) => makeStaging(client, run, steps, writer))
   }
 
   /** Removes what `stage` made for runs whose names begin with these words. */

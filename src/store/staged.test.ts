@@ -80,3 +80,28 @@ test('what another engine has written twice is merged once, and a second try fin
   const { rows: left } = await client.query(`select from pg_tables where schemaname = 'millrace_staging'`)
   assert.equal(left.length, 0)
 })
+
+test('who writes for another engine may write what is staged, and nothing else', async () => {
+  await using database = await testDatabase()
+  await using store = await openPostgres({ url: database.url, waitMs: 0, onWait: () => {}, migrations: [] })
+  await store.register(plan)
+  const client = await database.connect()
+  const role = `loader "of" ${process.pid}`
+  const quoted = `"${role.replaceAll('"', '""')}"`
+  await client.query(`create role ${quoted}`)
+  try {
+    const steps = plan.steps.filter((step) => step.op === 'table')
+    const { tables, deadLetters } = await store.stage('a run', steps, role)
+    await client.query(`set role ${quoted}`)
+    await client.query(`insert into ${tables[0]?.table} values ('a', 'b')`)
+    await client.query(`select * from ${deadLetters} where false`)
+    await assert.rejects(client.query(`insert into once values ('a', 'b')`), /permission denied/)
+    await client.query('reset role')
+    await store.unstage('a run')
+    await store.stage('a run', steps, 'nobody has this name')
+  } finally {
+    await client.query('reset role')
+    await client.query(`drop owned by ${quoted}`)
+    await client.query(`drop role ${quoted}`)
+  }
+})

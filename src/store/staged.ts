@@ -15,7 +15,13 @@ const schema = 'millrace_staging'
 /** Of rows without a key: what tells one from another, should the engine have written some twice. */
 const number = '_n'
 
-export async function makeStaging(client: Queries, run: string, steps: readonly TableStep[]): Promise<StagedRows> {
+/** `writer` may write into them: the user by whom the other engine reaches the database. */
+export async function makeStaging(
+  client: Queries,
+  run: string,
+  steps: readonly TableStep[],
+  writer?: string,
+): Promise<StagedRows> {
   await dropStaging(client, run)
   await client.query(`create schema if not exists ${schema}`)
   const tables: StagedRows['tables'] = []
@@ -34,7 +40,18 @@ export async function makeStaging(client: Queries, run: string, steps: readonly 
   await client.query(
     `create unlogged table ${deadLetters} as select ${columns}, 0::bigint as ${number} from millrace.dead_letters with no data`,
   )
+  await letWrite(client, [...tables.map(({ table }) => table), deadLetters], writer)
   return { tables, deadLetters }
+}
+
+// A name that a pooler in between has for us is no role, and needs no right.
+async function letWrite(client: Queries, tables: readonly string[], writer = ''): Promise<void> {
+  const { rows } = await client.query('select from pg_roles where rolname = $1 and rolname <> current_user', [writer])
+  if (rows.length === 0) return
+  const role = identifier(writer)
+  await client.query(`grant usage on schema ${schema} to ${role}`)
+  // a writer looks at the columns first
+  for (const table of tables) await client.query(`grant select, insert on ${table} to ${role}`)
 }
 
 export async function dropStaging(client: Queries, run: string): Promise<void> {

@@ -96,6 +96,8 @@ export type LeaseAnswer = { is: 'taken'; lease: Lease } | { is: 'held'; by: stri
 export interface Lease {
   readonly pipeline: string
   readonly epoch: number
+  /** Tells whoever looks what is being done: soon, and until it is given back. */
+  says(doing: string): void
   /** Gives the lease back at once. */
   release(): Promise<void>
   /** Lets a borrower have it: releases, and resolves when it may be taken again. */
@@ -454,6 +456,8 @@ export interface PipelineStatus {
   pipeline: string
   owner: string | null
   lentBy: string | null
+  /** What the owner says that it does. */
+  doing: string | null
   epoch: number
   /** Whether the owner's lease has not run out. */
   alive: boolean

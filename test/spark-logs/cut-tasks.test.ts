@@ -129,11 +129,13 @@ test('a line that is unusual is left, or says the same', async () => {
 
 test('a line that is damaged is not taken', () => {
   const line = ofTasks.find((each) => each.includes('"Reason":"Success"')) ?? ''
-  assert.equal(cut([line]).taken.length, 1)
+  const other = ofTasks.findLast((each) => each.includes('"Reason":"Success"')) ?? ''
+  assert.equal(cut([line, other]).taken.length, 2)
   for (let at = 0; at < line.length; at += 7) {
     assert.equal(cut([line.slice(0, at)]).taken.length, 0, `cut at ${at}`)
     const zeros = `${line.slice(0, at)}\0\0\0${line.slice(at + 3)}`
     assert.equal(cut([zeros]).taken.length, 0, `zeros at ${at}`)
+    if (at > 0) assert.equal(cut([line.slice(0, at) + other]).taken.length, 0, `another line at ${at}`)
   }
   assert.equal(cut([`${line} `, `${line}}`, line.slice(1)]).taken.length, 0)
 })

@@ -13,6 +13,22 @@ export function lending(scenario: Scenario): void {
       assert.partialDeepStrictEqual(await store.status(), [{ owner: 'one:1', lentBy: null }])
     })
 
+    scenario('says what its owner does, until it is given back', async ({ store }) => {
+      const { lease } = await work(store, [oncePerId])
+      const told = async (doing: string): Promise<void> => {
+        for (let look = 0; (await store.status())[0]?.doing !== doing; look++) {
+          assert.ok(look < 500, `nobody is told of "${doing}"`)
+          await new Promise((next) => setTimeout(next, 20))
+        }
+      }
+      lease.says('reading')
+      await told('reading')
+      lease.says('writing')
+      await told('writing')
+      await lease.release()
+      assert.partialDeepStrictEqual(await store.status(), [{ owner: null, doing: null }])
+    })
+
     // A replay may run inside the worker's own process.
     for (const borrower of ['run:2', 'one:1']) {
       scenario(`goes to the borrower ${borrower} with the next epoch, and comes back to one:1`, async (world) => {

@@ -97,9 +97,8 @@ export class TaskCutter {
   readonly #from = new Int32Array(columns.length)
   readonly #to = new Int32Array(columns.length)
   readonly #listEnds = new Search(']},"')
-  readonly #keysAfterLists = new Search('],"')
-  /** As a disk leaves them that lost power. */
-  readonly #zeros = new Search('\0')
+  /** What no list has that is plain and the last of its object; zeros are what a disk leaves that lost power. */
+  readonly #oddities = ['],"', '":{', '":[', '\0'].map((word) => new Search(word))
   #bytes: Buffer = this.rows.buffer
   #newlineAt = 0
   #hasMetrics = false
@@ -151,15 +150,15 @@ export class TaskCutter {
     }
   }
 
-  // The place after a list. What accumulators have come to is most of a line, and is not looked into where the list is the last
-  // of its object. Should a text have ended so, or a list deeper inside, then what follows has no key, or more braces than were
-  // opened: the line is left.
+  // The place after a list. What accumulators have come to is most of a line, and is not walked where the list is the last of
+  // its object and its objects have no objects or lists inside. Of a line that is cut into by another, the other's objects are
+  // seen. Should a text have ended so, what follows has no key, and the line is left.
   #skipList(at: number): number {
     const bytes = this.#bytes
     if (bytes[at + 1] === closeBracket) return at + 2
     const end = this.#listEnds.from(bytes, at)
-    const isLast = end < this.#newlineAt && end < this.#keysAfterLists.from(bytes, at)
-    return isLast && end < this.#zeros.from(bytes, at) ? end + 1 : skipValue(bytes, at)
+    const isPlain = end < this.#newlineAt && this.#oddities.every((oddity) => end < oddity.from(bytes, at))
+    return isPlain ? end + 1 : skipValue(bytes, at)
   }
 
   readonly #metricsShape = keyIn(this.#shape, 'Task Metrics')?.inside

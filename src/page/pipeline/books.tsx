@@ -89,6 +89,12 @@ function Owner({ details }: { details: PipelineDetails }) {
     <dl class="pairs">
       <dt>Owner</dt>
       <dd class="mono wrap">{details.owner ?? 'nobody'}</dd>
+      {details.doing !== null && (
+        <>
+          <dt>Doing</dt>
+          <dd>{details.doing}</dd>
+        </>
+      )}
       {details.lent_by !== null && (
         <>
           <dt>Lent by</dt>

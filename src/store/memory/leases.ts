@@ -8,6 +8,7 @@ export interface LeaseState {
   epoch: number
   holder: Holder | undefined
   lentBy: string | null
+  doing: string | null
   /** Those who asked the holder to lend it, first come first. */
   borrowers: Borrower[]
   /** Those who lent it and wait to take it again. */
@@ -29,7 +30,7 @@ interface Borrower {
 }
 
 export function freeLease(): LeaseState {
-  return { epoch: 0, holder: undefined, lentBy: null, borrowers: [], lenders: [] }
+  return { epoch: 0, holder: undefined, lentBy: null, doing: null, borrowers: [], lenders: [] }
 }
 
 export async function takeLease(state: LeaseState, request: LeaseRequest, opening: object): Promise<LeaseAnswer> {
@@ -71,6 +72,7 @@ function hand(state: LeaseState, request: LeaseRequest, opening: object): LeaseA
   const before = state.holder
   const holder: Holder = { request, opening, epoch: ++state.epoch, expired: false }
   state.holder = holder
+  state.doing = null
   before?.request.onLost(`${request.owner} has taken it`)
   return { is: 'taken', lease: leaseOf(state, holder) }
 }
@@ -78,11 +80,15 @@ function hand(state: LeaseState, request: LeaseRequest, opening: object): LeaseA
 function leaseOf(state: LeaseState, holder: Holder): Lease {
   const free = () => {
     state.holder = undefined
+    state.doing = null
     passOn(state)
   }
   return {
     pipeline: holder.request.pipeline,
     epoch: holder.epoch,
+    says(doing) {
+      if (state.holder === holder) state.doing = doing
+    },
     async release() {
       // a worker that has lost its lease must not give away its successor's
       if (state.holder === holder) free()
