@@ -42,6 +42,15 @@ test('a connection that is cut at any moment costs no row and doubles none', onS
   }
 })
 
+test('a connection that says nothing more, and is not closed, is given up for another', onSpark, async () => {
+  await using proxy = await cuttingProxy(new URL(remote.replace('sc:', 'http:')))
+  await using session = await SparkSession.open({ remote: proxy.remote, silence: { afterMs: 1000, waitMs: 1000 } })
+  await session.configure(sessionSettings)
+  proxy.mute()
+  const rows = await session.rows<{ id: bigint }>('select id from range(1000) order by id')
+  assert.equal(rows.length, 1000)
+})
+
 test('a run whose connection is cut in each of its steps lands once', onSpark, async () => {
   await using proxy = await cuttingProxy(new URL(remote.replace('sc:', 'http:')))
   await using world = await openSparkWorld(shopEvents, proxy.remote)
@@ -272,6 +281,7 @@ test('a file that changes while it is read stops the run, and nothing of it land
 /** Stands between, and breaks off every connection once, when so many pieces of an answer have passed. */
 async function cuttingProxy(to: URL) {
   const open = new Set<Socket>()
+  const muted = new Set<Socket>()
   let left = Number.POSITIVE_INFINITY
   let cuts = 0
   const cut = (): void => {
@@ -291,10 +301,12 @@ async function cuttingProxy(to: URL) {
       })
     }
     near.on('data', (chunk) => {
+      if (muted.has(near)) return
       if (left <= 0) cut()
       else far.write(chunk)
     })
     far.on('data', (chunk) => {
+      if (muted.has(far)) return
       if (left-- <= 0) cut()
       else near.write(chunk)
     })
@@ -305,6 +317,10 @@ async function cuttingProxy(to: URL) {
     remote: `sc://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`,
     cutAfter(answers: number) {
       left = answers
+    },
+    /** Of the connections there are, none is heard any more; those to come are. */
+    mute() {
+      for (const socket of open) muted.add(socket)
     },
     get cuts() {
       return cuts

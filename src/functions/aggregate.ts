@@ -73,7 +73,7 @@ const numbersOnly = (name: string, of: ColumnType | undefined): ColumnType => {
 }
 
 /** Decimals kept of the values of a deviation, so that the sum of their squares is exact. */
-function deviationDigits(type: ColumnType): number {
+export function deviationDigits(type: ColumnType): number {
   if (type.is === 'integer') return 0
   return type.is === 'decimal' ? Math.min(type.scale, 6) : 6
 }

@@ -1,6 +1,5 @@
 /** Aggregates over the rows of a group, as Spark's SQL: by the formulas of the registry, over all of the rows at once. */
-import { MillraceError } from '../errors.ts'
-import { aggregates, typeOfAggregate } from '../functions/aggregate.ts'
+import { aggregates, deviationDigits, typeOfAggregate } from '../functions/aggregate.ts'
 import { printSpark } from '../functions/print-spark.ts'
 import { sparkName, sparkRound, sparkType } from '../functions/spark-type.ts'
 import { typeOfExpression } from '../functions/type-of.ts'
@@ -66,14 +65,30 @@ function plainSql(asked: Aggregate, columns: readonly Column[]): string {
     case 'median':
       return `percentile(${value}, 0.5D)`
     case 'deviation':
-      throw new MillraceError('NOT_SUPPORTED', {
-        message: 'Spark has no deviation that is exact to the last digit, as ours is',
-        hint: 'leave it out, or run the pipeline here: without --engine spark',
-      })
+      return deviationSql(value, type)
     case 'top':
     case 'counts':
       return ''
   }
+}
+
+// The formula of the registry, over whole numbers: values are taken in units of the last decimal that is kept of them. Those
+// that are let in have no more than 16 digits so.
+function deviationSql(value: string, type: ColumnType): string {
+  const digits = deviationDigits(type)
+  const whole = `cast(${unitsOf(value, type, digits)} as bigint)`
+  const [n, s] = [`count(${value})`, `sum(cast(${whole} as decimal(38,0)))`]
+  const q = `sum(cast(${whole} as decimal(19,0)) * cast(${whole} as decimal(18,0)))`
+  const [m, r] = [`cast(${s} div ${n} as decimal(19,0))`, `cast(${s} % ${n} as decimal(19,0))`]
+  const variance = `(cast(${q} - ${m} * ${s} - ${r} * ${m} as double) - cast(${r} * ${r} as double) / ${n}) / ${n}`
+  return `case when ${n} > 0 then ${sparkRound(`sqrt(greatest(${variance}, 0D)) / 1e${digits}D`, 9)} end`
+}
+
+// Rounded as DuckDB does it, which adds a little to a double lest 2.5 units be less by its last binary digit.
+function unitsOf(value: string, type: ColumnType, digits: number): string {
+  if (type.is === 'integer') return value
+  if (type.is === 'decimal') return `cast(${value} as decimal(22,${digits})) * cast(${10 ** digits} as decimal(7,0))`
+  return `rint((${value}) * 1e${digits}D + sign(${value}) * 1e-9D)`
 }
 
 // Values are rounded once, as they come in, to the decimal in which they are added up.

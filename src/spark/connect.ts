@@ -33,6 +33,8 @@ export interface SessionOptions {
   signal?: AbortSignal
   /** How long a server that does not answer is waited for, at the beginning and in between. */
   waitMs?: number
+  /** A connection on which nothing came for so long is asked whether it is there; one that does not say so in time is cut. */
+  silence?: { afterMs: number; waitMs: number }
   onProgress?: (progress: SparkProgress) => void
 }
 
@@ -55,6 +57,8 @@ export interface WriteRows {
   path?: string
 }
 
+// Servers of gRPC take it ill when they are asked more often than every five minutes.
+const usualSilence = { afterMs: 310_000, waitMs: 20_000 }
 const firstPauseMs = 50
 const longestPauseMs = 2000
 
@@ -71,10 +75,13 @@ export class SparkSession implements AsyncDisposable {
     this.#options = options
     this.#address = sparkAddress(options.remote)
     const { baseUrl, token, headers } = this.#address
+    const { afterMs, waitMs } = options.silence ?? usualSilence
     const sent = { ...headers, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) }
     const transport = createGrpcTransport({
       baseUrl,
       readMaxBytes: 128 * 1024 * 1024,
+      pingIntervalMs: afterMs,
+      pingTimeoutMs: waitMs,
       interceptors: [
         (next) => (request) => {
           for (const [name, value] of Object.entries(sent)) request.header.set(name, value)
