@@ -21,6 +21,8 @@ export interface System {
     positions: readonly string[]
     /** They are made of it: `reset --results` empties them. */
     results: readonly string[]
+    /** Answers in caches whose keys begin so are made of them, and go with them. */
+    cachedAs?: readonly string[]
   }
   /** A folder of numbered SQL files, applied in order before the first row. */
   migrations?: URL

@@ -3,7 +3,8 @@ import type { GetRoute, RouteAnswer, RouteProblem, RouteTools } from 'millrace'
 import { summaryKey } from './event-logs/summaries.ts'
 
 /** The key of an answer in the cache. */
-export const jobKey = (job: number): string => `job_analytics:${job}`
+export const jobPrefix = 'job_analytics:'
+export const jobKey = (job: number): string => `${jobPrefix}${job}`
 
 const retryAfterSeconds = '1'
 

@@ -1,7 +1,8 @@
 import { functions, integer, json, oneOf, pipeline, type System, table, text, timestamp, topic } from 'millrace'
-import { jobRoute, summaryRoute } from './analytics.ts'
+import { jobPrefix, jobRoute, summaryRoute } from './analytics.ts'
 import { schedules, tasks } from './compute.ts'
 import { eventLogs } from './event-logs/index.ts'
+import { summaryPrefix } from './event-logs/summaries.ts'
 import { generator } from './generate.ts'
 import { ingestRoute } from './ingest.ts'
 import { jobRoutes, jobView } from './one-job.ts'
@@ -40,7 +41,11 @@ export const sparkLogs: System = {
   says: "Spark's events of jobs, over HTTP or from its event logs, as analytics of jobs and applications.",
   settings: { ...settings, ...eventLogs.settings },
   plan: () => jobLogs.plan,
-  tables: { ...eventLogs.tables, results: ['job_analytics', ...eventLogs.tables.results] },
+  tables: {
+    ...eventLogs.tables,
+    results: ['job_analytics', ...eventLogs.tables.results],
+    cachedAs: [jobPrefix, summaryPrefix],
+  },
   migrations: new URL('./migrations/', import.meta.url),
   generate: generator,
   posts: [ingestRoute],

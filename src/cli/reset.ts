@@ -54,6 +54,7 @@ export const reset: Verb = {
         plan,
         before.tables.map(({ table }) => tableName(table)),
         await thoseThere(store, system.tables?.positions ?? []),
+        system.tables?.cachedAs ?? [],
       )
       await forgetRuns(runsFolder(config.dataDirectory), plan.name)
       // makes the tables of a plan that has changed

@@ -52,10 +52,13 @@ test('a commit notes the rows it writes and those it deletes; very many, or thos
   // nothing has changed
   await commit({ rows: await file() })
   assert.deepEqual(await noted(), [])
-  await store.reset(plan, [])
+  await store.reset(plan, [], [], ['sums:'])
   assert.deepEqual(await noted(), [])
-  await store.reset(plan, [kept.table])
-  assert.deepEqual(await noted(), [{ prefix: 'order:', keys: null }])
+  await store.reset(plan, [kept.table], [], ['sums:'])
+  assert.deepEqual(await noted(), [
+    { prefix: 'order:', keys: null },
+    { prefix: 'sums:', keys: null },
+  ])
 })
 
 test('what is staged by another engine is noted by how its keys begin', async () => {

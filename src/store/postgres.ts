@@ -13,7 +13,7 @@ import { planChange } from '../plan/compatible.ts'
 import { identifier } from '../plan/identifier.ts'
 import { type Plan, planHash, type TableStep } from '../plan/plan.ts'
 import type { WriteTransaction } from '../system.ts'
-import { noteChanged } from './cache-drops.ts'
+import { noteChanged, noteDrop } from './cache-drops.ts'
 import { commitBatch } from './commit.ts'
 import {
   type Client,
@@ -469,13 +469,14 @@ export class PostgresStore implements Store {
    * too. With `tables` it empties them, and its dead letters and the messages that wait. The pipeline stays known, under this
    * plan, and its batches and epochs count on: whoever lent the lease for this goes on, and no name of an effect is used again.
    */
-  async reset(plan: Plan, tables: string[], positions: string[] = []): Promise<void> {
+  async reset(plan: Plan, tables: string[], positions: string[] = [], cachedAs: readonly string[] = []): Promise<void> {
     await inTransaction(this.#patientPool, async (client) => {
       for (const name of [...positions, ...tables]) await client.query(`truncate ${name}`)
       for (const step of plan.steps) {
         if (step.op === 'table' && tables.length > 0)
           await noteChanged(client, step, 'more than can be told', this.sharedCache)
       }
+      for (const prefix of tables.length > 0 ? cachedAs : []) await noteDrop(client, { prefix }, this.sharedCache)
       const forgotten = [
         'positions',
         'files',

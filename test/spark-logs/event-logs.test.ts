@@ -294,6 +294,15 @@ test('two attempts of an application are two logs, and the newest answers for it
   assert.equal(await jobs(`/api/v1/applications/${id}/jobs`), 1)
   assert.equal(await jobs(`/api/v1/applications/${id}/1/jobs`), 3)
   assert.equal((await world.get(`/api/v1/applications/${id}/7/jobs`)).status, 404)
+  // as: Spark's answers
+  const { body: app } = await world.get(`/api/v1/applications/${id}`)
+  const told = (app as { attempts: { attemptId: string }[] }).attempts
+  assert.deepEqual(
+    told.map(({ attemptId }) => attemptId),
+    ['2', '1'],
+  )
+  assert.deepEqual((await world.get(`/api/v1/applications/${id}/1`)).body, told[1])
+  assert.equal((await world.get(`/api/v1/applications/${id}/7`)).status, 404)
 })
 
 test('attempts of a stage are told apart, and a task that was handed in again is counted once', async () => {

@@ -21,23 +21,25 @@ export function appOf(attempts: Row[]): Row {
   return {
     id: newest['app_id'],
     name: newest['name'] ?? '',
-    attempts: attempts.map((row) => {
-      const end = row['ended_at'] ?? notYet
-      return {
-        ...given('attemptId', row['attempt'] === '' ? undefined : row['attempt']),
-        startTime: dateOf(row['started_at'] ?? notYet),
-        endTime: dateOf(end),
-        lastUpdated: dateOf(row['read_at']),
-        // of one that has not ended Spark tells none
-        duration: row['ended_at'] === null ? 0 : row['duration_ms'],
-        sparkUser: row['user'] ?? '',
-        completed: row['ended_at'] !== null,
-        appSparkVersion: row['spark_version'] ?? '',
-        startTimeEpoch: msOf(row['started_at']),
-        endTimeEpoch: msOf(end),
-        lastUpdatedEpoch: msOf(row['read_at']),
-      }
-    }),
+    attempts: attempts.map(attemptOf),
+  }
+}
+
+export function attemptOf(row: Row): Row {
+  const end = row['ended_at'] ?? notYet
+  return {
+    ...given('attemptId', row['attempt'] === '' ? undefined : row['attempt']),
+    startTime: dateOf(row['started_at'] ?? notYet),
+    endTime: dateOf(end),
+    lastUpdated: dateOf(row['read_at']),
+    // of one that has not ended Spark tells none
+    duration: row['ended_at'] === null ? 0 : row['duration_ms'],
+    sparkUser: row['user'] ?? '',
+    completed: row['ended_at'] !== null,
+    appSparkVersion: row['spark_version'] ?? '',
+    startTimeEpoch: msOf(row['started_at']),
+    endTimeEpoch: msOf(end),
+    lastUpdatedEpoch: msOf(row['read_at']),
   }
 }
 

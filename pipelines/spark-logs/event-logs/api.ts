@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { GetRoute, PostAnswer, RouteTools } from 'millrace'
 import {
   appOf,
+  attemptOf,
   environmentOf,
   executionOf,
   executorOf,
@@ -256,6 +257,7 @@ function addresses(): PlainRoute[] {
       says: 'The log of an attempt, as a zip of its files',
       handle: ({ params }, tools) => logs(tools, params),
     },
+    route({ path: '', says: 'An application', answer: async ({ app }) => attemptOf(app) }, '/:attempt'),
     ...ofApp.flatMap((address) => [route(address, ''), route(address, '/:attempt')]),
   ]
 }

@@ -2,7 +2,8 @@
 import type { Task } from 'millrace'
 
 /** Keys of answers in the cache about a day. */
-export const summaryKey = (day: string): string => `analytics_summary:${day}`
+export const summaryPrefix = 'analytics_summary:'
+export const summaryKey = (day: string): string => `${summaryPrefix}${day}`
 
 export const forgetSummaries = 'forget_summaries'
 
