@@ -304,6 +304,8 @@ export interface Chart {
   says?: string
   /** The route's name, and parameters if it has any: `top-products?limit=10`. */
   route: string
+  /** The same with other parameters, for its files, which may have more than is shown. */
+  takes?: string
   draws: 'line' | 'bars' | 'funnel' | 'table'
   /** The column along which it is drawn. */
   x: string

@@ -55,6 +55,50 @@ describe('POST /api/process', { concurrency: 1 }, () => {
     assert.deepEqual(answer.body, [{ user_id: 'b', avg_time_on_flyer_per_user_hours: 0.2 }])
   })
 
+  test('readers that were posted are those that are stored, however they were written', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    await using _worker = world.work()
+    const hours = (user_id: string) => ({ user_id, avg_time_on_flyer_per_user_hours: 0.1 })
+    const named = (user: string) =>
+      session('x', 6)
+        .map((each) => JSON.stringify(each).replace('"x"', user))
+        .join('\n')
+    const lines = (text: string, more: Record<string, string> = {}) =>
+      post(world, '?users=posted', Buffer.from(text), { 'content-type': 'application/jsonl', ...more })
+    assert.deepEqual((await lines(named('5.0'))).body, [hours('5.0')], 'a number is as it is written')
+    assert.deepEqual((await lines(named('true'))).body, [hours('true')])
+    const nul = await lines(`${named('"n\\u0000l"')}\n${named('"y"')}`)
+    assert.deepEqual([nul.status, nul.headers.get('millrace-rejected'), nul.body], [200, '2', [hours('y')]])
+    const packed = await post(world, '?users=posted', gzipSync(named('"z"')), {
+      'content-type': 'application/x-ndjson',
+      'content-encoding': 'GZIP',
+    })
+    assert.deepEqual(packed.body, [hours('z')])
+  })
+
+  test('an answer has what was committed before it, also when it brings nothing new itself', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    await using _worker = world.work()
+    await post(world, '', session('a', 6))
+    await post(world, '?users=posted', session('b', 6))
+    const { body } = await post(world, '', [])
+    assert.deepEqual(
+      body.map(({ user_id }: { user_id: string }) => user_id),
+      ['a', 'b'],
+    )
+  })
+
+  test('an event that is dated far ahead hides nothing of the reports', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    await using _worker = world.work()
+    await post(world, '', session('a', 6))
+    await post(world, '', event('b', 'flyer_open', 0, { timestamp: '2200-01-01T00:00:00Z' }))
+    for (const path of ['/api/report/merchants?days=3660', '/api/results/flyers/top-flyers?days=3660']) {
+      const { rows } = await (await fetch(`${world.url}${path}`)).json()
+      assert.ok(JSON.stringify(rows).includes('"sessions":1'), `${path}: ${JSON.stringify(rows)}`)
+    }
+  })
+
   test('with wait=0 answers 202 at once; what is durable is counted when there is a worker', async () => {
     await using world = await ingestWorld({ system: flyers, database: true })
     const answer = await post(world, '?wait=0', session('a', 6))

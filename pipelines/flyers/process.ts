@@ -1,5 +1,4 @@
 /** `POST /api/process`: takes events, and answers with the mean hours of each reader once they are counted. */
-import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import type { EventBody, PostRoute, PostTools } from 'millrace'
 import { flyersTopic } from './generate.ts'
 
@@ -9,14 +8,15 @@ type Rows = Record<string, unknown>[]
 const readersAtOnce = 10_000
 /** Answers of no more bytes are made once for all who wait for the same batch. */
 const sharedBytes = 4_000_000
-const mostUnpacked = 64_000_000
+/** An answer is given to whoever comes so soon after, and has no newer events. */
+const sharedMs = 1000
 
 const flag = (says: string, value: 0 | 1) =>
   ({ type: 'integer', minimum: 0, maximum: 1, default: value, says }) as const
 
 export function processRoute(): PostRoute {
   // by the signal that ends the server, for each has a database of its own
-  const answersOf = new WeakMap<AbortSignal, { batch: number; text: Promise<string | undefined> }>()
+  const answersOf = new WeakMap<AbortSignal, { batch: number; madeAt: number; text: Promise<string | undefined> }>()
   return {
     path: '/api/process',
     says: 'Takes events of flyers, as an object, an array or NDJSON, and answers with the mean hours of each reader',
@@ -43,8 +43,10 @@ export function processRoute(): PostRoute {
       if (query['users'] === 'posted') return { headers, body: await postedHours(tools, body) }
       // what was read after a batch has the batches before it as well
       const batch = Math.max(0, ...committed.batches.map((each) => each.batch))
-      const known = answersOf.get(tools.signal)
-      const shared = known !== undefined && known.batch >= batch ? known : { batch, text: shortAnswer(tools) }
+      if (batch === 0) return { headers, body: allHours(tools) }
+      const [known, madeAt] = [answersOf.get(tools.signal), performance.now()]
+      const isNew = known !== undefined && known.batch >= batch && madeAt - known.madeAt < sharedMs
+      const shared = isNew ? known : { batch, madeAt, text: shortAnswer(tools) }
       answersOf.set(tools.signal, shared)
       const text = await shared.text.catch(() => undefined)
       return { headers, body: text === undefined ? allHours(tools) : once(text) }
@@ -101,32 +103,25 @@ function lineOf({ user_id, avg_hours }: Record<string, unknown>): string {
   return JSON.stringify({ user_id, avg_time_on_flyer_per_user_hours: Number(avg_hours) })
 }
 
-async function postedHours({ sql }: PostTools, body: EventBody): Promise<unknown[]> {
+async function postedHours({ sql, events }: PostTools, body: EventBody): Promise<unknown[]> {
+  const taken = await events(body)
+  const readers = new Set(taken.flatMap((event) => (event.is === 'event' ? readerIn(event.text) : [])))
   const rows: Rows = await sql(
     `
     select user_id, avg_hours
     from   flyer_time_per_user
     where  user_id = any($1)
     order by user_id`,
-    [readersIn(body)],
+    [[...readers]],
   )
   return rows.map((row) => JSON.parse(lineOf(row)))
 }
 
-// The events were taken, so each is an object; bad ones may have no reader, or none that is a text.
-function readersIn({ bytes, type, encoding }: EventBody): string[] {
-  const text = unpacked(bytes, encoding).toString('utf8')
-  const events: unknown[] = /ndjson/i.test(type)
-    ? text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [JSON.parse(line)]))
-    : [JSON.parse(text)].flat()
-  const readers = events.map((event) =>
-    typeof event === 'object' && event !== null && 'user_id' in event ? event.user_id : undefined,
-  )
-  return [...new Set(readers.filter((reader) => typeof reader === 'string'))]
-}
-
-function unpacked(bytes: Uint8Array, encoding: string | undefined): Buffer {
-  const limit = { maxOutputLength: mostUnpacked }
-  if (encoding === 'gzip') return gunzipSync(bytes, limit)
-  return encoding === 'zstd' ? zstdDecompressSync(bytes, limit) : Buffer.from(bytes)
+// As it is stored: what is no text is taken as it is written. A bad event may have no reader, or one that no table can hold.
+function readerIn(event: string): string[] {
+  // as: the third argument is in no type yet
+  const written = (name: string, value: unknown, { source }: { source?: string }): unknown =>
+    name === 'user_id' && (typeof value === 'number' || typeof value === 'boolean') ? source : value
+  const { user_id } = JSON.parse(event, written as (name: string, value: unknown) => unknown)
+  return typeof user_id === 'string' && !user_id.includes('\0') ? [user_id] : []
 }

@@ -9,6 +9,9 @@ const days = {
   says: 'so many days back from the newest',
 } as const
 
+/** An event that is dated far ahead does not hide the others. */
+const latestDay = 'select least(max(day), now()) from merchant_flyer_daily'
+
 export const routes: Route[] = [
   {
     name: 'time-per-user',
@@ -64,7 +67,7 @@ export const routes: Route[] = [
         select flyer_id, merchant_id, sum(opens)::bigint as opens, sum(sessions)::bigint as sessions,
                round((sum(mean_minutes * sessions) / nullif(sum(sessions), 0))::numeric, 2)::float8 as mean_minutes
         from   merchant_flyer_daily
-        where  day > (select max(day) from merchant_flyer_daily) - $1 * interval '1 day'
+        where  day > (${latestDay}) - $1 * interval '1 day'
         group by flyer_id, merchant_id
         order by opens desc, flyer_id, merchant_id
         limit  $2`,
@@ -96,7 +99,7 @@ export const routes: Route[] = [
         `
         select day, merchant_id, flyer_id, opens, readers, sessions, mean_minutes, median_minutes, expired_share
         from   merchant_flyer_daily
-        where  day > (select max(day) from merchant_flyer_daily) - $1 * interval '1 day'
+        where  day > (${latestDay}) - $1 * interval '1 day'
         and    ($2 = '' or merchant_id = $2)
         order by day desc, merchant_id, opens desc, flyer_id
         limit  $3`,
@@ -146,6 +149,7 @@ export const charts: Chart[] = [
     title: 'Report for merchants',
     says: 'days in UTC',
     route: 'merchants?limit=50',
+    takes: 'merchants?limit=10000',
     draws: 'table',
     x: 'day',
     y: ['opens'],

@@ -224,6 +224,8 @@ export interface Chart {
   title: string
   says?: string
   route: string
+  /** Where its files come from, if not from there. */
+  takes?: string
   draws: 'line' | 'bars' | 'funnel' | 'table'
   x: string
   y: string[]

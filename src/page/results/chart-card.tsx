@@ -83,7 +83,12 @@ export function ChartCard({ chart, system, given }: ChartCardProps) {
       </div>
       <footer class="chart-foot">
         <span class="quiet">Take it as</span>
-        <Downloads path={path} name={nameOf(chart)} what={chart.title} failed={setFailure} />
+        <Downloads
+          path={withQuery(chart.takes ?? chart.route, { ...given, ...said })}
+          name={nameOf(chart)}
+          what={chart.title}
+          failed={setFailure}
+        />
       </footer>
     </article>
   )

@@ -41,10 +41,11 @@ export function resultRoutes(app: FastifyInstance, desk: Desk): void {
 
 const charts = listOf(shape({ title: text }))
 
-function chartOf(system: string, { route, refreshSeconds, marks, ...chart }: Chart): object {
+function chartOf(system: string, { route, refreshSeconds, marks, takes, ...chart }: Chart): object {
   return {
     ...chart,
     route: pathOf(system, route),
+    ...(takes === undefined ? {} : { takes: pathOf(system, takes) }),
     ...(marks === undefined ? {} : { marks: { ...marks, route: pathOf(system, marks.route) } }),
     refresh_seconds: refreshSeconds,
   }
