@@ -1,6 +1,6 @@
 /** What a run on Spark survives: cut connections, a server that dies in it, and our own death before, in and after the merge. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempDisposable, writeFile } from 'node:fs/promises'
 import { createServer, connect as dial, type Socket } from 'node:net'
@@ -118,6 +118,18 @@ test('who is told to stop cancels the work on the server', onSpark, async () => 
   assert.equal((await other.rows('select id from range(5)')).length, 5)
 })
 
+function runOnSpark(args: string[], cwd: string, env: NodeJS.ProcessEnv): ChildProcess {
+  return spawn(
+    process.execPath,
+    [join(import.meta.dirname, '../src/cli/main.ts'), 'run', '--engine', 'spark', ...args],
+    {
+      cwd,
+      stdio: 'ignore',
+      env: { PATH: process.env['PATH'], SPARK_REMOTE: remote, MILLRACE_DATA: join(cwd, 'data'), ...env },
+    },
+  )
+}
+
 interface Killed {
   args: string[]
   file: string
@@ -167,21 +179,10 @@ for (const [point, when] of [
       const path = join(folder.path, file)
       await writeFile(path, content)
       const run = async (failpoint: string): Promise<{ code: number | null; signal: string | null }> => {
-        const child = spawn(
-          process.execPath,
-          [join(import.meta.dirname, '../src/cli/main.ts'), 'run', ...args, '--engine', 'spark', '--input', path],
-          {
-            cwd: folder.path,
-            stdio: 'ignore',
-            env: {
-              PATH: process.env['PATH'],
-              DATABASE_URL: database.url,
-              SPARK_REMOTE: remote,
-              MILLRACE_DATA: join(folder.path, 'data'),
-              MILLRACE_FAILPOINT: failpoint,
-            },
-          },
-        )
+        const child = runOnSpark([...args, '--input', path], folder.path, {
+          DATABASE_URL: database.url,
+          MILLRACE_FAILPOINT: failpoint,
+        })
         // as: what the event of a process that ends has with it
         const [code, signal] = (await once(child, 'exit')) as [number | null, string | null]
         return { code, signal }
@@ -208,23 +209,7 @@ test('Ctrl-C ends a run, and nothing of it stays', onSpark, async () => {
   const path = join(folder.path, 'events.jsonl')
   const many = Array.from({ length: 100_000 }, (_, n) => event(n, n % 10 < 5 ? 'flyer_open' : 'flyer_close'))
   await writeFile(path, `${many.join('\n')}\n`)
-  const child = spawn(
-    process.execPath,
-    [
-      ...[join(import.meta.dirname, '../src/cli/main.ts'), 'run', 'flyers'],
-      ...['--final', '--engine', 'spark', '--input', path],
-    ],
-    {
-      cwd: folder.path,
-      stdio: 'ignore',
-      env: {
-        PATH: process.env['PATH'],
-        DATABASE_URL: database.url,
-        SPARK_REMOTE: remote,
-        MILLRACE_DATA: join(folder.path, 'data'),
-      },
-    },
-  )
+  const child = runOnSpark(['flyers', '--final', '--input', path], folder.path, { DATABASE_URL: database.url })
   const ended = once(child, 'exit')
   const client = await database.connect()
   const staged = async (): Promise<boolean> => {
