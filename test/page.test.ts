@@ -120,6 +120,7 @@ const views: View[] = [
   },
   { name: 'no-late-rows', hash: '#/pipelines/shop-events/late', shows: 'No late row' },
   { name: 'books', hash: '#/pipelines/shop-events/books', shows: 'They balance' },
+  { name: 'books-on-spark', hash: '#/pipelines/user-activity/books', shows: 'on Spark, writing user_activity' },
   { name: 'files', hash: '#/pipelines/shop-events/files', shows: 'it begins like a ZIP archive' },
   { name: 'plan', hash: '#/pipelines/shop-events/plan', shows: 'The plan as data' },
   { name: 'dead-letters', hash: '#/dead-letters', shows: 'rows were refused' },
