@@ -3,19 +3,7 @@
  * as they stand there, into CSV. A line that is anything else is left to DuckDB, which reads them all.
  */
 import { metrics } from './parse.ts'
-import {
-  Bytes,
-  closeBrace,
-  closeBracket,
-  comma,
-  openBrace,
-  openBracket,
-  quote,
-  Search,
-  skipText,
-  skipValue,
-  stands,
-} from './scan.ts'
+import { Bytes, closeBrace, comma, openBrace, quote, skipText, skipValue, stands } from './scan.ts'
 
 type Kind = 'integer' | 'bigint' | 'boolean' | 'text'
 
@@ -96,11 +84,7 @@ export class TaskCutter {
   readonly #shape = shapeOf()
   readonly #from = new Int32Array(columns.length)
   readonly #to = new Int32Array(columns.length)
-  readonly #listEnds = new Search(']},"')
-  /** What no list has that is plain and the last of its object; zeros are what a disk leaves that lost power. */
-  readonly #oddities = ['],"', '":{', '":[', '\0'].map((word) => new Search(word))
   #bytes: Buffer = this.rows.buffer
-  #newlineAt = 0
   #hasMetrics = false
 
   /** Takes the line from `at` to its newline, or leaves it. */
@@ -110,7 +94,6 @@ export class TaskCutter {
     this.#from.fill(0)
     this.#to.fill(0)
     this.#bytes = bytes
-    this.#newlineAt = newlineAt
     this.#hasMetrics = false
     const end = this.#walk(this.#shape, at + (ended ? endOfTask : startOfTask).length)
     if (end !== newlineAt || this.#to[idColumn] === 0) return false
@@ -143,22 +126,11 @@ export class TaskCutter {
         if (key.inside === this.#metricsShape) this.#hasMetrics = true
       } else if (key.column >= 0) at = this.#value(key, at)
       else if (key.inside !== undefined && bytes[at] !== letterN) return none
-      else at = bytes[at] === openBracket ? this.#skipList(at) : skipValue(bytes, at)
+      else at = skipValue(bytes, at)
       if (at < 0) return none
       if (bytes[at] === comma) at++
       else return bytes[at] === closeBrace ? at + 1 : none
     }
-  }
-
-  // The place after a list. What accumulators have come to is most of a line, and is not walked where the list is the last of
-  // its object and its objects have no objects or lists inside. Of a line that is cut into by another, the other's objects are
-  // seen. Should a text have ended so, what follows has no key, and the line is left.
-  #skipList(at: number): number {
-    const bytes = this.#bytes
-    if (bytes[at + 1] === closeBracket) return at + 2
-    const end = this.#listEnds.from(bytes, at)
-    const isPlain = end < this.#newlineAt && this.#oddities.every((oddity) => end < oddity.from(bytes, at))
-    return isPlain ? end + 1 : skipValue(bytes, at)
   }
 
   readonly #metricsShape = keyIn(this.#shape, 'Task Metrics')?.inside

@@ -65,29 +65,6 @@ export function stands(bytes: Uint8Array, at: number, word: Uint8Array): boolean
   return true
 }
 
-/** Where a word comes next, of places that are asked for in their order. */
-export class Search {
-  readonly #word: Buffer
-  #bytes: Buffer | undefined
-  #from = 0
-  #found = 0
-
-  constructor(word: string) {
-    this.#word = Buffer.from(word)
-  }
-
-  /** The first place from `at` on, or infinity. */
-  from(bytes: Buffer, at: number): number {
-    if (bytes !== this.#bytes || at < this.#from || at > this.#found) {
-      const found = bytes.indexOf(this.#word, at)
-      this.#bytes = bytes
-      this.#found = found < 0 ? Number.POSITIVE_INFINITY : found
-    }
-    this.#from = at
-    return this.#found
-  }
-}
-
 /** Bytes on their way to a file: the same memory is used again and again. */
 export class Bytes {
   buffer = Buffer.allocUnsafeSlow(2 * 1024 * 1024)
