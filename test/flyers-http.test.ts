@@ -1,6 +1,7 @@
 /** What the API of flyers promises: durable events, and answers that have what was posted. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { flyers } from '../pipelines/flyers/pipeline.ts'
 import { type IngestWorld, ingestWorld, post as postTo } from './ingest/world.ts'
@@ -86,6 +87,32 @@ describe('POST /api/process', { concurrency: 1 }, () => {
       body.map(({ user_id }: { user_id: string }) => user_id),
       ['a', 'b'],
     )
+  })
+
+  test('an answer to a repeat has what was committed since it was first answered', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    await using _worker = world.work()
+    const repeat = () => post(world, '', session('a', 6), { 'idempotency-key': 'k' })
+    await repeat()
+    await post(world, '?users=posted', session('b', 6))
+    // those who come at once share an answer
+    await sleep(1100)
+    const { body } = await repeat()
+    assert.deepEqual(
+      body.map(({ user_id }: { user_id: string }) => user_id),
+      ['a', 'b'],
+    )
+  })
+
+  test('files of the merchants report have more than the page shows', async () => {
+    await using world = await ingestWorld({ system: flyers, database: true })
+    const { systems } = await (await fetch(`${world.url}/api/systems`)).json()
+    const [chart] = systems.flatMap(({ charts }: { charts: { title: string }[] }) =>
+      charts.filter(({ title }) => title === 'Report for merchants'),
+    )
+    assert.match(chart.route, /\?limit=50$/)
+    assert.equal(chart.takes, chart.route.replace('limit=50', 'limit=10000'))
+    assert.equal((await fetch(`${world.url}${chart.takes}&format=csv`)).status, 200)
   })
 
   test('an event that is dated far ahead hides nothing of the reports', async () => {

@@ -19,7 +19,7 @@ export function pairsAtOnce(run: PairsRun): Relation[] {
   const key = step.by.map((name) => identifier(name))
   const sameKey = key.map((name) => `e.${name} is not distinct from t.${name}`).join(' and ')
   const item = itemSql(columns)
-  // a neighbour is one number, whose lowest bit says whether it opens: to find it costs as much for each column
+  // time and kind of an event as one number, its lowest bit says whether it opens: each column of a neighbour costs a search
   const neighbour = (which: 'lead' | 'lag'): string =>
     `${which}(_at) over (partition by ${key.join(', ')} order by _at)`
   const unpacked = (prefix: string, packed: string): string =>

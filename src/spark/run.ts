@@ -89,7 +89,7 @@ export async function runIntoTables(
         const staged = await store.stage(
           chosen.run,
           chosen.made.tables.map(({ step }) => step),
-          decodeURIComponent(new URL(into.databaseUrl).username),
+          jdbcOptions(into.databaseUrl)['user'],
         )
         try {
           await failpoint('spark begun')
