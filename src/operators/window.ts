@@ -5,7 +5,8 @@
  * from edges: at which pane the windows that begin there have one more, or one less.
  *
  * Nothing here changes the state: a batch makes the panes it adds to, and the engine puts them in place when the database
- * has them too. So a batch that fails, or is refused, runs again as if it had not run.
+ * has them too. So a batch that fails, or is refused, runs again as if it had not run. It is long because panes, the sets in them
+ * and the windows over them are told by SQL that only makes sense side by side.
  */
 import { aggregates, largestValue, type NumberPart } from '../functions/aggregate.ts'
 import { duckdbType, printDuckdb, typeOfExpression } from '../functions/print.ts'
